@@ -1,0 +1,369 @@
+"""Recordings: a 12-lead (or any-lead) ECG in µV at a known rate, checked on the way in.
+
+The first step of the flow. Everything later takes a `Record`; whatever is wrong with a file is said here.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.signal
+import wfdb
+
+LEADS = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
+"""The eight independent leads, in the order every cohort and network uses."""
+LEADS12 = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+FS = 500
+"""Sampling rate of cohorts and beats, Hz."""
+HIGHPASS_HZ = 0.5
+FILTERS = f"zero-phase Butterworth high-pass {HIGHPASS_HZ} Hz (2nd order, forward and backward); no low-pass"
+
+# Each limb lead from I and II (Einthoven, Goldberger); the digital leads obey this exactly, up to rounding.
+_FROM_I_II = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}
+_UV_PER_UNIT = {"uv": 1.0, "µv": 1.0, "μv": 1.0, "mv": 1e3, "v": 1e6}
+_SPELLING = {name.lower(): name for name in LEADS12}
+# Limb leads recorded in one system agree to rounding and filter ripple; a lead with a wrong gain is off by far more.
+LIMB_TOLERANCE = 0.1
+
+
+class RecordError(ValueError):
+    """A recording that cannot be used; the message says what was seen, what was expected and the fix."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One recording.
+
+    Parameters
+    ----------
+    signal : array (lead, sample), µV
+        NaN marks missing samples; infinities are taken as missing.
+    fs : float
+        Sampling rate, Hz.
+    leads : sequence of str
+        One name per row. Standard names are accepted in any case ("avr", "AVR", "v1"); others are kept as they are.
+    record_id : str
+    metadata : dict
+        For example age (years), sex ("male" or "female"), patient, diagnosis. ``flags`` lists what looked wrong.
+
+    Raises
+    ------
+    RecordError
+        When shape, rate or lead names do not fit together.
+    """
+
+    signal: np.ndarray
+    fs: float
+    leads: tuple[str, ...]
+    record_id: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        rid = str(self.record_id)
+        leads = tuple(standard_lead(x) for x in self.leads)
+        try:
+            signal = np.array(self.signal, dtype=np.float64)
+        except (TypeError, ValueError) as e:
+            raise RecordError(f"record {rid!r}: the signal is not a rectangular array of numbers ({e})") from None
+        if signal.ndim != 2 or signal.shape[0] != len(leads) or signal.shape[1] == 0:
+            hint = (
+                "; it looks like (sample, lead): pass signal.T"
+                if signal.ndim == 2 and signal.shape[1] == len(leads)
+                else ""
+            )
+            raise RecordError(
+                f"record {rid!r}: signal has shape {signal.shape}, expected ({len(leads)} leads, samples){hint}"
+            )
+        if not leads or len(set(leads)) != len(leads):
+            twice = sorted({x for x in leads if leads.count(x) > 1})
+            raise RecordError(f"record {rid!r}: every lead needs a name of its own, seen more than once: {twice}")
+        try:
+            fs = float(self.fs)
+        except (TypeError, ValueError):
+            fs = float("nan")
+        if not (np.isfinite(fs) and fs > 0):
+            raise RecordError(f"record {rid!r}: sampling rate is {self.fs!r}, expected a positive number of Hz")
+        signal[~np.isfinite(signal)] = np.nan
+        object.__setattr__(self, "signal", signal)
+        object.__setattr__(self, "fs", fs)
+        object.__setattr__(self, "leads", leads)
+        object.__setattr__(self, "record_id", rid)
+        object.__setattr__(self, "metadata", dict(self.metadata))
+
+    @property
+    def duration_ms(self) -> float:
+        return 1000.0 * self.signal.shape[1] / self.fs
+
+    @property
+    def time_ms(self) -> np.ndarray:
+        return np.arange(self.signal.shape[1]) * (1000.0 / self.fs)
+
+    @cached_property
+    def quality(self) -> pd.DataFrame:
+        """Per lead: shares of samples that are missing, flat, saturated; noise (µV); and whether the lead is usable."""
+        return lead_quality(self)
+
+
+def standard_lead(name: str) -> str:
+    """The standard spelling of a lead ("AVR" and "avr" are "aVR"); an unknown name stays as it is."""
+    return _SPELLING.get(str(name).strip().lower(), str(name).strip())
+
+
+# ---------------------------------------------------------------- reading
+
+
+def read_record(path: str | Path) -> Record:
+    """Read a WFDB recording (.hea with .dat or .mat), in µV whatever the header's unit.
+
+    Parameters
+    ----------
+    path : str or Path
+        The record, with or without ``.hea`` or ``.dat``.
+
+    Returns
+    -------
+    Record
+        ``metadata`` has age, sex and diagnosis where the header's comments give them; names and dates are not kept.
+        ``metadata["flags"]`` lists doubts about the voltages.
+
+    Raises
+    ------
+    RecordError
+        When a file is missing, truncated or malformed, or a unit is not a voltage.
+
+    Warns
+    -----
+    UserWarning
+        When the limb leads break II = I + III (or aVR, aVL, aVF) by more than 10 %: gains cannot be right.
+
+    Notes
+    -----
+    Some headers, all of LUDB's among them, state each lead's own range (max - min) as its gain, so that physical
+    values would scale every lead to 1 mV. Where all gains are ranges and the stored integers obey II = I + III,
+    the integers are read as µV. For LUDB that is exact for the ratios of the limb leads and an inference for the
+    absolute scale and the chest leads: its amplitudes then match PTB-XL's.
+    """
+    base = Path(path)
+    if base.suffix in (".hea", ".dat", ".mat"):
+        base = base.with_suffix("")
+    header = base.with_name(base.name + ".hea")
+    if not header.is_file():
+        raise RecordError(f"record {base.name!r}: no header at {header}; expected a WFDB record (.hea with .dat or .mat)")
+    try:
+        wf = wfdb.rdrecord(str(base), physical=False)
+        stored = np.asarray(wf.d_signal, dtype=np.float64).T  # (lead, sample)
+        physical = np.asarray(wf.dac(), dtype=np.float64).T
+    except Exception as e:  # wfdb raises whatever its parser met; the reader needs the file and the reason
+        raise RecordError(f"record {base.name!r}: {_why_unreadable(base, e)}") from e
+    if stored.ndim != 2 or stored.size == 0:
+        raise RecordError(f"record {base.name!r}: {header} lists no samples")
+    unknown = sorted({u for u in wf.units if str(u).lower() not in _UV_PER_UNIT})
+    if unknown:
+        raise RecordError(f"record {base.name!r}: unit {unknown[0]!r} in {header} is not a voltage (mV, uV or V)")
+
+    flags: list[str] = []
+    stored[np.isnan(physical)] = np.nan
+    if _gains_are_ranges(stored, np.asarray(wf.adc_gain)) and _limb_error(stored, wf.sig_name) < LIMB_TOLERANCE:
+        signal = stored
+        flags.append("header gains are each lead's own range; stored integers read as µV")
+    else:
+        signal = physical * np.array([_UV_PER_UNIT[str(u).lower()] for u in wf.units])[:, None]
+    error = _limb_error(signal, wf.sig_name)
+    if error > LIMB_TOLERANCE:
+        flags.append(f"limb leads disagree: they break II = I + III by {100 * error:.0f} % of their size")
+        warnings.warn(
+            f"record {base.name!r}: {flags[-1]}; gains or lead names in {header} cannot be right", stacklevel=2
+        )
+    metadata = _read_comments(wf.comments) | {"flags": flags}
+    return Record(signal, wf.fs, tuple(wf.sig_name), record_id=base.name, metadata=metadata)
+
+
+def _why_unreadable(base: Path, error: Exception) -> str:
+    try:
+        head = wfdb.rdheader(str(base))
+        for name in sorted(set(head.file_name or [])):
+            file = base.with_name(name)
+            if not file.is_file():
+                return f"{file} is missing; the header names it"
+            n = sum(f == name for f in head.file_name)
+            need = 2 * n * (head.sig_len or 0)
+            if head.fmt and set(head.fmt) == {"16"} and file.stat().st_size < need:
+                return (
+                    f"{file} is truncated: {file.stat().st_size} bytes, the header promises {need} "
+                    f"({head.sig_len} samples of {n} leads); fetch the file again"
+                )
+    except Exception as e:
+        return f"the header {base}.hea is malformed ({type(e).__name__}: {e})"
+    return f"not readable as WFDB ({type(error).__name__}: {error})"
+
+
+def _gains_are_ranges(stored: np.ndarray, gain: np.ndarray) -> bool:
+    if stored.shape[0] < 2 or np.isnan(stored).all(axis=1).any():
+        return False
+    span = np.nanmax(stored, axis=1) - np.nanmin(stored, axis=1)
+    return bool(np.all(np.abs(gain - span) <= 1) and np.ptp(span) > 0)
+
+
+def _limb_error(signal: np.ndarray, leads: Iterable[str]) -> float:
+    """Largest relative break of III, aVR, aVL, aVF against I and II; 0 where I or II is missing."""
+    names = [standard_lead(n) for n in leads]
+    limb = [n in ("I", "II", *_FROM_I_II) and not np.isnan(r).all() for n, r in zip(names, signal, strict=True)]
+    names, signal = [n for n, keep in zip(names, limb, strict=True) if keep], signal[limb]
+    signal = signal[:, ~np.isnan(signal).any(axis=0)]
+    if "I" not in names or "II" not in names or signal.size == 0:
+        return 0.0
+    # The mean is taken off because offsets differ by recorder; unlike a median it keeps the leads' linear relations.
+    rows = {n: r - r.mean() for n, r in zip(names, signal, strict=True)}
+    worst = 0.0
+    # The size to compare with: the larger of I and II, since aVL or III may be nearly isoelectric in a good recording.
+    size = max(float(np.sqrt(np.mean(rows[n] ** 2))) for n in ("I", "II"))
+    for lead, (a, b) in _FROM_I_II.items():
+        if lead in rows and size > 0:
+            off = rows[lead] - (a * rows["I"] + b * rows["II"])
+            worst = max(worst, float(np.sqrt(np.mean(off**2))) / size)
+    return worst
+
+
+def _read_comments(comments: Iterable[str]) -> dict[str, Any]:
+    """Age, sex, rhythm and diagnoses from WFDB comments. Anything else, such as a name or a date, is left behind."""
+    found: dict[str, Any] = {}
+    diagnoses, in_list = [], False
+    for line in comments:
+        text = line.strip().lstrip("#").strip()
+        key, _, value = text.partition(":")
+        key, value = key.strip(" <>").lower(), value.strip().rstrip(".")
+        if key == "age":
+            number = re.search(r"\d+(\.\d+)?", value)
+            if number:
+                found["age"] = float(number.group())
+        elif key in ("sex", "gender"):
+            letter = value[:1].lower()
+            if letter in ("m", "f"):
+                found["sex"] = "male" if letter == "m" else "female"
+        elif key == "rhythm":
+            found["rhythm"] = value
+        elif key in ("diagnoses", "diagnosis", "dx"):
+            in_list = True
+            diagnoses += [value] if value else []
+        elif in_list and text:
+            diagnoses.append(text.rstrip("."))
+    if diagnoses:
+        found["diagnosis"] = "; ".join(diagnoses)
+    return found
+
+
+# ---------------------------------------------------------------- quality and lead algebra
+
+
+def lead_quality(record: Record) -> pd.DataFrame:
+    """Quality of each lead.
+
+    Returns
+    -------
+    DataFrame, one row per lead
+        ``missing``, ``flat``, ``saturated``: shares of samples (0..1); flat means no change over 200 ms, saturated
+        means held at the lead's own extreme for 3 samples or more. ``noise_uv``: robust SD of the second difference,
+        scaled to white noise (µV). ``usable``: at least half the samples are there and move.
+    """
+    rows = []
+    hold = max(int(round(0.2 * record.fs)), 2)
+    for x in record.signal:
+        nan = np.isnan(x)
+        still = np.concatenate([[False], np.diff(x) == 0])
+        at_end = (x == np.nanmax(x)) | (x == np.nanmin(x)) if not nan.all() else np.zeros_like(nan)
+        flat = _runs(still, hold) | nan
+        saturated = _runs(at_end & still, 2) & ~_runs(still, hold)
+        steps = np.diff(x, 2)
+        steps = steps[np.isfinite(steps)]
+        noise = 1.4826 * float(np.median(np.abs(steps))) / np.sqrt(6.0) if len(steps) else np.nan
+        rows.append((nan.mean(), flat.mean(), saturated.mean(), noise, bool(flat.mean() < 0.5)))
+    columns = ["missing", "flat", "saturated", "noise_uv", "usable"]
+    return pd.DataFrame(rows, columns=columns, index=pd.Index(record.leads, name="lead"))
+
+
+def _runs(mask: np.ndarray, length: int) -> np.ndarray:
+    """True where `mask` holds for at least `length` samples in a row."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]])))
+    out = np.zeros(mask.shape, bool)
+    for start, stop in zip(edges[::2], edges[1::2], strict=True):
+        if stop - start >= length:
+            out[start:stop] = True
+    return out
+
+
+def pick_leads(record: Record, leads: Iterable[str] = LEADS) -> Record:
+    """The record with these leads, in this order; missing limb leads are computed from two others where possible.
+
+    Raises
+    ------
+    RecordError
+        When a lead is neither there nor derivable.
+    """
+    have = dict(zip(record.leads, record.signal, strict=True))
+    _complete_limb_leads(have)
+    wanted = [standard_lead(x) for x in leads]
+    missing = [x for x in wanted if x not in have]
+    if missing:
+        raise RecordError(
+            f"record {record.record_id!r}: lead {', '.join(missing)} is missing; it has {', '.join(record.leads)}. "
+            "Expected the eight independent leads, or two limb leads to derive the others from"
+        )
+    return replace(record, signal=np.stack([have[x] for x in wanted]), leads=tuple(wanted))
+
+
+def _complete_limb_leads(have: dict[str, np.ndarray]) -> None:
+    """Adds every limb lead that follows from two others: each is a known combination of I and II."""
+    span = {"I": (1.0, 0.0), "II": (0.0, 1.0), **_FROM_I_II}
+    known = [n for n in span if n in have]
+    if len(known) < 2:
+        return
+    two = known[:2]
+    i_ii = np.linalg.solve(np.array([span[n] for n in two]), np.stack([have[n] for n in two]))
+    for name, row in span.items():
+        if name not in have:
+            have[name] = np.array(row) @ i_ii
+
+
+# ---------------------------------------------------------------- preparation, the same for networks and measurements
+
+
+def prepare(record: Record, fs: float = FS) -> Record:
+    """Resample to `fs` and high-pass at 0.5 Hz, zero phase: what networks and measurements both see.
+
+    Missing samples are bridged linearly for the filters and are missing again afterwards; a lead with no sample at
+    all stays missing.
+    """
+    signal, gaps = fill_gaps(record.signal)
+    if record.fs != fs:
+        ratio = Fraction(float(fs)).limit_denominator(1000) / Fraction(record.fs).limit_denominator(1000)
+        # padtype "line" keeps resample_poly's zero padding from bending the first and last samples
+        signal = scipy.signal.resample_poly(signal, ratio.numerator, ratio.denominator, axis=1, padtype="line")
+        at = np.minimum(np.arange(signal.shape[1]) * record.fs / fs, gaps.shape[1] - 1)
+        gaps = gaps[:, np.floor(at).astype(int)] | gaps[:, np.ceil(at).astype(int)]
+    sos = scipy.signal.butter(2, HIGHPASS_HZ, "highpass", fs=fs, output="sos")
+    pad = min(int(2 * fs), signal.shape[1] - 1)
+    signal = scipy.signal.sosfiltfilt(sos, signal, axis=1, padlen=pad)
+    signal[gaps] = np.nan
+    return replace(record, signal=signal, fs=fs)
+
+
+def fill_gaps(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`signal` (lead, sample) with missing samples bridged linearly, and the mask (lead, sample) of what was missing."""
+    gaps = np.isnan(signal)
+    filled = signal.copy()
+    at = np.arange(signal.shape[1])
+    for row, gap in zip(filled, gaps, strict=True):
+        if gap.all():
+            row[:] = 0.0
+        elif gap.any():
+            row[gap] = np.interp(at[gap], at[~gap], row[~gap])
+    return filled, gaps
