@@ -9,14 +9,12 @@ import re
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy.signal
 import wfdb
 
 LEADS = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
@@ -24,8 +22,6 @@ LEADS = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 LEADS12 = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 FS = 500
 """Sampling rate of cohorts and beats, Hz."""
-HIGHPASS_HZ = 0.5
-FILTERS = f"zero-phase Butterworth high-pass {HIGHPASS_HZ} Hz (2nd order, forward and backward); no low-pass"
 
 # Each limb lead from I and II (Einthoven, Goldberger); the digital leads obey this exactly, up to rounding.
 _FROM_I_II = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}
@@ -157,7 +153,9 @@ def read_record(path: str | Path) -> Record:
         base = base.with_suffix("")
     header = base.with_name(base.name + ".hea")
     if not header.is_file():
-        raise RecordError(f"record {base.name!r}: no header at {header}; expected a WFDB record (.hea with .dat or .mat)")
+        raise RecordError(
+            f"record {base.name!r}: no header at {header}; expected a WFDB record (.hea with .dat or .mat)"
+        )
     try:
         wf = wfdb.rdrecord(str(base), physical=False)
         stored = np.asarray(wf.d_signal, dtype=np.float64).T  # (lead, sample)
@@ -275,7 +273,7 @@ def lead_quality(record: Record) -> pd.DataFrame:
         scaled to white noise (µV). ``usable``: at least half the samples are there and move.
     """
     rows = []
-    hold = max(int(round(0.2 * record.fs)), 2)
+    hold = max(round(0.2 * record.fs), 2)
     for x in record.signal:
         nan = np.isnan(x)
         still = np.concatenate([[False], np.diff(x) == 0])
@@ -309,7 +307,7 @@ def pick_leads(record: Record, leads: Iterable[str] = LEADS) -> Record:
         When a lead is neither there nor derivable.
     """
     have = dict(zip(record.leads, record.signal, strict=True))
-    _complete_limb_leads(have)
+    complete_limb_leads(have)
     wanted = [standard_lead(x) for x in leads]
     missing = [x for x in wanted if x not in have]
     if missing:
@@ -320,50 +318,15 @@ def pick_leads(record: Record, leads: Iterable[str] = LEADS) -> Record:
     return replace(record, signal=np.stack([have[x] for x in wanted]), leads=tuple(wanted))
 
 
-def _complete_limb_leads(have: dict[str, np.ndarray]) -> None:
-    """Adds every limb lead that follows from two others: each is a known combination of I and II."""
+def complete_limb_leads(have: dict[str, np.ndarray]) -> None:
+    """Adds every limb lead that follows from two others, arrays of one shape: each is a combination of I and II."""
     span = {"I": (1.0, 0.0), "II": (0.0, 1.0), **_FROM_I_II}
     known = [n for n in span if n in have]
     if len(known) < 2:
         return
     two = known[:2]
-    i_ii = np.linalg.solve(np.array([span[n] for n in two]), np.stack([have[n] for n in two]))
+    to_i_ii = np.linalg.inv(np.array([span[n] for n in two]))
+    pair = np.stack([have[n] for n in two])
     for name, row in span.items():
         if name not in have:
-            have[name] = np.array(row) @ i_ii
-
-
-# ---------------------------------------------------------------- preparation, the same for networks and measurements
-
-
-def prepare(record: Record, fs: float = FS) -> Record:
-    """Resample to `fs` and high-pass at 0.5 Hz, zero phase: what networks and measurements both see.
-
-    Missing samples are bridged linearly for the filters and are missing again afterwards; a lead with no sample at
-    all stays missing.
-    """
-    signal, gaps = fill_gaps(record.signal)
-    if record.fs != fs:
-        ratio = Fraction(float(fs)).limit_denominator(1000) / Fraction(record.fs).limit_denominator(1000)
-        # padtype "line" keeps resample_poly's zero padding from bending the first and last samples
-        signal = scipy.signal.resample_poly(signal, ratio.numerator, ratio.denominator, axis=1, padtype="line")
-        at = np.minimum(np.arange(signal.shape[1]) * record.fs / fs, gaps.shape[1] - 1)
-        gaps = gaps[:, np.floor(at).astype(int)] | gaps[:, np.ceil(at).astype(int)]
-    sos = scipy.signal.butter(2, HIGHPASS_HZ, "highpass", fs=fs, output="sos")
-    pad = min(int(2 * fs), signal.shape[1] - 1)
-    signal = scipy.signal.sosfiltfilt(sos, signal, axis=1, padlen=pad)
-    signal[gaps] = np.nan
-    return replace(record, signal=signal, fs=fs)
-
-
-def fill_gaps(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`signal` (lead, sample) with missing samples bridged linearly, and the mask (lead, sample) of what was missing."""
-    gaps = np.isnan(signal)
-    filled = signal.copy()
-    at = np.arange(signal.shape[1])
-    for row, gap in zip(filled, gaps, strict=True):
-        if gap.all():
-            row[:] = 0.0
-        elif gap.any():
-            row[gap] = np.interp(at[gap], at[~gap], row[~gap])
-    return filled, gaps
+            have[name] = np.tensordot(np.array(row) @ to_i_ii, pair, axes=1)

@@ -1,0 +1,87 @@
+"""Shared inputs: the real cohorts and shipped networks, opened once."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from torch import nn
+
+import ecgwb as wb
+from ecgwb.beats import TIME
+from ecgwb.landmarks import LANDMARKS
+from ecgwb.sources import unpack
+
+
+@pytest.fixture(scope="session")
+def ludb():
+    return wb.open_cohort("ludb")
+
+
+@pytest.fixture(scope="session")
+def ludb_folder():
+    return unpack("ludb")
+
+
+@pytest.fixture(scope="session")
+def ptbxl():
+    return wb.open_cohort("ptbxl500", rhythm=True)
+
+
+@pytest.fixture(scope="session")
+def measures():
+    return wb.load_model("compact-measures")
+
+
+@pytest.fixture(scope="session")
+def sex_net():
+    return wb.load_model("compact-sex")
+
+
+class TinyNet(nn.Module):
+    """Two convolutions, average pooling and a linear head: small enough to work out by hand."""
+
+    def __init__(self, n_outputs=2, stride=4):
+        super().__init__()
+        torch.manual_seed(0)
+        self.features = nn.Sequential(
+            nn.Conv1d(8, 5, 7, stride=stride, padding=3), nn.ReLU(), nn.Conv1d(5, 6, 3, padding=1), nn.ReLU()
+        )
+        self.head = nn.Linear(6, n_outputs)
+
+    def forward(self, x):
+        return self.head(self.features(x / 500).mean(dim=2))
+
+
+@pytest.fixture
+def tiny():
+    spec = wb.ModelSpec(targets=("a", "b"), units=("ms", "ms"), layer="features")
+    return wb.wrap_model(TinyNet().eval(), spec)
+
+
+def made_cohort(fiducial, beat=None, patient=None, hr=60.0):
+    """A cohort of chosen landmarks (record, 9) and beats (record, 8, 600)."""
+    fiducial = np.atleast_2d(np.asarray(fiducial, dtype=float))
+    n = len(fiducial)
+    beat = np.random.default_rng(0).normal(0, 100, (n, 8, 600)) if beat is None else beat
+    return xr.Dataset(
+        {
+            "beat": (("record", "lead", "time"), np.asarray(beat, dtype=np.float32), {"units": "µV"}),
+            "fiducial": (("record", "landmark"), fiducial, {"units": "ms"}),
+            "hr": ("record", np.full(n, hr), {"units": "bpm"}),
+        },
+        coords={
+            "record": [str(i) for i in range(n)],
+            "lead": list(wb.LEADS),
+            "time": TIME,
+            "landmark": list(LANDMARKS),
+            "patient": ("record", [f"p{i}" for i in range(n)] if patient is None else list(patient)),
+        },
+        attrs={"fs": 500},
+    )
+
+
+TYPICAL = [-200, -150, -100, -40, 0, 50, 150, 250, 350]
