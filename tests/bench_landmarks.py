@@ -1,0 +1,77 @@
+"""Accuracy and speed of the landmarks, side by side with NeuroKit2 in one run: ``python tests/bench_landmarks.py``.
+
+Accuracy is on all 200 people of LUDB, all 12 leads. For "ecgwb" each person's landmarks come from the network that
+has not seen the person. Time is per 12-lead record of 10 s, all leads and beats, records in a batch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+
+import pandas as pd
+import torch
+
+from ecgwb import fiducials
+from ecgwb.landmark_scores import score_landmarks
+from ecgwb.records import Record, read_record
+from ecgwb.sources import unpack
+
+BARS = {"P_onset": 15.0, "P_offset": 12.7, "QRS_onset": 8.5, "QRS_offset": 8.8, "T_offset": 20.0}
+BEST_PUBLISHED = {"P_onset": 10.2, "P_offset": 11.4, "QRS_onset": 7.7, "QRS_offset": 8.8, "T_offset": 15.5}
+FOUND = {"P_peak": (97.5, 95.0), "QRS_peak": (99.9, 99.7), "T_peak": (98.5, 97.0)}
+
+
+def milliseconds(records: list[Record], method: str, repeats: int = 3) -> float:
+    """Time per record; the best of several, as other programs only ever add to it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fiducials.delineate(records[:2], method=method)  # imports, weights
+        times = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            fiducials.delineate(records, method=method)
+            times.append(time.perf_counter() - start)
+    return 1000 * min(times) / len(records)
+
+
+def show(scores: pd.DataFrame) -> None:
+    columns = {
+        "n": "{:.0f}", "se": "{:.2f}", "ppv": "{:.2f}", "mean": "{:+.2f}",
+        "sd": "{:.2f}", "sd_person": "{:.2f}", "p95": "{:.1f}",
+    }  # fmt: skip
+    text = pd.DataFrame(
+        {k: scores[k].map(lambda x, f=f: "" if pd.isna(x) else f.format(x)) for k, f in columns.items()}
+    )
+    text["SD at most"] = [BARS.get(p, "") for p in scores.index]
+    text["best published"] = [BEST_PUBLISHED.get(p, "") for p in scores.index]
+    text["Se / PPV at least"] = ["{} / {}".format(*FOUND[p]) if p in FOUND else "" for p in scores.index]
+    print(text.to_string())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--neurokit", type=int, default=20, help="records that NeuroKit2 is scored and timed on")
+    args = parser.parse_args()
+    folder = unpack("ludb") / "data"
+    manual = {n: fiducials.read_annotations(folder / str(n)) for n in range(1, 201)}
+    print("ecgwb, out of fold, 200 people, 12 leads; ms and %")
+    show(score_landmarks(fiducials.ludb_out_of_fold(), pd.concat(manual.values())))
+
+    chosen = range(1, 201, max(200 // args.neurokit, 1))
+    records = [read_record(folder / str(n)) for n in chosen]
+    print(f"\nTime per record, {len(records)} records, {torch.get_num_threads()} threads")
+    took = {m: milliseconds(records, m, 3 if m == "ecgwb" else 1) for m in ("ecgwb", "prominence", "dwt")}
+    for method, ms in took.items():
+        print(f"{method:11s} {ms:7.1f} ms, {ms / took['ecgwb']:5.1f} times ecgwb's")
+    for method in ("prominence", "dwt"):
+        print(f"\nNeuroKit2 {method}, the same {len(records)} people")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = fiducials.delineate(records, method=method)
+        show(score_landmarks(found, pd.concat([manual[n] for n in chosen])))
+
+
+if __name__ == "__main__":
+    main()
