@@ -1,0 +1,297 @@
+"""The representative beat of a recording: the beats it is made of, its global landmarks with their doubt, its targets.
+
+Time zero of a beat is the peak of the leads' root mean square within QRS, so rS and QS leads need no R of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from .fiducials import delineate
+from .filters import fill_gaps, prepare
+from .landmarks import LANDMARKS, doubt_of, global_marks, in_order, intervals, median_if_common
+from .records import FS, LEADS, Record, RecordError, lead_quality, pick_leads
+
+TARGETS = ("pr", "qrs", "qt", "hr", "j_v5", "r_v5", "t_v5")
+UNITS = {"pr": "ms", "qrs": "ms", "qt": "ms", "hr": "bpm", "j_v5": "µV", "r_v5": "µV", "t_v5": "µV", "male": ""}
+N_BEFORE, N_SAMPLES = 250, 600
+TIME = (np.arange(N_SAMPLES) - N_BEFORE) * 1000.0 / FS  # -500 .. +698 ms
+
+SIMILAR = 0.9  # correlation with the record's own median beat from which a beat counts as of the same kind
+_FAINT_UV = 30.0  # no ECG is as small in all eight leads
+_MAX_LAG = 15  # samples (30 ms) that cross-correlation may move a beat
+_TOGETHER_MS = 100.0  # QRS marks of one beat lie within this of their neighbour lead's
+_P_WITHIN_MS, _T_WITHIN_MS = 400.0, 700.0  # a P wave belongs to the QRS after it, a T wave to the QRS before it
+_WAVES = {"P": (0, 1, 2), "QRS": (3, 4, 5), "T": (6, 7, 8)}
+
+
+class Beats(NamedTuple):
+    """Every beat found in a recording."""
+
+    r_ms: np.ndarray  # (beat,) from the record's start
+    marks_ms: np.ndarray  # (beat, lead, landmark), from the record's start; NaN where a lead has no such wave
+
+
+def need_records(cohort: xr.Dataset) -> None:
+    """Says how to keep the dimension `record` when one record was taken out of a cohort without it."""
+    if "record" not in cohort.dims:
+        one = str(cohort["record"].values) if "record" in cohort.coords else "2"
+        raise RecordError(f"this is one record without the dimension 'record'; use cohort.sel(record=[{one!r}])")
+
+
+def representative_beat(
+    record: Record,
+    waves: pd.DataFrame | None = None,
+    *,
+    annotations: pd.DataFrame | None = None,
+    method: str = "ecgwb",
+    second: str | None = None,
+) -> xr.Dataset:
+    """The median of a recording's similar beats, with global landmarks, their doubt, and the targets.
+
+    Beats are aligned by cross-correlation with their median; beats that correlate with it below 0.9 (ectopic, noisy)
+    are left out, unless that leaves less than half of them: then the more similar half stays.
+
+    Parameters
+    ----------
+    record : Record
+        Any rate; the eight independent leads, or enough limb leads to derive them. Other leads help the landmarks.
+    waves : DataFrame, optional
+        What `delineate` returned for this record; computed with `method` when missing.
+    annotations : DataFrame, optional
+        Waves marked by hand, in the same form; gives ``fiducial_manual`` and ``pr_manual``, ``qrs_manual``,
+        ``qt_manual`` by the same rule over the same beats.
+    second : str, optional
+        A second method of `delineate`, such as "prominence": where it disagrees with the first, the doubt grows.
+
+    Returns
+    -------
+    Dataset
+        ``beat`` (lead, time) µV; ``fiducial``, ``doubt`` (landmark) ms from time zero, NaN = absent; ``neighbour``
+        (side, landmark): the landmark by the next order statistic outwards and inwards; the seven targets;
+        ``n_beats`` used of ``n_beats_found``; ``rhythm`` (lead, sample) µV and ``cycle_fiducial`` (cycle, landmark)
+        in ms from the record's start, ``cycle_used`` (cycle).
+
+    Raises
+    ------
+    RecordError
+        When a lead is missing, no QRS is found, or no complete beat lies within the recording.
+    """
+    rid = record.record_id
+    clean = prepare(record)
+    eight = pick_leads(clean, LEADS)
+    usable = lead_quality(pick_leads(record, LEADS))["usable"]
+    if not usable.all():
+        dead = ", ".join(usable.index[~usable])
+        raise RecordError(f"record {rid!r}: lead {dead} is empty or flat for half of it or more; all eight are needed")
+    size = float(np.nanmax(np.nanmax(eight.signal, axis=1) - np.nanmin(eight.signal, axis=1)))
+    if size < _FAINT_UV:
+        raise RecordError(
+            f"record {rid!r}: no lead spans more than {size:.2g} µV; expected hundreds. Signals in mV are to be "
+            "multiplied by 1000"
+        )
+    if waves is None:
+        waves = delineate(record, method=method)
+    beats = find_beats(waves, eight)
+    r, marks = beats
+    kept, shift = _similar_beats(eight, r, rid)
+    r = r + shift * 1000.0 / FS
+    beat = np.median(_cut(eight.signal, r[kept]), axis=0)  # (lead, time)
+
+    per_beat = global_marks(marks)  # (side, beat, landmark)
+    per_beat[:, :, 4] = r
+    relative = per_beat[:, kept] - r[kept][None, :, None]
+    fiducial = in_order(median_if_common(relative[0]))
+    neighbour = np.stack([median_if_common(relative[k]) for k in (1, 2)])
+    doubt = doubt_of(relative)
+    if second is not None:
+        opinion = delineate(record, method=second)
+        other = global_marks(_marks_of(opinion, beats.r_ms, _lead_names(opinion)))[0][kept] - r[kept][:, None]
+        gap = np.abs(median_if_common(other) - fiducial)
+        gap[LANDMARKS.index("R")] = 0.0  # the fiducial is the same by either
+        # Half the squared gap is the variance of two opinions; no opinion adds none.
+        doubt = np.sqrt(doubt**2 + np.nan_to_num(gap) ** 2 / 2)
+    out = xr.Dataset(
+        {
+            "beat": (("lead", "time"), beat.astype(np.float32), {"units": "µV"}),
+            "fiducial": ("landmark", fiducial, {"units": "ms"}),
+            "doubt": ("landmark", doubt, {"units": "ms"}),
+            "neighbour": (("side", "landmark"), neighbour, {"units": "ms"}),
+            "rhythm": (("lead", "sample"), eight.signal.astype(np.float32), {"units": "µV"}),
+            "cycle_fiducial": (("cycle", "landmark"), per_beat[0], {"units": "ms"}),
+            "cycle_used": ("cycle", kept.astype(np.float32), {"comment": "1: part of the representative beat"}),
+        },
+        coords={
+            "lead": list(LEADS),
+            "time": ("time", TIME, {"units": "ms"}),
+            "landmark": list(LANDMARKS),
+            "side": ["outer", "inner"],
+        },
+    )
+    hr = 60000.0 / np.median(np.diff(r)) if len(r) > 1 else np.nan
+    for name, value in targets(out["beat"].values, fiducial, hr).items():
+        out[name] = ((), value, {"units": UNITS[name]})
+    if annotations is not None:
+        by_hand = global_marks(_marks_of(annotations, beats.r_ms, _lead_names(waves)))[0]
+        by_hand[:, 4] = r
+        manual = in_order(median_if_common((by_hand - r[:, None])[kept], share=0.0))
+        out["fiducial_manual"] = ("landmark", manual, {"units": "ms"})
+        for name, value in intervals(manual).items():
+            out[f"{name}_manual"] = ((), value, {"units": "ms"})
+    return out.assign_coords(n_beats=int(kept.sum()), n_beats_found=len(r))
+
+
+# ---------------------------------------------------------------- finding and choosing beats
+
+
+def find_beats(waves: pd.DataFrame, record: Record) -> Beats:
+    """Beats of a prepared record, from waves marked lead by lead: a QRS seen in at least a third of the leads is one.
+
+    Raises
+    ------
+    RecordError
+        When there is none.
+    """
+    leads = _lead_names(waves)
+    times = np.sort(waves.loc[waves["wave"] == "QRS", "peak_ms"].dropna().to_numpy())
+    groups = np.split(times, np.flatnonzero(np.diff(times) > _TOGETHER_MS) + 1) if len(times) else []
+    centres = np.array([np.median(g) for g in groups if len(g) >= len(leads) / 3])
+    if not len(centres):
+        raise RecordError(
+            f"record {record.record_id!r}: no QRS found in a third of its leads; expected an ECG with visible beats"
+        )
+    marks = _marks_of(waves, centres, leads)
+    outline = global_marks(marks)[0]
+    filled, _ = fill_gaps(record.signal)
+    rms = np.sqrt(np.mean(filled**2, axis=0))
+    r = np.empty(len(centres))
+    for i, c in enumerate(centres):
+        start, stop = outline[i, 3], outline[i, 5]
+        start, stop = (start if np.isfinite(start) else c - 60), (stop if np.isfinite(stop) else c + 60)
+        a = max(int(start * FS / 1000), 0)
+        b = min(max(int(stop * FS / 1000), a + 1) + 1, rms.size)
+        r[i] = (a + int(np.argmax(rms[a:b])) if a < b else int(c * FS / 1000)) * 1000.0 / FS
+    return Beats(r, marks)
+
+
+def _lead_names(waves: pd.DataFrame) -> list[str]:
+    return sorted(waves["lead"].unique())
+
+
+def _marks_of(waves: pd.DataFrame, r_ms: np.ndarray, leads: Sequence[str]) -> np.ndarray:
+    """Waves sorted into (beat, lead, landmark): P to the beat after it, T to the beat before it, by time."""
+    marks = np.full((len(r_ms), len(leads), len(LANDMARKS)), np.nan)
+    row = {lead: i for i, lead in enumerate(leads)}
+    for wave, columns in _WAVES.items():
+        w = waves[(waves["wave"] == wave) & waves["lead"].isin(row) & waves["peak_ms"].notna()].sort_values("peak_ms")
+        peak = w["peak_ms"].to_numpy()
+        lead = w["lead"].map(row).to_numpy(dtype=int)
+        after = np.searchsorted(r_ms, peak)  # index of the first beat after this wave
+        if wave == "P":
+            beat, near = after, _P_WITHIN_MS
+        elif wave == "T":
+            beat, near = after - 1, _T_WITHIN_MS
+        else:
+            left = np.clip(after - 1, 0, len(r_ms) - 1)
+            right = np.clip(after, 0, len(r_ms) - 1)
+            beat, near = np.where(np.abs(r_ms[left] - peak) <= np.abs(r_ms[right] - peak), left, right), _TOGETHER_MS
+        ok = (beat >= 0) & (beat < len(r_ms))
+        ok[ok] = np.abs(r_ms[beat[ok]] - peak[ok]) <= near
+        # Where a lead has two candidates the last assignment wins: the latest P, hence the earliest T.
+        order = np.flatnonzero(ok)[:: -1 if wave == "T" else 1]
+        points = w[["onset_ms", "peak_ms", "offset_ms"]].to_numpy()
+        marks[beat[order][:, None], lead[order][:, None], np.array(columns)[None, :]] = points[order]
+    return marks
+
+
+def _cut(signal: np.ndarray, r_ms: np.ndarray) -> np.ndarray:
+    """Windows (beat, lead, time) around each time; NaN beyond the recording."""
+    at = np.round(r_ms * FS / 1000).astype(int)[:, None] + np.arange(N_SAMPLES) - N_BEFORE  # (beat, time)
+    inside = (at >= 0) & (at < signal.shape[1])
+    windows = signal[:, np.where(inside, at, 0)].transpose(1, 0, 2)
+    return np.where(inside[:, None, :], windows, np.nan)
+
+
+def _similar_beats(record: Record, r_ms: np.ndarray, rid: str) -> tuple[np.ndarray, np.ndarray]:
+    """Which beats (bool, all of `r_ms`) make the representative beat, and every beat's shift in samples."""
+    flat = (np.diff(record.signal, axis=1, prepend=np.nan) == 0).all(axis=0)  # padding, where all leads stand still
+    signal = np.where(flat, np.nan, record.signal)
+    windows = _cut(signal, r_ms)
+    complete = np.isfinite(windows).all(axis=(1, 2))
+    if not complete.any():
+        raise RecordError(
+            f"record {rid!r}: none of its {len(r_ms)} beats is complete from -500 to +698 ms without gaps; "
+            "expected at least one"
+        )
+    shift = np.zeros(len(r_ms))
+    kept = complete.copy()
+    for _ in range(3):
+        template = np.median(_cut(signal, r_ms + shift * 1000.0 / FS)[kept], axis=0)
+        lag, similar = _best_lag(_cut(signal, r_ms)[complete], template)
+        shift[complete] = lag
+        # A shift may have pushed an edge beat's window beyond the recording.
+        whole = np.isfinite(_cut(signal, r_ms + shift * 1000.0 / FS)).all(axis=(1, 2)) & complete
+        score = np.full(len(r_ms), -np.inf)
+        score[complete] = similar
+        score[~whole] = -np.inf
+        kept = score >= SIMILAR
+        if kept.sum() < whole.sum() / 2:
+            kept = score >= np.median(score[whole])
+    # Zero stays the peak of the RMS within QRS, now of the representative beat.
+    beat = np.median(_cut(signal, r_ms + shift * 1000.0 / FS)[kept], axis=0)
+    rms = np.sqrt((beat**2).mean(axis=0))[N_BEFORE - _MAX_LAG : N_BEFORE + _MAX_LAG + 1]
+    moved = shift + int(np.argmax(rms)) - _MAX_LAG
+    whole = np.isfinite(_cut(signal, r_ms + moved * 1000.0 / FS)).all(axis=(1, 2))
+    return (kept & whole, moved) if (kept & whole).any() else (kept, shift)
+
+
+def _best_lag(windows: np.ndarray, template: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each window (beat, lead, time) the lag (samples) that correlates best with the template, and how well."""
+    core = slice(N_BEFORE - 150, N_BEFORE + 225)  # -300 .. +450 ms: P to T at common rates
+    t = template[:, core] - template[:, core].mean(axis=1, keepdims=True)
+    lags = np.arange(-_MAX_LAG, _MAX_LAG + 1)
+    found = np.empty((len(lags), len(windows)))
+    for i, lag in enumerate(lags):
+        w = windows[:, :, core.start + lag : core.stop + lag]
+        w = w - w.mean(axis=2, keepdims=True)
+        norm = np.sqrt((w**2).sum(axis=(1, 2)) * (t**2).sum())
+        found[i] = (w * t).sum(axis=(1, 2)) / np.maximum(norm, 1e-12)
+    best = found.argmax(axis=0)
+    return lags[best], found.max(axis=0)
+
+
+# ---------------------------------------------------------------- targets
+
+
+def targets(beat: np.ndarray, fiducial: np.ndarray, hr: float) -> dict[str, float]:
+    """The seven measurements of a beat; NaN where a landmark they need is absent.
+
+    Parameters
+    ----------
+    beat : array (lead, time), µV, the eight leads
+    fiducial : array (landmark,), ms
+    hr : float, bpm
+        From the rhythm: a single beat rarely shows its RR.
+
+    Returns
+    -------
+    dict
+        ``pr``, ``qrs``, ``qt`` ms; ``hr`` bpm; in V5, from the mean of the 10 ms before QRS_on: ``j_v5`` at J,
+        ``r_v5`` the maximum within QRS, ``t_v5`` the largest deflection between J and T_off, signed (µV).
+    """
+    out = intervals(fiducial) | {"hr": float(hr), "j_v5": np.nan, "r_v5": np.nan, "t_v5": np.nan}
+    qrs_on, j, t_off = fiducial[3], fiducial[5], fiducial[8]
+    v5 = beat[LEADS.index("V5")]
+    if np.isfinite(qrs_on) and np.isfinite(j):
+        v5 = v5 - v5[(qrs_on - 10 <= TIME) & (qrs_on > TIME)].mean()
+        out["j_v5"] = float(np.interp(j, TIME, v5))
+        out["r_v5"] = float(v5[(qrs_on <= TIME) & (j >= TIME)].max())
+        if np.isfinite(t_off):
+            st_t = v5[(j <= TIME) & (t_off >= TIME)]
+            out["t_v5"] = float(st_t[np.abs(st_t).argmax()]) if st_t.size else np.nan
+    return out
