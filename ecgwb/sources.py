@@ -1,0 +1,288 @@
+"""Where recordings come from: embedded data sets, folders, tables, the synthetic generator; each a list of items."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import tarfile
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import platformdirs
+
+from .records import LEADS, Record, RecordError, read_record
+
+_DATA = Path(__file__).parent / "data"
+_ARCHIVES = {  # name: (archive, folder in the cache, top folder inside the archive)
+    "ludb": ("ludb-1.0.1.tar.xz", "ludb-1.0.1", "lobachevsky-university-electrocardiography-database-1.0.1"),
+    "ptbxl500": ("ptbxl-first500-500hz.tar.xz", "ptbxl500", ""),
+}
+CREDITS = {
+    "ludb": "LUDB 1.0.1, Kalyakulina et al., IEEE Access 8:186181 (2020), doi 10.1109/ACCESS.2020.3029211; ODC-By 1.0",
+    "ptbxl": "PTB-XL, Wagner et al., Scientific Data 7:154 (2020), doi 10.1038/s41597-020-0495-6; CC BY 4.0",
+    "synthetic": "deepfake-ecg, Thambawita et al., Sci Rep 11:21896 (2021), doi 10.1038/s41598-021-01295-2; MIT",
+}
+METADATA = ("age", "sex", "patient", "diagnosis", "rhythm_label", "device", "site", "fold")
+"""The columns a cohort carries along `record`. Nothing else of a header or table is kept: no names, no dates."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One recording still to be read."""
+
+    record_id: str
+    read: Callable[[], Record]
+    metadata: dict[str, Any] = field(default_factory=dict)
+    annotated: Path | None = None  # where this record's hand-made wave annotations are
+
+
+@dataclass(frozen=True)
+class Source:
+    """A list of recordings and what is known of the whole."""
+
+    name: str
+    items: list[Item]
+    sha256: str
+    credit: str = ""
+    unjoined: list[str] = field(default_factory=list)  # metadata rows without a recording
+    ignored: list[str] = field(default_factory=list)  # metadata columns that a cohort does not keep
+
+
+def cache_dir() -> Path:
+    """The user's cache: ``~/.cache/ecgwb`` on Linux (platformdirs)."""
+    return Path(platformdirs.user_cache_dir("ecgwb"))
+
+
+def unpack(name: str) -> Path:
+    """The folder of an embedded data set ("ludb" or "ptbxl500"), unpacked into the user's cache on first use."""
+    archive, folder, top = _ARCHIVES[name]
+    target = cache_dir() / folder
+    if target.is_dir():
+        return target
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    # Unpacked beside its place and moved there whole, so a killed or second process never leaves half a data set.
+    with tempfile.TemporaryDirectory(dir=cache_dir()) as tmp:
+        with tarfile.open(_DATA / archive) as tar:
+            tar.extractall(Path(tmp) / "whole", filter="data")
+        try:
+            (Path(tmp) / "whole" / top).rename(target)
+        except OSError:
+            if not target.is_dir():
+                raise
+    return target
+
+
+def archive_sha256(name: str) -> str:
+    return hashlib.sha256((_DATA / _ARCHIVES[name][0]).read_bytes()).hexdigest()
+
+
+def list_source(source: Any, metadata: Any = None) -> Source:
+    """The recordings of a source.
+
+    Parameters
+    ----------
+    source : str, Path, DataFrame or iterable of Record
+        "ludb", "ptbxl500", "synthetic:N"; a folder of LUDB, of PTB-XL, or of any WFDB records (searched through);
+        a table with a ``path`` column; or records already in memory.
+    metadata : DataFrame or path of a CSV, optional
+        One row a record, joined on its ``record`` column (the record's name).
+
+    Raises
+    ------
+    RecordError
+        When the source holds no recording, names repeat, or no metadata row fits any record.
+    """
+    if isinstance(source, str) and source in _ARCHIVES:
+        sha = archive_sha256(source)
+        found = _ludb(unpack("ludb"), sha) if source == "ludb" else _ptbxl(unpack("ptbxl500"), sha, "ptbxl500")
+    elif isinstance(source, str) and source.startswith("synthetic:"):
+        found = _synthetic(source)
+    elif isinstance(source, (str, Path)):
+        folder = Path(source)
+        if not folder.is_dir():
+            raise RecordError(
+                f"no folder {folder}; expected 'ludb', 'ptbxl500', 'synthetic:N' or a folder of recordings"
+            )
+        if (folder / "ludb.csv").is_file():
+            found = _ludb(folder)
+        elif (folder / "ptbxl_database.csv").is_file():
+            found = _ptbxl(folder)
+        else:
+            found = _wfdb_folder(folder)
+    elif isinstance(source, pd.DataFrame):
+        found = _table(source)
+    else:
+        found = _in_memory([source] if isinstance(source, Record) else source)
+    if not found.items:
+        raise RecordError(f"{found.name}: no recordings found; expected WFDB records (.hea with .dat or .mat)")
+    names = pd.Series([i.record_id for i in found.items])
+    if names.duplicated().any():
+        raise RecordError(f"{found.name}: record {names[names.duplicated()].iloc[0]!r} occurs twice; names must differ")
+    return _join(found, metadata) if metadata is not None else found
+
+
+def _join(source: Source, metadata: Any) -> Source:
+    # As text: names such as 001 are not numbers.
+    text = {"record": str, "patient": str}
+    table = metadata if isinstance(metadata, pd.DataFrame) else pd.read_csv(metadata, dtype=text)
+    if "record" not in table:
+        raise RecordError(f"metadata has no column 'record'; it has {', '.join(map(str, table.columns))}")
+    rows = {str(r["record"]): r for r in table.to_dict("records")}
+    items = [
+        Item(i.record_id, i.read, i.metadata | _tidy(rows.get(i.record_id, {})), i.annotated) for i in source.items
+    ]
+    unjoined = sorted(set(rows) - {i.record_id for i in items})
+    if len(unjoined) == len(rows):
+        raise RecordError(
+            f"{source.name}: no metadata row fits a record; metadata names {unjoined[0]!r}, "
+            f"the recordings are called like {items[0].record_id!r}"
+        )
+    ignored = [str(c) for c in table.columns if c not in ("record", *METADATA)]
+    return Source(source.name, items, source.sha256, source.credit, unjoined, ignored)
+
+
+def _tidy(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """A metadata row with the columns a cohort keeps, in its conventions."""
+    out: dict[str, Any] = {k: v for k, v in row.items() if k in METADATA and not pd.isna(v)}
+    if "sex" in out:
+        word = str(out["sex"]).strip().lower()
+        known = {"m": "male", "male": "male", "f": "female", "female": "female"}
+        out["sex"] = known.get(word, "")
+        if not out["sex"] and word:
+            raise RecordError(f"metadata: sex is {row['sex']!r}; expected 'male' or 'female' (or M, F)")
+    if "age" in out:
+        try:
+            out["age"] = float(out["age"])
+        except (TypeError, ValueError):
+            raise RecordError(f"metadata: age is {row['age']!r}; expected a number of years") from None
+    return out | {k: str(out[k]) for k in ("patient", "diagnosis", "device", "site") if k in out}
+
+
+# ---------------------------------------------------------------- each kind of source
+
+
+def _ludb(folder: Path, sha256: str | None = None) -> Source:
+    headers = sorted((folder / "data").glob("*.hea"), key=lambda p: (len(p.stem), p.stem))
+    items = []
+    for h in headers:
+        base = h.with_suffix("")
+        number = int(base.name) if base.name.isdigit() else 0
+        items.append(
+            Item(base.name, partial(read_record, base), {"patient": f"ludb-{base.name}", "fold": number % 5}, base)
+        )
+    return Source("ludb", items, sha256 or _hash_files(headers), CREDITS["ludb"])
+
+
+def _ptbxl(folder: Path, sha256: str | None = None, name: str = "ptbxl") -> Source:
+    table = pd.read_csv(folder / "ptbxl_database.csv")
+    items = []
+    for row in table.to_dict("records"):
+        base = folder / str(row["filename_hr"])
+        if not base.with_name(base.name + ".hea").is_file() and isinstance(row.get("filename_lr"), str):
+            low = folder / row["filename_lr"]
+            base = low if low.with_name(low.name + ".hea").is_file() else base
+        codes = ast.literal_eval(row["scp_codes"]) if isinstance(row.get("scp_codes"), str) else {}
+        meta = {
+            "age": min(row["age"], 90.0),  # 300 stands for "over 89" in the full set
+            "sex": {0: "male", 1: "female"}.get(row["sex"], ""),
+            "patient": f"ptbxl-{int(row['patient_id'])}",
+            "diagnosis": "; ".join(codes),
+            "device": " ".join(str(row.get("device", "")).split()),
+            "site": "" if pd.isna(row.get("site")) else str(int(row["site"])),
+        }
+        if pd.isna(meta["age"]):
+            del meta["age"]
+        items.append(Item(str(row["ecg_id"]), partial(read_record, base), meta))
+    return Source(name, items, sha256 or _hash_files([folder / "ptbxl_database.csv"]), CREDITS["ptbxl"])
+
+
+def _wfdb_folder(folder: Path) -> Source:
+    headers = sorted(folder.rglob("*.hea"))
+    # Records of one name in different subfolders are told apart by their path; otherwise the plain name is kept.
+    plain = pd.Series([h.stem for h in headers], dtype=object)
+    names = [h.relative_to(folder).with_suffix("").as_posix() for h in headers] if plain.duplicated().any() else plain
+    items = [Item(str(n), partial(read_record, h.with_suffix(""))) for n, h in zip(names, headers, strict=True)]
+    return Source(str(folder.name), items, _hash_files(headers))
+
+
+def _table(table: pd.DataFrame) -> Source:
+    if "path" not in table:
+        raise RecordError(f"the table has no column 'path'; it has {', '.join(map(str, table.columns))}")
+    items = []
+    for row in table.to_dict("records"):
+        path = Path(str(row["path"]))
+        items.append(Item(str(row.get("record", path.stem)), partial(read_record, path), _tidy(row)))
+    return Source("table", items, _hash_files([Path(str(p)) for p in table["path"]]))
+
+
+def _in_memory(records: Iterable[Record]) -> Source:
+    items, digest = [], hashlib.sha256()
+    if not isinstance(records, Iterable):
+        raise RecordError(f"the source is a {type(records).__name__}; expected a folder, a table or records")
+    for i, r in enumerate(records):
+        if not isinstance(r, Record):
+            raise RecordError(f"item {i} of the source is a {type(r).__name__}; expected an ecgwb.Record")
+        digest.update(r.signal.tobytes())
+        items.append(Item(r.record_id or str(i), partial(_same, r), _tidy(r.metadata)))
+    return Source("records", items, digest.hexdigest())
+
+
+def _same(record: Record) -> Record:
+    return record
+
+
+def _hash_files(files: Iterable[Path]) -> str:
+    """Hash of names, headers and sizes: enough to tell two folders apart without reading gigabytes of signals."""
+    digest = hashlib.sha256()
+    for f in files:
+        digest.update(f.name.encode())
+        for part in (f, f.with_suffix(".dat"), f.with_suffix(".mat")):
+            if part.is_file():
+                digest.update(str(part.stat().st_size).encode())
+                digest.update(part.read_bytes() if part.suffix == ".hea" else b"")
+    return digest.hexdigest()
+
+
+def _synthetic(source: str) -> Source:
+    number = source.partition(":")[2]
+    if not number.isdigit() or int(number) < 1:
+        raise RecordError(
+            f"{source!r}: expected 'synthetic:N' with a whole number N of recordings, such as 'synthetic:200'"
+        )
+    try:
+        import deepfakeecg  # an extra: its generator comes with the package, about 50 MB
+    except ImportError:
+        raise ImportError(
+            "synthetic cohorts need the package deepfake-ecg: install the extra with  pip install 'ecgwb[synthetic]'"
+        ) from None
+    signals = _generate(int(number), Path(deepfakeecg.__file__).parent / "checkpoints" / "g_stat.pt")
+    name = [f"synthetic-{i}" for i in range(len(signals))]
+    items = [Item(n, partial(Record, x, 500.0, LEADS, n), {"patient": n}) for n, x in zip(name, signals, strict=True)]
+    return Source(source, items, hashlib.sha256(signals.tobytes()).hexdigest(), CREDITS["synthetic"])
+
+
+def _generate(n: int, checkpoint: Path, batch: int = 32) -> np.ndarray:
+    """(record, lead, sample) µV; record i is the same whatever `n`. The ends (100 ms) are cut: the GAN rings there."""
+    import torch
+    from deepfakeecg import Generator
+
+    # Its layers use a spelling that torch has since renamed, and draw initial weights from the caller's stream.
+    with warnings.catch_warnings(), torch.random.fork_rng():
+        warnings.simplefilter("ignore", FutureWarning)
+        net = Generator()
+    net.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["stat_dict"])
+    net.eval()
+    noise = torch.Generator().manual_seed(0)
+    out = []
+    with torch.inference_mode():
+        for start in range(0, n, batch):
+            z = torch.empty(batch, 8, 5000).uniform_(-1, 1, generator=noise)  # the paper's latent: 8 leads of noise
+            out.append((net(z) * 6000).round().numpy()[: n - start, :, 50:-50])
+    return np.concatenate(out).astype(np.float32)
