@@ -1,0 +1,314 @@
+"""Networks: the paper's, a compact one, anyone's; how they are described, stored and loaded.
+
+Imports nothing of the package: a network knows its input only by its `ModelSpec`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+class ModelError(ValueError):
+    """A model that cannot be used; the message says what was seen, what was expected and the fix."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a network takes and gives: everything needed to run it on a cohort.
+
+    Parameters
+    ----------
+    input : {"beat", "rhythm"}
+        Representative beats, or 10 s recordings.
+    leads : tuple of str
+        In the network's order.
+    fs : float
+        Sampling rate of its input, Hz.
+    n_samples : int
+    targets : tuple of str
+        One name per output.
+    scale : float
+        Input units per µV: 1 for µV, 0.001 for mV.
+    layer : str
+        Dotted name of the layer whose output, after its activation, ECGradCAM reads.
+    link : {"identity", "logit"}
+        "logit": outputs are log-odds.
+    start_ms : float
+        Time of the first sample (beats: from the QRS fiducial).
+    units : tuple of str
+        One per target.
+    net : dict
+        Name and arguments of a network of this package, so that weights alone suffice to load it.
+    trained_on : dict
+        Cohort name to the patients whose data shaped the weights, early stopping included.
+    """
+
+    input: str = "beat"
+    leads: tuple[str, ...] = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
+    fs: float = 500.0
+    n_samples: int = 600
+    targets: tuple[str, ...] = ()
+    scale: float = 1.0
+    layer: str = ""
+    link: str = "identity"
+    start_ms: float = -500.0
+    units: tuple[str, ...] = ()
+    net: dict[str, Any] = field(default_factory=dict)
+    trained_on: dict[str, list[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("leads", "targets", "units"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.input not in ("beat", "rhythm"):
+            raise ModelError(f"spec.input is {self.input!r}; expected 'beat' or 'rhythm'")
+        if self.link not in ("identity", "logit"):
+            raise ModelError(f"spec.link is {self.link!r}; expected 'identity' or 'logit'")
+        if not (self.fs > 0 and self.n_samples > 0 and self.scale > 0):
+            raise ModelError(f"spec: fs {self.fs}, n_samples {self.n_samples} and scale {self.scale} must be positive")
+        if self.units and len(self.units) != len(self.targets):
+            raise ModelError(f"spec: {len(self.units)} units for {len(self.targets)} targets; one each is expected")
+
+    def unit(self, target: str) -> str:
+        if self.link == "logit":
+            return "log-odds"
+        return self.units[self.targets.index(target)] if self.units else ""
+
+
+# ---------------------------------------------------------------- networks
+
+
+class KanResModule(nn.Module):
+    """[Conv 32->64 k50, BN, ReLU, Conv 64->32 k50, BN, ReLU, add input]: one of the paper's eight modules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # What padding="same" does with an even kernel, without its copy and its warning.
+        self.pad = nn.ConstantPad1d((24, 25), 0.0)
+        self.conv1, self.bn1, self.relu1 = nn.Conv1d(32, 64, 50), nn.BatchNorm1d(64), nn.ReLU()
+        self.conv2, self.bn2, self.relu2 = nn.Conv1d(64, 32, 50), nn.BatchNorm1d(32), nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # (B, 32, T)
+        y = self.relu1(self.bn1(self.conv1(self.pad(x))))
+        return x + self.relu2(self.bn2(self.conv2(self.pad(y))))
+
+
+class KanResWideX(nn.Module):
+    """The paper's network (Hicks et al. 2021, released code): 1,651,496 parameters with 8 leads and 8 outputs.
+
+    Takes (record, lead, sample) in µV, of any length; last layer every 2 samples.
+    """
+
+    layer = "blocks"
+
+    def __init__(self, n_leads: int = 8, n_outputs: int = 8) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv1d(n_leads, 64, 8), nn.BatchNorm1d(64), nn.ReLU(),
+            nn.Conv1d(64, 32, 3), nn.BatchNorm1d(32), nn.ReLU(),
+            nn.AvgPool1d(2),
+        )  # fmt: skip
+        self.blocks = nn.Sequential(*(KanResModule() for _ in range(8)))
+        self.head = nn.Linear(32, n_outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # (B, lead, sample) -> (B, output)
+        return self.head(self.blocks(self.stem(x)).mean(dim=2))
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, width: int, dilation: int) -> None:
+        super().__init__()
+
+        def conv() -> nn.Conv1d:
+            return nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation, bias=False)
+
+        self.conv1, self.bn1, self.relu1 = conv(), nn.BatchNorm1d(width), nn.ReLU()
+        self.conv2, self.bn2, self.relu2 = conv(), nn.BatchNorm1d(width), nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # (B, width, T)
+        return self.relu2(x + self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x))))))
+
+
+class CompactNet(nn.Module):
+    """A residual net that looks locally: last layer every 8 ms, each position seeing 30 + 32 * sum(dilations) ms.
+
+    Every kernel is odd and centred, so position k of the last layer is centred on sample 4k exactly. Average pooling
+    and a linear head make the prediction the bias plus the mean over positions of a signed map. Takes µV.
+    """
+
+    layer = "blocks"
+    _UV = 500.0  # puts usual voltages near 1 for the first layer
+
+    def __init__(
+        self, n_leads: int = 8, n_outputs: int = 7, width: int = 64, dilations: Sequence[int] = (1, 1, 2, 2, 3, 3)
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv1d(n_leads, width // 2, 7, stride=2, padding=3, bias=False), nn.BatchNorm1d(width // 2), nn.ReLU(),
+            nn.Conv1d(width // 2, width, 5, stride=2, padding=2, bias=False), nn.BatchNorm1d(width), nn.ReLU(),
+        )  # fmt: skip
+        self.blocks = nn.Sequential(*(ResidualBlock(width, d) for d in dilations))
+        self.head = nn.Linear(width, n_outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # (B, lead, sample) -> (B, output)
+        return self.head(self.blocks(self.stem(x / self._UV)).mean(dim=2))
+
+
+NETS = {"compact": CompactNet, "kanres": KanResWideX}
+
+
+def make_net(net: dict[str, Any]) -> nn.Module:
+    """A network of this package from its name and arguments, such as ``{"name": "compact", "n_outputs": 7}``."""
+    arguments = dict(net)
+    name = arguments.pop("name", None)
+    if name not in NETS:
+        raise ModelError(f"no network {name!r} here; expected {' or '.join(repr(n) for n in NETS)}")
+    return NETS[name](**arguments)
+
+
+# ---------------------------------------------------------------- storing, loading, wrapping
+
+
+def save_model(model: nn.Module, path: str | Path) -> None:
+    """Store weights and spec in one safetensors file; `load_model` opens it.
+
+    Raises
+    ------
+    ModelError
+        When the model has no spec (see `wrap_model`).
+    """
+    spec = spec_of(model)
+    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, str(path), metadata={"ecgwb_spec": json.dumps(asdict(spec), ensure_ascii=False)})
+
+
+def load_model(name: str | Path, module: nn.Module | None = None) -> nn.Module:
+    """A shipped model by name, or a stored one by path; nothing is ever unpickled.
+
+    Parameters
+    ----------
+    name : str or Path
+        ``"compact-measures"``, ``"compact-sex"``, or a ``.safetensors`` file written by `save_model`.
+    module : nn.Module, optional
+        A network of your own to put the weights into; not needed for the networks of this package.
+
+    Returns
+    -------
+    nn.Module
+        In eval mode, with ``.spec``.
+
+    Raises
+    ------
+    ModelError
+        When there is no such model, the file is not safetensors, has no spec, or spec and weights disagree.
+    """
+    path = Path(name) if str(name).endswith(".safetensors") else WEIGHTS / f"{name}.safetensors"
+    if not path.is_file():
+        if Path(name).is_file():
+            raise ModelError(
+                f"{name} is not a .safetensors file. Pickled checkpoints run code when opened and are refused: load "
+                "the weights with torch.load(path, weights_only=True), wrap_model your module and save_model it"
+            )
+        raise ModelError(f"no model {str(name)!r}; shipped are {', '.join(shipped())}, or give a .safetensors path")
+    try:
+        with safe_open(path, framework="pt") as f:
+            meta = f.metadata() or {}
+            state = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as e:
+        raise ModelError(
+            f"{path} is not a readable safetensors file ({e}); a pickle under that ending is refused"
+        ) from e
+    if "ecgwb_spec" not in meta:
+        raise ModelError(
+            f"{path} carries no ModelSpec; put its weights into your module and wrap_model it:\n{_EXAMPLE}"
+        )
+    known = {f.name for f in fields(ModelSpec)}
+    spec = ModelSpec(**{k: v for k, v in json.loads(meta["ecgwb_spec"]).items() if k in known})
+    if module is None:
+        if not spec.net:
+            raise ModelError(f"{path} holds a network that is not part of ecgwb; pass it: load_model(path, module=...)")
+        module = make_net(spec.net)
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as e:
+        raise ModelError(f"{path}: weights do not fit the network its spec names: {e}") from e
+    return wrap_model(module.eval(), spec)
+
+
+def shipped() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(p.stem for p in WEIGHTS.glob("*.safetensors") if p.stem != "delineator")
+
+
+_EXAMPLE = """\
+    spec = wb.ModelSpec(input="beat", leads=("I", "II", "V1", "V2", "V3", "V4", "V5", "V6"), fs=500, n_samples=600,
+                        scale=1.0, targets=("qt",), units=("ms",), layer="name.of.last.conv.layer", link="identity")
+    model = wb.wrap_model(module, spec)"""
+
+
+def wrap_model(module: nn.Module, spec: ModelSpec) -> nn.Module:
+    """Give a network its spec, after trying it on one record of zeros.
+
+    Returns
+    -------
+    nn.Module
+        The same module, with ``.spec``; its weights and mode are untouched.
+
+    Raises
+    ------
+    ModelError
+        When the network refuses the input the spec promises, gives another number of outputs, or lacks the layer.
+    """
+    if spec.layer and spec.layer not in dict(module.named_modules()):
+        raise ModelError(
+            f"the network has no layer {spec.layer!r}; it has {', '.join(n for n, _ in module.named_modules() if n)}"
+        )
+    with evaluating(module), torch.inference_mode():
+        zeros = torch.zeros(1, len(spec.leads), spec.n_samples, device=device_of(module))
+        try:
+            out = module(zeros)
+        except Exception as e:
+            raise ModelError(
+                f"the network refuses what its spec promises, (record, {len(spec.leads)} leads, {spec.n_samples} "
+                f"samples): {e}"
+            ) from e
+    if not isinstance(out, torch.Tensor) or tuple(out.shape) != (1, len(spec.targets)):
+        seen = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+        raise ModelError(f"the network gives {seen}, its spec names {len(spec.targets)} targets: {spec.targets}")
+    module.spec = spec  # type: ignore[assignment]
+    return module
+
+
+def spec_of(model: nn.Module) -> ModelSpec:
+    spec = getattr(model, "spec", None)
+    if not isinstance(spec, ModelSpec):
+        raise ModelError(f"{type(model).__name__} has no ModelSpec; say what it takes and gives:\n{_EXAMPLE}")
+    return spec
+
+
+def device_of(model: nn.Module) -> torch.device:
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode for the while; every submodule's own mode comes back, also after an exception."""
+    modes = [(m, m.training) for m in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for m, mode in modes:
+            m.training = mode
