@@ -1,0 +1,198 @@
+"""Regression: whether a measurement says more than those before it, on people who took no part in finding it."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.stats
+import statsmodels.api as sm
+import xarray as xr
+from statsmodels.tools.sm_exceptions import ConvergenceWarning, PerfectSeparationError, PerfectSeparationWarning
+
+TEST_SHARE = 1 / 3
+_RESAMPLES = 1000
+
+
+def split_patients(cohort: xr.Dataset, test: float = TEST_SHARE, seed: int = 0) -> tuple[xr.Dataset, xr.Dataset]:
+    """Discovery and test patients of a cohort; no patient is in both.
+
+    A patient's side follows from a hash of the patient's name and the seed, so it does not depend on who else is in
+    the cohort, nor on the order of records.
+
+    Returns
+    -------
+    discovery, test : Dataset
+    """
+    if not 0 < test < 1:
+        raise ValueError(f"test is {test}; expected a share between 0 and 1")
+    if not all(map(str, cohort["patient"].values)):
+        raise ValueError("some records have no patient; a split by record would put one person on both sides")
+    draw = {
+        p: int.from_bytes(hashlib.sha256(f"{seed}:{p}".encode()).digest()[:8], "big") / 2**64
+        for p in np.unique(cohort["patient"].values)
+    }
+    is_test = np.array([draw[p] < test for p in cohort["patient"].values])
+    return cohort.isel(record=np.flatnonzero(~is_test)), cohort.isel(record=np.flatnonzero(is_test))
+
+
+def nested_models(
+    models: Mapping[str, Sequence[str]],
+    discovery: pd.DataFrame,
+    tests: Mapping[str, pd.DataFrame],
+    outcome: str = "male",
+    *,
+    ci: float = 0.95,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Logistic regressions fitted on discovery patients, judged on others.
+
+    Coefficients come from discovery patients alone and are frozen for the areas under the curve. The change in AUC is
+    against the row above, as an interval: DeLong's test is not valid for nested models (Demler et al. 2012). The
+    likelihood-ratio test asks whether the columns that a row adds to the row above are associated with the outcome at
+    all: both models are refitted on the test people for it.
+
+    Parameters
+    ----------
+    models : mapping of name to columns
+        In the order of the rows.
+    discovery : DataFrame
+        Columns, ``outcome`` (0, 1) and ``patient``.
+    tests : mapping of name to DataFrame
+        People who took no part in choosing or fitting anything; the same columns.
+
+    Returns
+    -------
+    DataFrame
+        A row per model and people ("discovery" first): ``features``, ``n`` complete cases, ``n_missing``, ``auc`` with
+        ``low``, ``high``, ``accuracy`` (at probability 0.5), ``change`` in AUC with ``change_low``, ``change_high``,
+        ``lr_p``, and ``note`` where something could not be done.
+
+    Raises
+    ------
+    ValueError
+        When a patient is on both sides, a column is missing or constant, or one outcome is absent.
+    """
+    columns = list(dict.fromkeys(c for cs in models.values() for c in cs))
+    sets = {"discovery": discovery, **tests}
+    for name, people in sets.items():
+        absent = [c for c in [*columns, outcome, "patient"] if c not in people]
+        if absent:
+            raise ValueError(f"{name} has no column {', '.join(absent)}")
+    for name, people in tests.items():
+        both = set(discovery["patient"]) & set(people["patient"])
+        if both:
+            raise ValueError(f"{len(both)} patients of {name!r} took part in discovery, {sorted(both)[0]!r} among them")
+    # One set of complete cases for all rows, or the rows would be compared on different people.
+    complete = {k: v[[*columns, outcome, "patient"]].dropna().reset_index(drop=True) for k, v in sets.items()}
+    for name, people in complete.items():
+        if people[outcome].nunique() < 2:
+            raise ValueError(
+                f"{name} has {len(people)} complete cases and only one kind of {outcome!r}; two are needed"
+            )
+    centre, spread = complete["discovery"][columns].mean(), complete["discovery"][columns].std()
+    constant = [c for c in columns if not spread[c] > 0]
+    if constant:
+        raise ValueError(f"{constant[0]!r} is constant on the discovery patients; leave it out")
+    rows = []
+    before: dict[str, tuple[np.ndarray, Sequence[str]]] = {}
+    for model, cols in models.items():
+        cols = list(cols)
+        fitted, note = _logit(complete["discovery"], cols, outcome, centre, spread)
+        for name, people in complete.items():
+            y = people[outcome].to_numpy(int)
+            score = _design(people, cols, centre, spread) @ fitted
+            draws = _patient_draws(people["patient"].to_numpy(), seed)
+            area, boot = float(auc(y, score)[0]), auc(y, score, draws)
+            low, high = np.nanquantile(boot, [(1 - ci) / 2, (1 + ci) / 2])
+            row: dict[str, Any] = {"model": model, "people": name, "features": len(cols), "n": len(y)}
+            row |= {"n_missing": len(sets[name]) - len(y), "auc": area, "low": low, "high": high}
+            row |= {"accuracy": float(((score > 0) == y).mean()), "note": note}
+            if name in before:
+                old, old_cols = before[name]
+                change = boot - auc(y, old, draws)
+                row["change"] = area - float(auc(y, old)[0])
+                row["change_low"], row["change_high"] = np.nanquantile(change, [(1 - ci) / 2, (1 + ci) / 2])
+                if name != "discovery" and set(old_cols) < set(cols):
+                    row["lr_p"], why = _likelihood_ratio(people, list(old_cols), cols, outcome, centre, spread)
+                    row["note"] = "; ".join(filter(None, [note, why]))
+            before[name] = (score, cols)
+            rows.append(row)
+    order = ["model", "people", "features", "n", "n_missing", "auc", "low", "high", "accuracy"]
+    order += ["change", "change_low", "change_high", "lr_p", "note"]
+    return pd.DataFrame(rows).reindex(columns=order).set_index(["model", "people"])
+
+
+def auc(y: np.ndarray, score: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Area under the ROC curve for many sets of weights at once: the share of pairs in the right order, ties half.
+
+    Parameters
+    ----------
+    y : array (record,) of 0 and 1
+    score : array (record,)
+    weights : array (draw, record), optional
+        How often each draw has each record; once each by default.
+
+    Returns
+    -------
+    array (draw,); NaN where a draw has one outcome only. scikit-learn's `roc_auc_score` takes one draw at a time.
+    """
+    w = np.ones((1, len(y))) if weights is None else weights
+    _, level = np.unique(score, return_inverse=True)
+    at = np.eye(level.max() + 1)[level]  # (record, level)
+    men, women = (w * y) @ at, (w * (1 - y)) @ at
+    below = np.cumsum(women, axis=1) - women / 2
+    pairs = men.sum(axis=1) * women.sum(axis=1)
+    right = (men * below).sum(axis=1)
+    return np.divide(right, pairs, out=np.full(len(w), np.nan), where=pairs > 0)
+
+
+def _patient_draws(patient: np.ndarray, seed: int) -> np.ndarray:
+    """Weights (draw, record) of 1,000 resamplings of patients; the same for every row, so that changes are paired."""
+    who = pd.factorize(patient)[0]
+    n = int(who.max()) + 1
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), _RESAMPLES)[:, who]
+
+
+def _design(people: pd.DataFrame, cols: list[str], centre: pd.Series, spread: pd.Series) -> np.ndarray:
+    return sm.add_constant(((people[cols] - centre[cols]) / spread[cols]).to_numpy(float), has_constant="add")
+
+
+def _logit(
+    people: pd.DataFrame, cols: list[str], outcome: str, centre: pd.Series, spread: pd.Series
+) -> tuple[np.ndarray, str]:
+    x, y = _design(people, cols, centre, spread), people[outcome].to_numpy(float)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        warnings.simplefilter("error", PerfectSeparationWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)
+        try:
+            return np.asarray(sm.Logit(y, x).fit(disp=0, maxiter=200).params), ""
+        except (PerfectSeparationError, PerfectSeparationWarning, ConvergenceWarning, np.linalg.LinAlgError):
+            # Too many or too good columns for these people: a small ridge keeps the coefficients finite.
+            fitted = sm.Logit(y, x).fit_regularized(alpha=np.r_[0.0, np.full(len(cols), 1.0)], disp=0, trim_mode="off")
+            return np.asarray(fitted.params), "not estimable by maximum likelihood; L1 penalty of 1 per SD"
+
+
+def _likelihood_ratio(
+    people: pd.DataFrame, small: list[str], large: list[str], outcome: str, centre: pd.Series, spread: pd.Series
+) -> tuple[float, str]:
+    if len(people) < 5 * len(large):
+        return np.nan, f"no likelihood-ratio test: {len(people)} people for {len(large)} columns, fewer than 5 each"
+    y = people[outcome].to_numpy(float)
+    fits = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        warnings.simplefilter("error", PerfectSeparationWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)
+        try:
+            fits = [
+                sm.Logit(y, _design(people, c, centre, spread)).fit(disp=0, maxiter=200).llf for c in (small, large)
+            ]
+        except (PerfectSeparationError, PerfectSeparationWarning, ConvergenceWarning, np.linalg.LinAlgError):
+            return np.nan, "no likelihood-ratio test: the refit on these people has no finite solution"
+    return float(scipy.stats.chi2.sf(2 * (fits[1] - fits[0]), len(large) - len(small))), ""

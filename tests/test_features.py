@@ -1,0 +1,60 @@
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import TYPICAL, made_cohort
+
+import ecgwb as wb
+from ecgwb.beats import TIME
+
+
+@pytest.fixture
+def drawn():
+    """One beat with a triangle of QRS in every lead: up from -40 to 0 ms, down to -1/2 at 30 ms, back at 50 ms."""
+    shape = np.interp(TIME, [-40, 0, 30, 50], [0, 1, -0.5, 0])
+    size = np.array([1, 2, 3, 4, 5, 6, 7, 8]) * 100.0
+    return made_cohort(TYPICAL, (size[:, None] * shape)[None] + 70.0)
+
+
+def test_every_measurement_of_a_drawn_beat_is_as_drawn(drawn):
+    row = wb.measure(drawn).iloc[0]
+    assert (row["pr_ms"], row["qrs_ms"], row["qt_ms"], row["jt_ms"], row["tpe_ms"]) == (160, 90, 390, 300, 100)
+    assert row["qtc_ms"] == row["qt_ms"]  # at 60 bpm RR is one second
+    for k, lead in enumerate(wb.LEADS, start=1):
+        assert row[f"r_uv_{lead}"] == pytest.approx(100 * k, abs=1e-2)
+        assert row[f"s_uv_{lead}"] == pytest.approx(-50 * k, abs=1e-2)
+        assert row[f"q_uv_{lead}"] == pytest.approx(0, abs=1e-2)
+        assert (row[f"r_time_ms_{lead}"], row[f"s_time_ms_{lead}"]) == (40, 70)
+        assert row[f"r_upslope_{lead}"] == pytest.approx(100 * k / 40, rel=1e-3)
+        assert row[f"r_downslope_{lead}"] == pytest.approx(-150 * k / 30, rel=1e-3)
+        assert row[f"qrs_area_uvms_{lead}"] == pytest.approx(100 * k * (20 + 10 - 2.5 - 5), rel=1e-2)
+
+
+def test_the_axis_is_that_of_the_drawn_vector(drawn):
+    # Lead I = 1, II = 2: aVF = 2 - 1/2; the axis is atan2(1.5 * 2 / sqrt 3, 1) = 60 degrees.
+    assert wb.measure(drawn).iloc[0]["qrs_axis_deg"] == pytest.approx(60, abs=1e-6)
+
+
+def test_measurements_agree_with_the_cohorts_targets(ludb):
+    table = wb.measure(ludb)
+    np.testing.assert_allclose(table["qt_ms"], ludb["qt"])
+    np.testing.assert_allclose(table["j_uv_V5"], ludb["j_v5"], atol=0.1)
+    np.testing.assert_allclose(table["t_uv_V5"], ludb["t_v5"], atol=0.1)
+    above = ludb["r_v5"].values > 0
+    np.testing.assert_allclose(table["r_uv_V5"][above], ludb["r_v5"].values[above], atol=0.1)
+
+
+def test_every_column_has_a_unit_a_definition_and_a_source(ludb):
+    table = wb.measure(ludb.isel(record=slice(3)))
+    about = pd.DataFrame(table.attrs["columns"]).T
+    assert "p_ms" in repr(table)  # pandas compares attrs when it prints
+    assert list(about.index) == list(table.columns)
+    assert (about != "").all().all()
+    assert about.loc["r_downslope_V2", "unit"] == "µV/ms"
+
+
+def test_an_absent_p_leaves_its_own_measurements_absent_alone(drawn):
+    changed = drawn.copy(deep=True)
+    changed["fiducial"][0, :3] = np.nan
+    row = wb.measure(changed).iloc[0]
+    assert row[["p_ms", "pr_ms", "p_uv_II"]].isna().all()
+    assert row[["qrs_ms", "qt_ms", "r_uv_V5", "t_axis_deg"]].notna().all()
