@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+import torch
+from conftest import TYPICAL, made_cohort
+
+import ecgwb as wb
+from ecgwb.augmentation import Copies
+from ecgwb.beats import TIME
+
+SMALL = {"name": "compact", "width": 16, "dilations": (1, 2)}
+
+
+@pytest.fixture(scope="module")
+def simple():
+    """Beats whose only content is an R wave of the height to be learnt; every fifth patient has two records."""
+    rng = np.random.default_rng(0)
+    height = rng.uniform(500, 2000, 120)
+    beat = height[:, None, None] * np.exp(-((TIME / 15.0) ** 2)) * np.ones((1, 8, 1)) + rng.normal(0, 5, (120, 8, 600))
+    cohort = made_cohort(np.tile(TYPICAL, (120, 1)), beat, [f"p{i - (i % 5 == 4)}" for i in range(120)])
+    cohort["r_v5"] = ("record", height, {"units": "µV"})
+    cohort["big"] = ("record", (height > 1250).astype(float), {"units": ""})
+    return cohort
+
+
+def test_fit_learns_a_number_in_its_own_unit(simple):
+    model = wb.fit(simple, "r_v5", SMALL, epochs=50, batch=16, seed=1, progress=False)
+    said = wb.predict(model, simple)["r_v5"]
+    assert float(np.abs(said - simple["r_v5"]).mean()) < 60
+    assert model.spec.units == ("µV",)
+    maps = wb.ecgradcam(model, simple)
+    np.testing.assert_allclose(maps.mean("time")[:, 0] + float(maps["bias"][0]), said, rtol=1e-3)
+
+
+def test_fit_takes_a_column_that_the_cohort_carries_along(simple):
+    cohort = simple.assign_coords(age=("record", simple["r_v5"].values / 25))
+    model = wb.fit(cohort, "age", SMALL, epochs=2, progress=False)
+    assert wb.accuracy_table(wb.predict(model, cohort), cohort).loc["age", "n"] == 120
+
+
+def test_fit_learns_a_binary_column_as_log_odds(simple):
+    model = wb.fit(simple, "big", SMALL, epochs=50, batch=16, seed=1, progress=False)
+    assert model.spec.link == "logit"
+    assert float(((wb.predict(model, simple)["big"] > 0) == (simple["big"] > 0)).mean()) > 0.95
+
+
+def test_the_same_seed_gives_the_same_network_and_a_resumed_one_is_the_uninterrupted_one(simple, tmp_path, monkeypatch):
+    whole = wb.fit(simple, "r_v5", SMALL, epochs=6, seed=3, progress=False)
+    again = wb.fit(simple, "r_v5", SMALL, epochs=6, seed=3, progress=False)
+    real, calls = torch.save, []
+
+    def dies(*a, **k):
+        real(*a, **k)
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", dies)
+    with pytest.raises(KeyboardInterrupt):
+        wb.fit(simple, "r_v5", SMALL, epochs=6, seed=3, progress=False, checkpoint=tmp_path / "c.pt")
+    monkeypatch.setattr(torch, "save", real)
+    resumed = wb.fit(simple, "r_v5", SMALL, epochs=6, seed=3, progress=False, checkpoint=tmp_path / "c.pt")
+    for k, v in whole.state_dict().items():
+        assert torch.equal(v, again.state_dict()[k])
+        assert torch.equal(v, resumed.state_dict()[k])
+    other = wb.fit(simple, "r_v5", SMALL, epochs=6, seed=4, progress=False)
+    assert not torch.equal(other.head.weight, whole.head.weight)
+
+
+def test_a_stretched_and_scaled_copy_keeps_its_label_true():
+    width, height = 40.0, 1000.0
+    beat = np.where(np.abs(TIME) <= width, height, 0.0) * np.ones((1, 8, 1))
+    cohort = made_cohort(TYPICAL, beat)
+    copies = Copies(cohort, np.array([[2 * width, height, 60.0]]), ["ms", "µV", "bpm"])
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        x, label = copies.draw(np.array([0]), rng)
+        lead = x[0, 0].numpy()
+        seen_height = np.median(lead[np.abs(TIME) < 25])
+        seen_width = 2.0 * (lead > seen_height / 2).sum()
+        assert seen_height == pytest.approx(label[0, 1], abs=60)  # up to noise and drift
+        assert seen_width == pytest.approx(label[0, 0], abs=8)
+        assert label[0, 0] * label[0, 2] == pytest.approx(2 * width * 60)
+
+
+def test_a_label_without_a_rule_is_never_moved():
+    cohort = made_cohort(TYPICAL)
+    for units in (None, ["years"]):
+        copies = Copies(cohort, np.array([[1.0]]), units)
+        assert copies.draw(np.array([0]), np.random.default_rng(0))[1].tolist() == [[1.0]]
+
+
+def test_a_checkpoint_of_another_task_is_refused(simple, tmp_path):
+    wb.fit(simple, "r_v5", SMALL, epochs=1, progress=False, checkpoint=tmp_path / "c.pt")
+    for change in ({"targets": "big"}, {"epochs": 2}, {"seed": 9}):
+        arguments = {"targets": "r_v5", "epochs": 1, "seed": 0} | change
+        with pytest.raises(ValueError, match="belongs to another training"):
+            wb.fit(simple, net=SMALL, progress=False, checkpoint=tmp_path / "c.pt", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("targets", "said"),
+    [
+        ("patient", "holds text"),
+        ("weight", "no number per record called weight; it has"),
+        ("flat", "fewer than two different values"),
+        (["big", "r_v5"], "a network each"),
+    ],
+)
+def test_what_cannot_be_learnt_is_refused(simple, targets, said):
+    cohort = simple.assign(flat=("record", np.ones(120)))
+    with pytest.raises(ValueError, match=said):
+        wb.fit(cohort, targets, SMALL, progress=False)
+    with pytest.raises(ValueError, match="at least 10"):
+        wb.fit(simple.isel(record=slice(6)), "r_v5", SMALL, progress=False)
