@@ -1,1 +1,62 @@
-"""ecgwb."""
+"""ecgwb: what an ECG network measures, and whether what it looks at is a true feature of the ECG.
+
+    import ecgwb as wb
+
+    cohort = wb.open_cohort("ludb")
+    model = wb.load_model("compact-measures")
+    maps = wb.align(wb.ecgradcam(model, cohort), cohort)
+    wb.cohort_map(maps)
+
+Time is in ms, voltage in µV, rate in Hz, everywhere.
+"""
+
+from .alignment import align, template_of
+from .attention import ecgradcam
+from .beats import TARGETS, representative_beat
+from .cohorts import build_cohort, excluded, open_cohort, put_landmarks
+from .edits import blank
+from .effects import accuracy_table, blanking_table
+from .features import measure
+from .fiducials import delineate
+from .fitting import fit
+from .landmarks import LANDMARKS
+from .maps import cohort_map, segment_table
+from .models import ModelError, ModelSpec, load_model, save_model, wrap_model
+from .prediction import predict
+from .records import LEADS, Record, RecordError, read_record
+from .regression import nested_models, split_patients
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "LANDMARKS",
+    "LEADS",
+    "TARGETS",
+    "ModelError",
+    "ModelSpec",
+    "Record",
+    "RecordError",
+    "accuracy_table",
+    "align",
+    "blank",
+    "blanking_table",
+    "build_cohort",
+    "cohort_map",
+    "delineate",
+    "ecgradcam",
+    "excluded",
+    "fit",
+    "load_model",
+    "measure",
+    "nested_models",
+    "open_cohort",
+    "predict",
+    "put_landmarks",
+    "read_record",
+    "representative_beat",
+    "save_model",
+    "segment_table",
+    "split_patients",
+    "template_of",
+    "wrap_model",
+]

@@ -1,0 +1,40 @@
+"""The command line: ``python -m ecgwb paper`` and ``python -m ecgwb build SOURCE OUT``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from .cohorts import build_cohort, excluded
+from .paper import make_paper
+from .records import RecordError
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m ecgwb", description="The ECG network workbench.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    paper = commands.add_parser("paper", help="run the notebooks; write every figure and table")
+    paper.add_argument("--notebooks", default="notebooks")
+    paper.add_argument("--out", default="paper")
+    build = commands.add_parser("build", help="make a cohort of a folder of recordings")
+    build.add_argument("source", help="a folder of WFDB records, of LUDB or of PTB-XL")
+    build.add_argument("out", help="the Zarr store to write, such as my.zarr")
+    build.add_argument("--metadata", help="CSV with a column 'record', and age, sex, patient, ...")
+    a = parser.parse_args(argv)
+    try:
+        if a.command == "paper":
+            make_paper(a.notebooks, a.out)
+        else:
+            cohort = build_cohort(a.source, a.out, a.metadata)
+            left_out = excluded(cohort)
+            print(f"{a.out}: {cohort.sizes['record']} records, {len(left_out)} left out")
+            if len(left_out):
+                print(left_out.to_string(index=False))
+    except (RecordError, FileNotFoundError) as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

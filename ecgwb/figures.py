@@ -1,0 +1,316 @@
+"""Figures: each takes labelled arrays and Axes, and returns the Axes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import xarray as xr
+from matplotlib.axes import Axes
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from .landmarks import LANDMARKS
+from .maps import SEGMENTS, segments
+
+STYLE = Path(__file__).parent / "ecgwb.mplstyle"
+ONE_COLUMN, TWO_COLUMNS = 3.5, 7.2  # inches: 89 and 183 mm, usual journal columns
+NAMES = {
+    "pr": "PR", "qrs": "QRS", "qt": "QT", "hr": "heart rate", "j_v5": "J in V5", "r_v5": "R in V5", "t_v5": "T in V5",
+    "male": "sex (male)",
+}  # fmt: skip
+MEASURED_IN = {  # the segments that hold a target's landmarks, or its voltage
+    "pr": ("P", "PQ", "QRS"),
+    "qrs": ("QRS",),
+    "qt": ("QRS", "T"),
+    "j_v5": ("QRS", "ST"),
+    "r_v5": ("QRS",),
+    "t_v5": ("T",),
+}
+LEAD_SHOWN = {"pr": "II", "male": "V2"}  # where the target's waves are seen best; V5 for the others
+SAYS = (
+    "A map says which positions contribute to the prediction, each seeing {field:.0f} ms of the ECG; what a stretch of "
+    "the ECG does is shown by edits."
+)
+
+
+def use_style() -> None:
+    """The workbench's look for all figures that follow."""
+    plt.style.use(STYLE)
+
+
+def plot_beat(beat: xr.DataArray, fiducial: xr.DataArray | None = None, ax: Axes | None = None, **line: Any) -> Axes:
+    """One lead of a beat in µV over ms, with its landmarks as ticks and P, QRS and T as shades.
+
+    Parameters
+    ----------
+    beat : DataArray (time,) or (phase,), µV
+    fiducial : DataArray (landmark,), ms
+    """
+    ax = ax or plt.gca()
+    x = beat[beat.dims[0]].values
+    style: dict[str, Any] = {"color": "black", "lw": 1.0} | line
+    ax.plot(x, beat.values, **style)
+    if fiducial is not None:
+        mark_waves(ax, fiducial)
+    ax.set(xlabel="ms from the QRS fiducial", ylabel="µV", xlim=(x[0], x[-1]))
+    return ax
+
+
+def mark_waves(ax: Axes, fiducial: xr.DataArray) -> Axes:
+    """P, QRS and T as grey shades named on top, the other landmarks as thin lines."""
+    at = dict(zip(LANDMARKS, np.asarray(fiducial, dtype=float), strict=True))
+    for wave in ("P", "QRS", "T"):
+        a, b = (at[m] for m in SEGMENTS[wave])
+        if np.isfinite(a + b):
+            ax.axvspan(a, b, color="0.93", lw=0, zorder=-2)
+            ax.annotate(
+                wave, ((a + b) / 2, 1), xycoords=("data", "axes fraction"), va="bottom", ha="center", color="0.4"
+            )
+    for m in ("P_peak", "R", "T_peak"):
+        if np.isfinite(at[m]):
+            ax.axvline(at[m], color="0.8", lw=0.6, zorder=-1)
+    return ax
+
+
+def plot_cohort_map(
+    cmap: xr.Dataset, beat: xr.DataArray, axes: tuple[Axes, Axes], aligned: xr.DataArray | None = None
+) -> tuple[Axes, Axes]:
+    """One target's cohort map: the common beat coloured by the map, and the map as a curve with its band.
+
+    Parameters
+    ----------
+    cmap : Dataset (phase,)
+        From `cohort_map`, one target selected.
+    beat : DataArray (phase,), µV
+        One lead of the common beat.
+    axes : two Axes, above each other
+    aligned : DataArray (record, phase), optional
+        The maps behind `cmap`: adds how much they differ between people (SD), which is what makes one person's value
+        higher than another's.
+    """
+    top, bottom = axes
+    phase, mean = cmap["phase"].values, cmap["mean"].values
+    away = mean - np.nanmean(mean)
+    limit = float(np.nanmax(np.abs(away))) or 1.0
+    plot_beat(beat, ax=top)
+    low, high = top.get_ylim()
+    step = phase[1] - phase[0]
+    image = top.imshow(
+        away[None], aspect="auto", extent=(phase[0] - step / 2, phase[-1] + step / 2, low, high),
+        cmap="RdBu_r", vmin=-limit, vmax=limit, alpha=0.75, zorder=-3, interpolation="nearest",
+    )  # fmt: skip
+    top.set_ylim(low, high)
+    unit = str(cmap.coords["unit"].values) if "unit" in cmap.coords else cmap.attrs.get("units", "")
+    top.figure.colorbar(image, ax=top, label=f"map minus its mean\n({unit or 'no unit'})", pad=0.01, aspect=12)
+    bottom.fill_between(
+        phase, cmap["low"], cmap["high"], color="C0", alpha=0.3, lw=0, label=f"{100 * cmap.attrs['ci']:.0f} % band"
+    )
+    bottom.plot(phase, mean, color="C0", label="mean over people")
+    if aligned is not None:
+        bottom.plot(
+            phase,
+            np.nanstd(aligned.transpose("record", "phase").values, axis=0),
+            color="C1",
+            lw=1,
+            ls="--",
+            label="SD between people",
+        )
+    bottom.axhline(0, color="0.5", lw=0.5)
+    bottom.set(xlabel="ms on the common beat", ylabel=f"contribution ({unit or 'no unit'})", xlim=top.get_xlim())
+    # Beside each other where the figure is wide enough for it.
+    wide = bottom.get_figure(root=True).get_figwidth() > 5  # type: ignore[union-attr]
+    bottom.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=3 if wide else 1)
+    top.set_xlabel("")
+    template = json.loads(cmap.attrs["template"])
+    marks = xr.DataArray([np.nan if v is None else v for v in template], dims="landmark")
+    for ax in axes:
+        mark_waves(ax, marks)
+    for patch in top.patches:  # the colours already fill the beat's panel; the names above it stay
+        patch.set_visible(False)
+    return top, bottom
+
+
+def describe_map(shares: pd.DataFrame, cmap: xr.Dataset, target: str) -> str:
+    """In words, where a target's map lies beside where the target is measured.
+
+    Parameters
+    ----------
+    shares : DataFrame
+        From `segment_table`.
+    cmap : Dataset
+        From `cohort_map`.
+    """
+    rows = pd.DataFrame(shares.xs(target, level="target")).sort_values("share", ascending=False)
+    told = [
+        f"{segment} {100 * r['share']:.0f} % ({100 * r['low']:.0f}-{100 * r['high']:.0f})"
+        for segment, r in rows.iterrows()
+        if r["low"] > 1.25 * r["span"] and segment != "rest"  # clearly more than an even map would give
+    ]
+    mean = cmap["mean"].sel(target=target)
+    peak = float(mean["phase"][int(mean.argmax("phase"))])
+    segment = next((k for k, m in segments(cmap).items() if m[mean["phase"].values == peak][0]), "rest")
+    text = f"{NAMES.get(target, target)}: people's maps differ more than a segment's length explains in " + (
+        ", ".join(told) or "no segment in particular"
+    )
+    if target in MEASURED_IN:
+        own = rows.loc[list(MEASURED_IN[target])]
+        share, span = (100 * v for v in (own["share"].sum(), own["span"].sum()))
+        text += (
+            f". It is measured in {', '.join(MEASURED_IN[target])}: {share:.0f} % of the differences lie there, "
+            f"on {span:.0f} % of the beat's length"
+        )
+    rest = 100 * rows.loc["rest", ["share", "span"]]
+    text += f"; {rest['share']:.0f} % lie outside P to T, on {rest['span']:.0f} % of its length"
+    where = "outside P to T" if segment == "rest" else f"in {segment}"
+    return text + f". The mean map is highest at {peak:+.0f} ms, {where}."
+
+
+def plot_blanking(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """The blanking table as the paper prints it, coloured by how many times the same people's error on intact beats."""
+    ax = ax or plt.gca()
+    columns = ["intact", "P", "QRS", "T", "sham_P", "sham_QRS", "sham_T"]
+    accuracy = (table["metric"] == "accuracy").to_numpy()[:, None]
+    score = table[columns].to_numpy(float)
+    same = np.column_stack([table["intact"], *(table[f"{c}_same"] for c in columns[1:])]).astype(float)
+    # Against the same people's intact beats; for accuracy the error is what it lacks.
+    ratio = np.log2(np.where(accuracy, 1 - score, score) / np.where(accuracy, 1 - same, same))
+    text = [[_cell(table, t, c) for c in columns] for t in table.index]
+    labels = [
+        f"{NAMES.get(t, t)}, " + ("% right" if m == "accuracy" else u)
+        for t, m, u in zip(table.index, table["metric"], table["unit"], strict=True)
+    ]
+    heads = [
+        "intact",
+        "P blanked",
+        "QRS blanked",
+        "T blanked",
+        "sham as\nlong as P",
+        "sham as\nlong as QRS",
+        "sham as\nlong as T",
+    ]
+    sns.heatmap(
+        ratio, annot=np.array(text), fmt="", cmap="RdBu_r", center=0, vmin=-3, vmax=3, ax=ax, linewidths=1,
+        xticklabels=heads, yticklabels=labels, annot_kws={"size": 6.5},
+        cbar_kws={"label": "error, times the intact one", "ticks": [-3, -2, -1, 0, 1, 2, 3], "aspect": 30, "pad": 0.02},
+    )  # fmt: skip
+    bar = ax.collections[0].colorbar
+    assert bar is not None
+    bar.set_ticklabels(["1/8", "1/4", "1/2", "1", "2", "4", "8"])
+    ax.tick_params(length=0, rotation=0)
+    ax.xaxis.tick_top()
+    return ax
+
+
+def _cell(table: pd.DataFrame, target: str, column: str) -> str:
+    row = table.loc[target]
+    if not np.isfinite(row[column]):
+        return "none"
+    k, digits = (100, 0) if row["metric"] == "accuracy" else (1, 1 if row["intact"] < 20 else 0)
+    a, b = row[f"{column}_low"], row[f"{column}_high"]
+    return f"{k * row[column]:.{digits}f}\n({k * a:.{digits}f}-{k * b:.{digits}f})"
+
+
+def plot_agreement(said: np.ndarray, true: np.ndarray, unit: str, ax: Axes | None = None) -> Axes:
+    """Prediction against measurement, with the line of equality."""
+    ax = ax or plt.gca()
+    ok = np.isfinite(said) & np.isfinite(true)
+    ax.scatter(true[ok], said[ok], s=6, alpha=0.5, lw=0)
+    both = np.concatenate([said[ok], true[ok]])
+    room = 0.05 * float(np.ptp(both)) or 1.0
+    limits = (float(both.min()) - room, float(both.max()) + room)
+    ax.plot(limits, limits, color="0.5", lw=0.6, zorder=0)
+    ax.set(xlabel=f"measured ({unit})", ylabel=f"predicted ({unit})", aspect="equal", xlim=limits, ylim=limits)
+    return ax
+
+
+def plot_bland_altman(said: np.ndarray, true: np.ndarray, unit: str, ax: Axes | None = None) -> Axes:
+    """Difference against mean of two measurements, with bias and 95 % limits of agreement (Bland & Altman 1986)."""
+    ax = ax or plt.gca()
+    ok = np.isfinite(said) & np.isfinite(true)
+    d, m = said[ok] - true[ok], (said[ok] + true[ok]) / 2
+    ax.scatter(m, d, s=6, alpha=0.5, lw=0)
+    for level, style in ((d.mean(), "-"), (d.mean() - 1.96 * d.std(), "--"), (d.mean() + 1.96 * d.std(), "--")):
+        ax.axhline(level, color="C1", lw=0.9, ls=style)
+        ax.annotate(
+            f"{level:+.0f}", (1, level), xycoords=("axes fraction", "data"), va="bottom", ha="right", color="C1"
+        )
+    ax.set(xlabel=f"mean of the two ({unit})", ylabel=f"difference ({unit})")
+    return ax
+
+
+def plot_shares(shares: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Share of the differences between people's maps per target and segment, from `segment_table`."""
+    ax = ax or plt.gca()
+    table = shares["share"].unstack()[[*SEGMENTS, "rest"]]
+    table = table.loc[list(dict.fromkeys(shares.index.get_level_values("target")))]
+    table.index = pd.Index([NAMES.get(t, t) for t in table.index])
+    table.loc["segment's length"] = shares["span"].groupby(level="segment").first()
+    sns.heatmap(
+        100 * table, annot=True, fmt=".0f", cmap="Blues", vmin=0, vmax=60, ax=ax, linewidths=1,
+        cbar_kws={"label": "% of the differences"},
+    )  # fmt: skip
+    ax.set(xlabel="", ylabel="")
+    ax.tick_params(length=0, rotation=0)
+    return ax
+
+
+def plot_roc(scores: Mapping[str, np.ndarray], truth: np.ndarray, ax: Axes | None = None) -> Axes:
+    """ROC curves of several scores for one outcome (0, 1), with their areas."""
+    ax = ax or plt.gca()
+    for name, score in scores.items():
+        ok = np.isfinite(score) & np.isfinite(truth)
+        fpr, tpr, _ = roc_curve(truth[ok], score[ok])
+        ax.plot(fpr, tpr, label=f"{name} (AUC {roc_auc_score(truth[ok], score[ok]):.2f})")
+    ax.plot([0, 1], [0, 1], color="0.7", lw=0.6)
+    ax.set(xlabel="women called men (share)", ylabel="men called men (share)", aspect="equal", xlim=(0, 1), ylim=(0, 1))
+    ax.legend(loc="lower right")
+    return ax
+
+
+def plot_forest(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """AUC with its interval per model (rows) and people (colours), from `nested_models`."""
+    ax = ax or plt.gca()
+    models = list(dict.fromkeys(table.index.get_level_values("model")))
+    people = list(dict.fromkeys(table.index.get_level_values("people")))
+    for k, who in enumerate(people):
+        rows = table.xs(who, level="people").reindex(models)
+        y = np.arange(len(models)) + 0.22 * (k - (len(people) - 1) / 2)
+        size = [rows["auc"] - rows["low"], rows["high"] - rows["auc"]]
+        ax.errorbar(
+            rows["auc"],
+            y,
+            xerr=size,
+            fmt="o",
+            ms=4,
+            capsize=2,
+            color=f"C{k}",
+            label=f"{who} (n = {int(rows['n'].iloc[0])})",
+        )
+    ax.axvline(0.5, color="0.6", lw=0.6)
+    ax.set(yticks=range(len(models)), yticklabels=models, xlabel="AUC for sex, 95 % interval")
+    ax.invert_yaxis()
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(people), columnspacing=1)
+    return ax
+
+
+def plot_table(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """A table of text as a figure; numbers are to be rounded and joined before."""
+    ax = ax or plt.gca()
+    ax.axis("off")
+    text, heads = table.astype(str).to_numpy().tolist(), list(map(str, table.columns))
+    shown = ax.table(cellText=text, colLabels=heads, loc="center", cellLoc="left", edges="horizontal")
+    shown.auto_set_font_size(False)
+    shown.set_fontsize(7)
+    shown.auto_set_column_width(list(range(table.shape[1])))
+    shown.scale(1, 1.3)
+    for (row, _), cell in shown.get_celld().items():
+        cell.set_linewidth(0.4)
+        if row == 0:
+            cell.set_text_props(weight="bold")
+    return ax

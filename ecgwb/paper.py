@@ -1,0 +1,167 @@
+"""The paper: every exhibit as PDF, PNG and CSV, one page that shows them all, and where each number came from."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import os
+import platform
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+from tqdm.auto import tqdm
+
+from .filters import FILTERS
+from .models import WEIGHTS, shipped
+from .sources import CREDITS, archive_sha256
+
+_PACKAGES = (
+    "ecgwb",
+    "numpy",
+    "scipy",
+    "pandas",
+    "xarray",
+    "torch",
+    "neurokit2",
+    "wfdb",
+    "scikit-learn",
+    "statsmodels",
+    "matplotlib",
+)
+FOLDER_VARIABLE = "ECGWB_PAPER"
+
+
+def paper_dir() -> Path:
+    """Where exhibits go: ``paper/`` beside the notebooks' folder, or what the variable ECGWB_PAPER names."""
+    chosen = os.environ.get(FOLDER_VARIABLE)
+    here = Path.cwd()
+    return Path(chosen) if chosen else (here.parent if here.name == "notebooks" else here) / "paper"
+
+
+def exhibit(name: str, title: str, caption: str, figure: Figure, table: pd.DataFrame) -> Figure:
+    """Keep a figure and the numbers behind it as ``name.pdf``, ``name.png`` and ``name.csv``.
+
+    Numbers in the CSV have six significant digits, so that two runs give the same file.
+
+    Returns
+    -------
+    Figure
+        The same, so that a notebook cell can end with this call and show it.
+    """
+    folder = paper_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    # No creation date, so that the same inputs give the same file.
+    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
+    figure.savefig(folder / f"{name}.png")
+    table.to_csv(folder / f"{name}.csv", float_format="%.6g", lineterminator="\n")
+    about = {"name": name, "title": title, "caption": caption}
+    (folder / f"{name}.json").write_text(json.dumps(about, ensure_ascii=False, indent=1))
+    plt.close(figure)
+    return figure
+
+
+def make_paper(notebooks: str | Path = "notebooks", out: str | Path = "paper") -> Path:
+    """Run the numbered notebooks and gather what they made into one page.
+
+    Parameters
+    ----------
+    notebooks : path
+        The folder with ``00_tour.ipynb`` and the steps of the paper.
+    out : path
+        Exhibits, the executed notebooks as HTML, ``provenance.json`` and ``index.html`` go there.
+
+    Returns
+    -------
+    Path of the page.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there are no notebooks.
+    """
+    import nbformat  # only this command needs the notebook machinery, which comes with the extra `lab`
+    from nbclient import NotebookClient
+    from nbconvert import HTMLExporter
+
+    folder, source = Path(out).resolve(), Path(notebooks).resolve()
+    files = sorted(source.glob("0*.ipynb"))
+    if not files:
+        raise FileNotFoundError(f"no numbered notebooks in {source}; run this in the repository, or give their folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in [p for kind in ("pdf", "png", "csv", "json", "html") for p in folder.glob(f"*.{kind}")]:
+        old.unlink()
+    began = time.time()
+    bar = tqdm(files, unit="notebook")
+    for file in bar:
+        bar.set_description(file.stem)
+        notebook = nbformat.read(file, as_version=4)
+        os.environ[FOLDER_VARIABLE] = str(folder)
+        # The kernel's own log would bury the progress bar; errors still come through.
+        run = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(source)}})
+        run.extra_arguments = ["--log-level=ERROR"]
+        run.execute()
+        body, _ = HTMLExporter().from_notebook_node(notebook)
+        (folder / f"{file.stem}.html").write_text(body)
+    (folder / "provenance.json").write_text(json.dumps(provenance(), indent=1))
+    page = folder / "index.html"
+    page.write_text(_page(folder, [f.stem for f in files]))
+    print(f"{page}: {len(list(folder.glob('*.csv')))} exhibits in {time.time() - began:.0f} s")
+    return page
+
+
+def provenance() -> dict[str, object]:
+    """Hashes of data and weights, versions, seeds and parameters."""
+
+    def installed(package: str) -> str:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return "absent"
+
+    return {
+        "data": {
+            name: {"sha256": archive_sha256(name), "credit": CREDITS[c]}
+            for name, c in (("ludb", "ludb"), ("ptbxl500", "ptbxl"))
+        },
+        "weights": {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(WEIGHTS.glob("*.safetensors"))},
+        "models": shipped(),
+        "versions": {p: installed(p) for p in _PACKAGES} | {"python": platform.python_version()},
+        "seeds": {"patient split": 0, "bootstrap": 0},
+        "parameters": {"filters": FILTERS, "bootstrap resamples": 1000, "interval": 0.95},
+        "method": "Hicks et al., Sci Rep 11:10949 (2021), doi 10.1038/s41598-021-90285-5",
+    }
+
+
+_HEAD = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>ecgwb: the paper's tables and figures</title><style>
+body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}
+figure{margin:2.5rem 0}img{max-width:100%;border:1px solid #ddd}figcaption{color:#444}h2{margin:0 0 .4rem}
+code,pre{font-size:13px}pre{background:#f6f6f6;padding:1rem;overflow:auto}</style>"""
+
+
+def _page(folder: Path, notebooks: list[str]) -> str:
+    parts = [_HEAD, "<h1>The paper's tables and figures</h1>"]
+    parts.append(
+        "<p>Networks were trained on PTB-XL-500 and judged on LUDB, 200 people they never saw; the sex table also on "
+        "PTB-XL patients kept out of the training. A map says which positions of a network's last layer contribute to "
+        "a prediction; what a stretch of the ECG does to it is shown by edits.</p>"
+    )
+    links = ", ".join(f'<a href="{n}.html">{n}</a>' for n in notebooks)
+    parts.append(f"<p>Made by the notebooks {links}.</p>")
+    for file in sorted(folder.glob("*.json")):
+        about = json.loads(file.read_text())
+        if "caption" not in about:
+            continue
+        name, title, caption = about["name"], html.escape(about["title"]), html.escape(about["caption"])
+        files = " · ".join(f'<a href="{name}.{kind}">{kind.upper()}</a>' for kind in ("pdf", "png", "csv"))
+        parts.append(
+            f'<figure id="{name}"><h2>{title}</h2><img src="{name}.png" alt="{title}">'
+            f"<figcaption>{caption}<br>{files}</figcaption></figure>"
+        )
+    parts.append(f"<h2>Provenance</h2><pre>{html.escape((folder / 'provenance.json').read_text())}</pre></html>")
+    return "\n".join(parts)

@@ -1,0 +1,78 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+import ecgwb as wb
+from ecgwb import figures
+
+
+@pytest.fixture(autouse=True)
+def axes():
+    with plt.style.context(figures.STYLE):
+        yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def qt(measures, ludb):
+    aligned = wb.align(wb.ecgradcam(measures, ludb, ["qt", "r_v5"]), ludb)
+    return aligned, wb.cohort_map(aligned), wb.align(ludb["beat"], ludb).mean("record")
+
+
+def test_a_beat_is_drawn_over_its_own_time_with_its_waves_named(ludb):
+    one = ludb.isel(record=1)
+    ax = figures.plot_beat(one["beat"].sel(lead="II"), one["fiducial"])
+    assert ax.get_xlim() == (-500, 698)
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), one["beat"].sel(lead="II"))
+    assert [t.get_text() for t in ax.texts] == ["P", "QRS", "T"]
+
+
+def test_a_beat_without_p_is_drawn_without_it(ludb):
+    one = ludb.isel(record=1).copy(deep=True)
+    one["fiducial"][:3] = np.nan
+    ax = figures.plot_beat(one["beat"].sel(lead="II"), one["fiducial"])
+    assert [t.get_text() for t in ax.texts] == ["QRS", "T"]
+
+
+def test_the_cohort_maps_colours_are_centred_on_zero_and_carry_a_unit(qt):
+    aligned, mean, beat = qt
+    fig, (top, bottom) = plt.subplots(2, 1)
+    figures.plot_cohort_map(mean.sel(target="qt"), beat.sel(lead="V5"), (top, bottom), aligned.sel(target="qt"))
+    low, high = top.images[0].get_clim()
+    assert low == -high
+    assert "ms" in fig.axes[-1].get_ylabel()
+    assert bottom.get_ylabel() == "contribution (ms)"
+    np.testing.assert_array_equal(bottom.lines[0].get_ydata(), mean["mean"].sel(target="qt"))
+
+
+def test_the_words_beside_a_map_are_its_numbers(qt):
+    shares = wb.segment_table(qt[0])
+    text = figures.describe_map(shares, qt[1], "r_v5")
+    share = f"{100 * shares.loc[('r_v5', 'QRS'), 'share']:.0f} %"
+    assert text.startswith(f"R in V5: people's maps differ more than a segment's length explains in QRS {share}")
+    assert f"It is measured in QRS: {share} of the differences lie there" in text
+    mean = qt[1]["mean"].sel(target="r_v5")
+    assert f"highest at {float(mean.phase[mean.values.argmax()]):+.0f} ms, in QRS" in text
+
+
+def test_the_blanking_table_prints_what_it_holds(measures, ludb):
+    table = wb.blanking_table(measures, ludb.isel(record=slice(40)))
+    ax = figures.plot_blanking(table)
+    cells = [t.get_text() for t in ax.texts]
+    assert len(cells) == 7 * 7
+    assert cells[0].startswith(f"{table.loc['pr', 'intact']:.1f}\n(")
+
+
+def test_agreement_roc_and_forest_show_their_numbers():
+    rng = np.random.default_rng(0)
+    true = rng.normal(400, 30, 50)
+    ax = figures.plot_bland_altman(true + 7, true, "ms")
+    assert ax.texts[0].get_text() == "+7"
+    y = rng.integers(0, 2, 80)
+    ax = figures.plot_roc({"good": y + 0.0}, y, plt.figure().gca())
+    assert ax.get_legend().get_texts()[0].get_text() == "good (AUC 1.00)"
+    rows = pd.DataFrame({"auc": [0.7, 0.8], "low": [0.6, 0.7], "high": [0.8, 0.9], "n": [10, 10]})
+    rows.index = pd.MultiIndex.from_tuples([("a", "test"), ("b", "test")], names=["model", "people"])
+    ax = figures.plot_forest(rows, plt.figure().gca())
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"]
