@@ -1,0 +1,38 @@
+# Two commands: `make paper` and `make test`. Both first make .venv, which needs Python 3.11 or newer.
+PYTHON ?= python3
+# Tried first, because this release was used for the shipped numbers; where it is not to be had, any torch >= 2.4 will do.
+TORCH ?= torch==2.13.0
+BIN := .venv/bin
+
+.PHONY: paper test lab bench lint types clean
+
+paper: .venv/.ready
+	$(BIN)/python -m ecgwb paper
+
+test: .venv/.ready
+	$(BIN)/python -m pytest
+
+lab: .venv/.ready
+	$(BIN)/jupyter lab notebooks
+
+bench: .venv/.ready
+	$(BIN)/python tests/bench_landmarks.py
+	$(BIN)/python tests/bench.py
+
+lint: .venv/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.ready
+	$(BIN)/mypy
+
+.venv/.ready: pyproject.toml
+	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or newer is needed, {sys.executable} is {v[0]}.{v[1]}; choose another: make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/python -m pip install --quiet "$(TORCH)" || true
+	$(BIN)/python -m pip install --quiet -e '.[lab,synthetic,cluster,dev]'
+	touch .venv/.ready
+
+clean:
+	rm -rf .venv paper
