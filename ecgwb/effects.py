@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -34,11 +35,23 @@ def accuracy_table(predictions: xr.Dataset, cohort: xr.Dataset, suffix: str = ""
         Numbers: ``score`` the mean absolute error with its patient-bootstrap interval, ``bias`` and Bland-Altman limits
         (mean and mean ± 1.96 SD of prediction - measurement), ``slope`` of prediction on measurement, ``constant`` the
         error of always saying the median, ``skill`` = 1 - score / constant. Log-odds: ``score`` is accuracy.
+
+    Warns
+    -----
+    UserWarning
+        When the network has seen some of these patients.
     """
     unknown = set(predictions["record"].values.tolist()) - set(cohort["record"].values.tolist())
     if unknown:
         raise ModelError(
             f"the cohort has no record {sorted(map(str, unknown))[0]!r}; give the one predictions come from"
+        )
+    n_seen = int(predictions["seen"].sum()) if "seen" in predictions.coords else 0
+    if n_seen:
+        warnings.warn(
+            f"{n_seen} of {predictions.sizes['record']} records are of patients whose data shaped the network: no "
+            "measure of how it does on others. Leave them out with predictions.isel(record=~predictions.seen.values)",
+            stacklevel=2,
         )
     cohort = cohort.sel(record=predictions["record"].values)  # paired by name, whatever the order
     rows = []

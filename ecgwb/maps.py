@@ -18,6 +18,7 @@ SEGMENTS = {
     "T": ("T_on", "T_off"),
 }
 _RESAMPLES = 1000
+_MOST_GROUPS = 20
 
 
 def cohort_map(aligned: xr.DataArray, by: str | None = None, ci: float = 0.95, *, seed: int = 0) -> xr.Dataset:
@@ -55,6 +56,10 @@ def cohort_map(aligned: xr.DataArray, by: str | None = None, ci: float = 0.95, *
             have = ", ".join(str(k) for k, v in aligned.coords.items() if v.dims == ("record",))
             raise ValueError(f"cannot group by {by!r}; the records carry {have}")
         groups = [g for g in pd.unique(aligned[by].values) if str(g) not in ("", "nan")]
+        if len(groups) > _MOST_GROUPS:
+            raise ValueError(
+                f"{by!r} has {len(groups)} values, at most {_MOST_GROUPS} groups are mapped; cut it into classes"
+            )
         parts = [cohort_map(aligned[(aligned[by] == g).values], ci=ci, seed=seed) for g in sorted(groups)]
         if not parts:
             raise ValueError(f"no record has a value of {by!r}")

@@ -74,7 +74,8 @@ def predict(model: nn.Module, cohort: xr.Dataset) -> xr.Dataset:
     -------
     Dataset
         One variable (record,) per target, in the target's unit (ms, bpm, µV; log-odds for ``male``, with
-        ``male_probability`` beside it). NaN where a record cannot be used; ``wb.excluded`` lists those.
+        ``male_probability`` beside it). NaN where a record cannot be used; ``wb.excluded`` lists those. The coordinate
+        ``seen`` is True for patients whose data shaped the network.
 
     Raises
     ------
@@ -95,6 +96,9 @@ def predict(model: nn.Module, cohort: xr.Dataset) -> xr.Dataset:
     if spec.link == "logit":
         for t in spec.targets:
             result[f"{t}_probability"] = 1 / (1 + np.exp(-result[t]))
+    patients = spec.trained_on.get(str(cohort.attrs.get("source", "cohort")), [])
+    if "patient" in cohort.coords:
+        result = result.assign_coords(seen=("record", np.isin(cohort["patient"].values.astype(str), patients)))
     return result.assign_attrs(excluded=json.dumps(unusable(cohort, usable)))
 
 

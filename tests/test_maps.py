@@ -58,6 +58,8 @@ def test_groups_are_mapped_one_by_one():
     out = wb.cohort_map(aligned(values, sex=["female"] * 8 + ["male"] * 6 + [""] * 2), by="sex")
     assert out["mean"].sel(sex="female").values.tolist() == [0] * 20
     assert out["mean"].sel(sex="male").values.tolist() == [1] * 20
+    with pytest.raises(ValueError, match="'age' has 40 values"):
+        wb.cohort_map(aligned(np.zeros((40, 5)), age=np.arange(40.0)), by="age")
     with pytest.raises(ValueError, match="cannot group by 'height'; the records carry"):
         wb.cohort_map(aligned(values), by="height")
 

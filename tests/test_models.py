@@ -158,6 +158,16 @@ def test_a_cohort_that_lacks_something_is_refused_by_name(tiny, ludb):
         wb.predict(TinyNet(), ludb)
 
 
+def test_patients_a_network_has_seen_are_marked_and_warned_of(sex_net, ptbxl, ludb):
+    _, test = wb.split_patients(ptbxl)
+    said = wb.predict(sex_net, ptbxl)
+    assert set(said["record"].values[~said["seen"].values]) == set(test["record"].values)
+    with pytest.warns(UserWarning, match="patients whose data shaped the network"):
+        wb.accuracy_table(said, ptbxl)
+    wb.accuracy_table(said.isel(record=~said["seen"].values), ptbxl)  # no warning, which would be an error here
+    assert not wb.predict(sex_net, ludb)["seen"].any()
+
+
 def test_sex_is_given_as_log_odds_with_its_probability(sex_net, ludb):
     said = wb.predict(sex_net, ludb)
     assert said["male"].attrs["units"] == "log-odds"
