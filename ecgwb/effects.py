@@ -11,10 +11,9 @@ import xarray as xr
 from torch import nn
 
 from .edits import WAVES, blank
+from .maps import patient_draws
 from .models import ModelError, spec_of
 from .prediction import predict
-
-_RESAMPLES = 1000
 
 
 def accuracy_table(predictions: xr.Dataset, cohort: xr.Dataset, suffix: str = "", *, ci: float = 0.95) -> pd.DataFrame:
@@ -91,7 +90,7 @@ def mean_interval(values: np.ndarray, patient: np.ndarray, ci: float = 0.95, see
     who = pd.factorize(patient)[0]
     n = int(who.max()) + 1
     sums, counts = np.bincount(who, values, n), np.bincount(who, minlength=n)
-    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), _RESAMPLES)
+    draws = patient_draws(n, seed)
     low, high = np.quantile((draws @ sums) / (draws @ counts), [(1 - ci) / 2, (1 + ci) / 2])
     return float(low), float(high)
 

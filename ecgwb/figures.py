@@ -297,20 +297,3 @@ def plot_forest(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.invert_yaxis()
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(people), columnspacing=1)
     return ax
-
-
-def plot_table(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """A table of text as a figure; numbers are to be rounded and joined before."""
-    ax = ax or plt.gca()
-    ax.axis("off")
-    text, heads = table.astype(str).to_numpy().tolist(), list(map(str, table.columns))
-    shown = ax.table(cellText=text, colLabels=heads, loc="center", cellLoc="left", edges="horizontal")
-    shown.auto_set_font_size(False)
-    shown.set_fontsize(7)
-    shown.auto_set_column_width(list(range(table.shape[1])))
-    shown.scale(1, 1.3)
-    for (row, _), cell in shown.get_celld().items():
-        cell.set_linewidth(0.4)
-        if row == 0:
-            cell.set_text_props(weight="bold")
-    return ax

@@ -21,6 +21,11 @@ _RESAMPLES = 1000
 _MOST_GROUPS = 20
 
 
+def patient_draws(n_patients: int, seed: int = 0) -> np.ndarray:
+    """How often each of 1,000 resamplings of patients, with replacement, draws each patient: array (draw, patient)."""
+    return np.random.default_rng(seed).multinomial(n_patients, np.full(n_patients, 1 / n_patients), _RESAMPLES)
+
+
 def cohort_map(aligned: xr.DataArray, by: str | None = None, ci: float = 0.95, *, seed: int = 0) -> xr.Dataset:
     """Mean over records with a band that holds the whole curve with probability `ci`.
 
@@ -77,7 +82,7 @@ def cohort_map(aligned: xr.DataArray, by: str | None = None, ci: float = 0.95, *
     sums, counts = member @ np.where(seen, flat, 0.0), member @ seen
     n = counts.sum(axis=0)
     mean = np.divide(sums.sum(axis=0), n, out=np.full(n.shape, np.nan), where=n > 0)
-    draws = np.random.default_rng(seed).multinomial(len(member), np.full(len(member), 1 / len(member)), _RESAMPLES)
+    draws = patient_draws(len(member), seed)
     low, high = np.full(n.shape, np.nan), np.full(n.shape, np.nan)
     if len(member) > 1:
         series = np.arange(flat.shape[1]).reshape(-1, rest[-1])  # one curve per row
@@ -146,7 +151,7 @@ def segment_table(aligned: xr.DataArray, ci: float = 0.95, *, seed: int = 0) -> 
         aligned["patient"].values if "patient" in aligned.coords else np.arange(aligned.sizes["record"])
     )[0]
     n_patients = int(patient.max()) + 1
-    draws = np.random.default_rng(seed).multinomial(n_patients, np.full(n_patients, 1 / n_patients), _RESAMPLES)
+    draws = patient_draws(n_patients, seed)
     rows = []
     names = aligned["target"].values if "target" in aligned.dims else [""]
     for t in names:

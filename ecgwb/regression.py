@@ -14,8 +14,9 @@ import statsmodels.api as sm
 import xarray as xr
 from statsmodels.tools.sm_exceptions import ConvergenceWarning, PerfectSeparationError, PerfectSeparationWarning
 
+from .maps import patient_draws
+
 TEST_SHARE = 1 / 3
-_RESAMPLES = 1000
 
 
 def split_patients(cohort: xr.Dataset, test: float = TEST_SHARE, seed: int = 0) -> tuple[xr.Dataset, xr.Dataset]:
@@ -154,8 +155,7 @@ def auc(y: np.ndarray, score: np.ndarray, weights: np.ndarray | None = None) -> 
 def _patient_draws(patient: np.ndarray, seed: int) -> np.ndarray:
     """Weights (draw, record) of 1,000 resamplings of patients; the same for every row, so that changes are paired."""
     who = pd.factorize(patient)[0]
-    n = int(who.max()) + 1
-    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), _RESAMPLES)[:, who]
+    return patient_draws(int(who.max()) + 1, seed)[:, who]
 
 
 def _design(people: pd.DataFrame, cols: list[str], centre: pd.Series, spread: pd.Series) -> np.ndarray:
