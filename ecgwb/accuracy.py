@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .maps import patient_draws
 from .models import ModelError
+from .resampling import auc_interval, mean_interval
+
+_FEWEST = 10  # patients of a group that a row is worth
 
 
-def accuracy_table(predictions: xr.Dataset, cohort: xr.Dataset, suffix: str = "", *, ci: float = 0.95) -> pd.DataFrame:
+def accuracy_table(
+    predictions: xr.Dataset,
+    cohort: xr.Dataset,
+    suffix: str = "",
+    *,
+    by: str | None = None,
+    edges: Sequence[float] | None = None,
+    ci: float = 0.95,
+) -> pd.DataFrame:
     """How well predictions fit a cohort's measurements.
 
     Parameters
@@ -24,13 +36,20 @@ def accuracy_table(predictions: xr.Dataset, cohort: xr.Dataset, suffix: str = ""
         The same records, with the measurements.
     suffix : str
         ``"_manual"`` compares with the values from marks made by hand.
+    by : str, optional
+        A column of the cohort, such as ``"sex"``, ``"age"``, ``"diagnosis"`` or ``"hr"``: rows are then (group,
+        target). Numbers are cut at `edges`, by default into thirds. A text that lists several things, parted by ";",
+        counts in the group of each. Groups of fewer than ten patients are left out.
+    edges : sequence of float, optional
+        Where to cut a number; a group holds its lower edge.
 
     Returns
     -------
-    DataFrame, a row per target that the cohort has
+    DataFrame, a row per target that the cohort has (and per group)
         Numbers: ``score`` the mean absolute error with its patient-bootstrap interval, ``bias`` and Bland-Altman limits
         (mean and mean ± 1.96 SD of prediction - measurement), ``slope`` of prediction on measurement, ``constant`` the
-        error of always saying the median, ``skill`` = 1 - score / constant. Log-odds: ``score`` is accuracy.
+        error of always saying the median, ``skill`` = 1 - score / constant. Log-odds: ``score`` is accuracy, ``auc``
+        the area under the ROC curve with its patient-bootstrap interval.
 
     Warns
     -----
@@ -50,6 +69,14 @@ def accuracy_table(predictions: xr.Dataset, cohort: xr.Dataset, suffix: str = ""
             stacklevel=2,
         )
     cohort = cohort.sel(record=predictions["record"].values)  # paired by name, whatever the order
+    if by is not None:
+        with warnings.catch_warnings():  # said once, above
+            warnings.filterwarnings("ignore", "[0-9]+ of [0-9]+ records are of patients", UserWarning)
+            parts = {
+                group: accuracy_table(predictions.isel(record=rows), cohort.isel(record=rows), suffix, ci=ci)
+                for group, rows in groups(cohort, by, edges).items()
+            }
+        return pd.concat(parts, names=[by])
     rows = []
     for t in predictions.data_vars:
         name = f"{t}{suffix}"
@@ -61,7 +88,8 @@ def accuracy_table(predictions: xr.Dataset, cohort: xr.Dataset, suffix: str = ""
             continue
         logit = predictions[t].attrs.get("units") == "log-odds"
         hit = ((said > 0) == (true > 0.5)).astype(float) if logit else np.abs(said - true)
-        low, high = mean_interval(hit[ok], cohort["patient"].values[ok], ci)
+        who = cohort["patient"].values
+        low, high = mean_interval(hit[ok], who[ok], ci)
         row: dict[str, Any] = {
             "target": t,
             "metric": "accuracy" if logit else "MAE",
@@ -70,6 +98,7 @@ def accuracy_table(predictions: xr.Dataset, cohort: xr.Dataset, suffix: str = ""
         row |= {"n": int(ok.sum()), "score": hit[ok].mean(), "low": low, "high": high}
         if logit:
             row["constant"] = max(true[ok].mean(), 1 - true[ok].mean())
+            row |= dict(zip(("auc", "auc_low", "auc_high"), auc_interval(said[ok], true[ok], who[ok], ci), strict=True))
         else:
             d = said[ok] - true[ok]
             row["constant"] = np.abs(true[ok] - np.median(true[ok])).mean()
@@ -82,11 +111,31 @@ def accuracy_table(predictions: xr.Dataset, cohort: xr.Dataset, suffix: str = ""
     return pd.DataFrame(rows).set_index("target")
 
 
-def mean_interval(values: np.ndarray, patient: np.ndarray, ci: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """Percentile interval of a mean over records, from 1,000 resamplings of patients."""
-    who = pd.factorize(patient)[0]
-    n = int(who.max()) + 1
-    sums, counts = np.bincount(who, values, n), np.bincount(who, minlength=n)
-    draws = patient_draws(n, seed)
-    low, high = np.quantile((draws @ sums) / (draws @ counts), [(1 - ci) / 2, (1 + ci) / 2])
-    return float(low), float(high)
+def groups(cohort: xr.Dataset, by: str, edges: Sequence[float] | None = None) -> dict[str, np.ndarray]:
+    """Rows of the cohort in each group of a column; see `accuracy_table`."""
+    if by not in cohort.variables or cohort[by].dims != ("record",):
+        have = ", ".join(str(k) for k, v in cohort.variables.items() if v.dims == ("record",))
+        raise ModelError(f"cannot group by {by!r}; the records carry {have}")
+    column = cohort[by].values
+    found: dict[str, np.ndarray] = {}
+    if column.dtype.kind in "fiub":
+        inner = np.quantile(column[np.isfinite(column)], [1 / 3, 2 / 3]).round(1) if edges is None else edges
+        cuts = [-np.inf, *sorted(set(map(float, inner))), np.inf]
+        for low, high in itertools.pairwise(cuts):
+            name = (
+                f"below {high:g}"
+                if low == -np.inf
+                else f"{low:g} or more"
+                if high == np.inf
+                else f"{low:g} to {high:g}"
+            )
+            found[name] = np.flatnonzero((column >= low) & (column < high))
+    else:
+        parts = [{p.strip() for p in str(v).split(";")} - {"", "nan"} for v in column]
+        for name in sorted(set().union(*parts)):
+            found[name] = np.flatnonzero([name in p for p in parts])
+    patient = cohort["patient"].values
+    found = {k: rows for k, rows in found.items() if len(np.unique(patient[rows])) >= _FEWEST}
+    if not found:
+        raise ModelError(f"no group of {by!r} has {_FEWEST} patients")
+    return found

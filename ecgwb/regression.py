@@ -15,6 +15,7 @@ import xarray as xr
 from statsmodels.tools.sm_exceptions import ConvergenceWarning, PerfectSeparationError, PerfectSeparationWarning
 
 from .maps import patient_draws
+from .resampling import auc
 
 TEST_SHARE = 1 / 3
 
@@ -33,12 +34,13 @@ def split_patients(cohort: xr.Dataset, test: float = TEST_SHARE, seed: int = 0) 
         raise ValueError(f"test is {test}; expected a share between 0 and 1")
     if not all(map(str, cohort["patient"].values)):
         raise ValueError("some records have no patient; a split by record would put one person on both sides")
-    draw = {
-        p: int.from_bytes(hashlib.sha256(f"{seed}:{p}".encode()).digest()[:8], "big") / 2**64
-        for p in np.unique(cohort["patient"].values)
-    }
-    is_test = np.array([draw[p] < test for p in cohort["patient"].values])
+    is_test = np.array([patient_draw(str(p), seed) < test for p in cohort["patient"].values])
     return cohort.isel(record=np.flatnonzero(~is_test)), cohort.isel(record=np.flatnonzero(is_test))
+
+
+def patient_draw(patient: str, seed: int | str = 0) -> float:
+    """A number from 0 to 1 that follows from the patient's name and the seed alone."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{patient}".encode()).digest()[:8], "big") / 2**64
 
 
 def nested_models(
@@ -126,30 +128,6 @@ def nested_models(
     order = ["model", "people", "features", "n", "n_missing", "auc", "low", "high", "accuracy"]
     order += ["change", "change_low", "change_high", "lr_p", "note"]
     return pd.DataFrame(rows).reindex(columns=order).set_index(["model", "people"])
-
-
-def auc(y: np.ndarray, score: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Area under the ROC curve for many sets of weights at once: the share of pairs in the right order, ties half.
-
-    Parameters
-    ----------
-    y : array (record,) of 0 and 1
-    score : array (record,)
-    weights : array (draw, record), optional
-        How often each draw has each record; once each by default.
-
-    Returns
-    -------
-    array (draw,); NaN where a draw has one outcome only. scikit-learn's `roc_auc_score` takes one draw at a time.
-    """
-    w = np.ones((1, len(y))) if weights is None else weights
-    _, level = np.unique(score, return_inverse=True)
-    at = np.eye(level.max() + 1)[level]  # (record, level)
-    men, women = (w * y) @ at, (w * (1 - y)) @ at
-    below = np.cumsum(women, axis=1) - women / 2
-    pairs = men.sum(axis=1) * women.sum(axis=1)
-    right = (men * below).sum(axis=1)
-    return np.divide(right, pairs, out=np.full(len(w), np.nan), where=pairs > 0)
 
 
 def _patient_draws(patient: np.ndarray, seed: int) -> np.ndarray:

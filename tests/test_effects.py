@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ecgwb as wb
-from ecgwb.accuracy import mean_interval
 from ecgwb.beats import TIME
 from ecgwb.edits import WAVES
 from ecgwb.models import ModelError
+from ecgwb.resampling import mean_interval
 
 
 @pytest.mark.parametrize("wave", WAVES)

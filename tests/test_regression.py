@@ -6,7 +6,8 @@ from scipy.stats import chi2
 from sklearn.metrics import roc_auc_score
 
 import ecgwb as wb
-from ecgwb.regression import auc, nested_models
+from ecgwb.regression import nested_models
+from ecgwb.resampling import auc
 
 
 def people(n, seed, effect=1.0, who="d"):
