@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,8 @@ class ModelSpec:
         Name and arguments of a network of this package, so that weights alone suffice to load it.
     trained_on : dict
         Cohort name to the patients whose data shaped the weights, early stopping included.
+    out_of_fold : dict
+        Cohort name to record to outputs, one per target, by networks of the same recipe that had not seen the patient.
     """
 
     input: str = "beat"
@@ -67,6 +69,7 @@ class ModelSpec:
     units: tuple[str, ...] = ()
     net: dict[str, Any] = field(default_factory=dict)
     trained_on: dict[str, list[str]] = field(default_factory=dict)
+    out_of_fold: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("leads", "targets", "units"):
@@ -194,15 +197,19 @@ def save_model(model: nn.Module, path: str | Path) -> None:
     save_file(tensors, str(path), metadata={"ecgwb_spec": json.dumps(asdict(spec), ensure_ascii=False)})
 
 
-def load_model(name: str | Path, module: nn.Module | None = None) -> nn.Module:
+def load_model(name: str | Path, module: nn.Module | None = None, spec: ModelSpec | None = None) -> nn.Module:
     """A shipped model by name, or a stored one by path; nothing is ever unpickled.
 
     Parameters
     ----------
     name : str or Path
-        ``"compact-measures"``, ``"compact-sex"``, or a ``.safetensors`` file written by `save_model`.
+        ``"compact-measures"`` or another of `shipped`; or a file: safetensors, as written by `save_model`, or a
+        checkpoint of torch that holds nothing but tensors (its state dict, or a dict with one under "state_dict" or
+        "model").
     module : nn.Module, optional
         A network of your own to put the weights into; not needed for the networks of this package.
+    spec : ModelSpec, optional
+        What the network takes and gives, for a file that does not say.
 
     Returns
     -------
@@ -212,39 +219,68 @@ def load_model(name: str | Path, module: nn.Module | None = None) -> nn.Module:
     Raises
     ------
     ModelError
-        When there is no such model, the file is not safetensors, has no spec, or spec and weights disagree.
+        When there is no such model, the file can only be unpickled, has no spec, or spec, weights and network disagree.
     """
-    path = Path(name) if str(name).endswith(".safetensors") else WEIGHTS / f"{name}.safetensors"
+    path = Path(name)
     if not path.is_file():
-        if Path(name).is_file():
-            raise ModelError(
-                f"{name} is not a .safetensors file. Pickled checkpoints run code when opened and are refused: load "
-                "the weights with torch.load(path, weights_only=True), wrap_model your module and save_model it"
-            )
-        raise ModelError(f"no model {str(name)!r}; shipped are {', '.join(shipped())}, or give a .safetensors path")
+        path = WEIGHTS / f"{name}.safetensors"
+    if not path.is_file():
+        raise ModelError(f"no model {str(name)!r}; shipped are {', '.join(shipped())}, or give a file")
+    state, described = _tensors(path)
+    spec = spec or described
+    if spec is None:
+        raise ModelError(
+            f"{path} carries no ModelSpec; fill one in and give it, load_model(path, module, spec):\n{_EXAMPLE}"
+        )
+    if module is None:
+        if not spec.net:
+            raise ModelError(f"{path} holds a network that is not part of ecgwb; pass it: load_model(path, module=...)")
+        _agree(path, spec)
+        module = make_net(spec.net)
+    own = {k: tuple(v.shape) for k, v in module.state_dict().items()}
+    stored = {k: tuple(v.shape) for k, v in state.items()}
+    wrong = [
+        f"{k} is {stored.get(k, 'not')} in the file and {own.get(k, 'not')} in the network"
+        for k in own | stored
+        if own.get(k) != stored.get(k)
+    ]
+    if wrong:
+        more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise ModelError(f"{path}: weights do not fit the network: {'; '.join(wrong[:3])}{more}")
+    module.load_state_dict(state)
+    return wrap_model(module.eval(), spec)
+
+
+def _tensors(path: Path) -> tuple[dict[str, torch.Tensor], ModelSpec | None]:
+    """The tensors of a file and, where it says, their network's spec."""
     try:
         with safe_open(path, framework="pt") as f:
             meta = f.metadata() or {}
             state = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as e:
-        raise ModelError(
-            f"{path} is not a readable safetensors file ({e}); a pickle under that ending is refused"
-        ) from e
-    if "ecgwb_spec" not in meta:
-        raise ModelError(
-            f"{path} carries no ModelSpec; put its weights into your module and wrap_model it:\n{_EXAMPLE}"
-        )
-    known = {f.name for f in fields(ModelSpec)}
-    spec = ModelSpec(**{k: v for k, v in json.loads(meta["ecgwb_spec"]).items() if k in known})
-    if module is None:
-        if not spec.net:
-            raise ModelError(f"{path} holds a network that is not part of ecgwb; pass it: load_model(path, module=...)")
-        module = make_net(spec.net)
+    except (SafetensorError, OSError):
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as e:  # torch's errors differ by what the pickle would do
+            raise ModelError(
+                f"{path} is refused: neither safetensors nor a checkpoint of tensors alone ({str(e).splitlines()[0]}). "
+                "A pickle runs code when opened; where you trust it, open it yourself, wrap_model and save_model it"
+            ) from e
+        for key in ("state_dict", "model"):
+            if isinstance(state, dict) and isinstance(state.get(key), dict):
+                state = state[key]
+        if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+            raise ModelError(f"{path} holds {type(state).__name__}; expected a state dict, tensors by name") from None
+        return dict(state), None
     try:
-        module.load_state_dict(state)
-    except RuntimeError as e:
-        raise ModelError(f"{path}: weights do not fit the network its spec names: {e}") from e
-    return wrap_model(module.eval(), spec)
+        return state, ModelSpec(**json.loads(meta["ecgwb_spec"])) if "ecgwb_spec" in meta else None
+    except (TypeError, json.JSONDecodeError) as e:  # an unknown field, or text that is no JSON
+        raise ModelError(f"{path}: its spec cannot be read, {e}; it may need a newer ecgwb") from e
+
+
+def _agree(path: Path, spec: ModelSpec) -> None:
+    for name, what, count in (("n_leads", "leads", len(spec.leads)), ("n_outputs", "targets", len(spec.targets))):
+        if spec.net.get(name, count) != count:
+            raise ModelError(f"{path}: spec.net has {name}={spec.net[name]}, but spec.{what} names {count}")
 
 
 def shipped() -> list[str]:

@@ -12,7 +12,7 @@ import xarray as xr
 from torch import nn
 
 from .beats import need_records
-from .models import ModelError, device_of, evaluating, spec_of
+from .models import ModelError, ModelSpec, device_of, evaluating, spec_of
 from .records import complete_limb_leads
 
 
@@ -67,8 +67,16 @@ def batches(model: nn.Module, x: np.ndarray, size: int = 128) -> Iterator[tuple[
         yield rows, torch.from_numpy(np.ascontiguousarray(x[rows])).to(device_of(model))
 
 
-def predict(model: nn.Module, cohort: xr.Dataset) -> xr.Dataset:
+def predict(model: nn.Module, cohort: xr.Dataset, *, out_of_fold: bool = False) -> xr.Dataset:
     """The network's outputs for every record of a cohort.
+
+    Parameters
+    ----------
+    model : nn.Module
+    cohort : Dataset
+    out_of_fold : bool
+        For patients the network has seen, give what networks of the same recipe say that had not seen them; sex
+        networks carry those predictions with them.
 
     Returns
     -------
@@ -80,7 +88,7 @@ def predict(model: nn.Module, cohort: xr.Dataset) -> xr.Dataset:
     Raises
     ------
     ModelError
-        When the model has no spec, or the cohort lacks what the spec names.
+        When the model has no spec, the cohort lacks what the spec names, or there are no out-of-fold predictions.
     """
     spec = spec_of(model)
     x, usable = model_input(model, cohort)
@@ -88,6 +96,18 @@ def predict(model: nn.Module, cohort: xr.Dataset) -> xr.Dataset:
     with evaluating(model), torch.inference_mode():
         for rows, part in batches(model, x):
             out[rows] = model(part).double().cpu().numpy()
+    seen = _seen(spec, cohort)
+    if out_of_fold:
+        others = spec.out_of_fold.get(str(cohort.attrs.get("source", "cohort")), {})
+        lacking = [str(r) for r in cohort["record"].values[seen] if str(r) not in others]
+        if lacking:
+            raise ModelError(
+                f"the network has seen the patient of record {lacking[0]!r} ({len(lacking)} such records) and carries "
+                "no out-of-fold prediction for it; leave those out: predictions.isel(record=~predictions.seen.values)"
+            )
+        for i in np.flatnonzero(seen):
+            out[i] = others[str(cohort["record"].values[i])]
+        seen = np.zeros_like(seen)
     out[~usable] = np.nan
     result = xr.Dataset(
         {t: ("record", out[:, i], {"units": spec.unit(t)}) for i, t in enumerate(spec.targets)},
@@ -96,10 +116,15 @@ def predict(model: nn.Module, cohort: xr.Dataset) -> xr.Dataset:
     if spec.link == "logit":
         for t in spec.targets:
             result[f"{t}_probability"] = 1 / (1 + np.exp(-result[t]))
-    patients = spec.trained_on.get(str(cohort.attrs.get("source", "cohort")), [])
     if "patient" in cohort.coords:
-        result = result.assign_coords(seen=("record", np.isin(cohort["patient"].values.astype(str), patients)))
+        result = result.assign_coords(seen=("record", seen))
     return result.assign_attrs(excluded=json.dumps(unusable(cohort, usable)))
+
+
+def _seen(spec: ModelSpec, cohort: xr.Dataset) -> np.ndarray:
+    """Whether each record's patient shaped the network."""
+    patients = spec.trained_on.get(str(cohort.attrs.get("source", "cohort")), [])
+    return np.isin(cohort["patient"].values.astype(str), patients)
 
 
 def unusable(cohort: xr.Dataset, usable: np.ndarray) -> list[dict[str, str]]:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -74,17 +76,48 @@ class Evil:
 
 
 def test_a_pickle_is_refused_whatever_its_ending(tmp_path):
-    torch.save(Evil(), tmp_path / "m.pt")
-    torch.save(Evil(), tmp_path / "m.safetensors")
-    with pytest.raises(ModelError, match="refused"):
-        wb.load_model(tmp_path / "m.pt")
-    with pytest.raises(ModelError, match="not a readable safetensors"):
-        wb.load_model(tmp_path / "m.safetensors")
+    for name in ("m.pt", "m.safetensors"):
+        torch.save(Evil(), tmp_path / name)
+        with pytest.raises(ModelError, match=r"is refused.*runs code when opened"):
+            wb.load_model(tmp_path / name)
+
+
+def test_a_checkpoint_of_tensors_alone_is_opened_with_a_spec(tiny, tmp_path, ludb):
+    for kept in (tiny.state_dict(), {"state_dict": tiny.state_dict(), "epoch": 3}):
+        torch.save(kept, tmp_path / "m.pt")
+        again = wb.load_model(tmp_path / "m.pt", TinyNet(), tiny.spec)
+        np.testing.assert_array_equal(wb.predict(again, ludb)["a"], wb.predict(tiny, ludb)["a"])
+    with pytest.raises(ModelError, match="carries no ModelSpec"):
+        wb.load_model(tmp_path / "m.pt", TinyNet())
+    torch.save([1, 2], tmp_path / "m.pt")
+    with pytest.raises(ModelError, match="holds list; expected a state dict"):
+        wb.load_model(tmp_path / "m.pt", TinyNet(), tiny.spec)
 
 
 def test_weights_without_a_spec_are_refused_with_one_to_fill_in(tmp_path):
     save_file({"w": torch.zeros(1)}, str(tmp_path / "m.safetensors"))
     with pytest.raises(ModelError, match=r"wb.ModelSpec\(input="):
+        wb.load_model(tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"targets": ("qt",), "units": ("ms",)}, "n_outputs=2, but spec.targets names 1"),
+        ({"leads": ("I", "II")}, "n_leads=8, but spec.leads names 2"),
+        ({"net": {"name": "compact", "n_outputs": 2, "width": 32}}, "is .* in the file and .* in the network"),
+        ({"net": {"name": "kanres", "n_outputs": 2}}, "is not in the file and"),
+        ({"layer": "features"}, "no layer 'features'"),
+    ],
+)
+def test_a_file_whose_spec_disagrees_with_its_weights_is_refused_by_name(tmp_path, change, said):
+    net = {"name": "compact", "n_leads": 8, "n_outputs": 2, "width": 16}
+    model = CompactNet(n_outputs=2, width=16)
+    spec = wb.ModelSpec(targets=("qt", "hr"), units=("ms", "bpm"), layer="blocks", net=net)
+    wb.wrap_model(model, spec)
+    model.spec = replace(spec, **change)
+    wb.save_model(model, tmp_path / "m.safetensors")
+    with pytest.raises(ModelError, match=said):
         wb.load_model(tmp_path / "m.safetensors")
 
 
@@ -188,3 +221,21 @@ def test_model_input_is_the_beat_itself(tiny):
     x, usable = model_input(tiny, cohort)
     np.testing.assert_array_equal(x, cohort["beat"].values)
     assert usable.all()
+
+
+def test_out_of_fold_predictions_stand_in_for_those_of_patients_seen(tiny, ludb):
+    some = ludb.isel(record=slice(6))
+    records = [str(r) for r in some["record"].values]
+    patients = some["patient"].values.astype(str).tolist()
+    spec = replace(tiny.spec, trained_on={"ludb": patients[:2]}, out_of_fold={"ludb": {records[0]: [1.0, 2.0]}})
+    model = wb.wrap_model(tiny, spec)
+    plain = wb.predict(model, some)
+    assert plain["seen"].values.tolist() == [True, True, False, False, False, False]
+    with pytest.raises(ModelError, match=f"patient of record '{records[1]}'"):
+        wb.predict(model, some, out_of_fold=True)
+    here = some.isel(record=[0, 2, 3])
+    said = wb.predict(model, here, out_of_fold=True)
+    assert said["a"].values[0] == 1.0
+    assert said["b"].values[0] == 2.0
+    assert not said["seen"].any()
+    np.testing.assert_allclose(said["a"].values[1:], plain["a"].values[2:4])
