@@ -70,24 +70,83 @@ def test_the_same_seed_gives_the_same_network_and_a_resumed_one_is_the_uninterru
 def test_a_stretched_and_scaled_copy_keeps_its_label_true():
     width, height = 40.0, 1000.0
     beat = np.where(np.abs(TIME) <= width, height, 0.0) * np.ones((1, 8, 1))
-    cohort = made_cohort(TYPICAL, beat)
-    copies = Copies(cohort, np.array([[2 * width, height, 60.0]]), ["ms", "µV", "bpm"])
+    label = np.array([[2 * width, height, 60.0]])
+    copies = Copies([made_cohort(TYPICAL, beat)], label, ["width", "height", "rate"], ["ms", "µV", "bpm"], False)
     rng = np.random.default_rng(0)
     for _ in range(20):
         x, label = copies.draw(np.array([0]), rng)
         lead = x[0, 0].numpy()
-        seen_height = np.median(lead[np.abs(TIME) < 25])
+        seen_height = np.median(lead[np.abs(TIME) < 20])
         seen_width = 2.0 * (lead > seen_height / 2).sum()
-        assert seen_height == pytest.approx(label[0, 1], abs=60)  # up to noise and drift
+        assert seen_height == pytest.approx(label[0, 1], abs=80)  # up to noise and drift
         assert seen_width == pytest.approx(label[0, 0], abs=8)
         assert label[0, 0] * label[0, 2] == pytest.approx(2 * width * 60)
 
 
+def test_a_copy_warped_part_by_part_has_the_intervals_of_its_label():
+    # P, QRS and T rise steeply from their onsets, so that their ends can be seen in any copy.
+    beat = np.zeros((1, 8, 600))
+    for on, off in ((-200, -100), (-40, 50), (150, 350)):
+        beat += 3000 * np.clip(np.minimum(TIME - on, off - TIME) / 10, 0, 1)
+    names = ["pr", "qrs", "qt", "hr"]
+    copies = Copies(
+        [made_cohort(TYPICAL, beat)], np.array([[160.0, 90.0, 390.0, 60.0]]), names, ["ms"] * 3 + ["bpm"], False
+    )
+    rng, labels = np.random.default_rng(1), []
+    for _ in range(60):
+        x, label = copies.draw(np.array([0]), rng)
+        level = np.abs(x[0].numpy())
+        high = np.median(level, axis=0) > 400
+        edge = TIME[np.flatnonzero(np.diff(high.astype(int)))]
+        p_on, t_off = edge[0], edge[-1]
+        qrs_on, j = edge[edge < 0][-1], edge[edge > 0][0]
+        assert label[0, :3] == pytest.approx([qrs_on - p_on, j - qrs_on, t_off - qrs_on], abs=12)
+        labels.append(label[0])
+    pr, qrs, qt, hr = np.array(labels).T
+    assert (np.std([pr, qrs, qt], axis=1) > [20, 8, 20]).all()
+    assert 0.2 < np.isnan(hr).mean() < 0.9  # the rate of a beat warped by parts is not known
+    assert abs(np.corrcoef(pr / qt, qrs / qt)[0, 1]) < 0.5  # parts vary by themselves
+
+
+def test_voltages_of_copies_of_real_beats_are_those_the_copy_shows(ptbxl):
+    some = ptbxl.isel(record=slice(60))
+    names = list(wb.TARGETS)
+    y = np.stack([some[t].values for t in names], axis=1)
+    copies = Copies([some], y, names, [some[t].attrs["units"] for t in names], False)
+    x, label = copies.draw(np.arange(60), np.random.default_rng(2))
+    assert np.array_equal(np.isnan(label[:, :3]), np.isnan(y[:, :3]))
+    v5 = x[:, wb.LEADS.index("V5")].numpy()
+    tallest = v5[:, np.abs(TIME) < 60].max(axis=1)
+    assert np.corrcoef(tallest, label[:, 5])[0, 1] > 0.98
+    changed = np.abs(label - y) / np.nanstd(y, axis=0)
+    assert (np.nanmean(changed, axis=0) > 0.1).all()
+
+
 def test_a_label_without_a_rule_is_never_moved():
     cohort = made_cohort(TYPICAL)
-    for units in (None, ["years"]):
-        copies = Copies(cohort, np.array([[1.0]]), units)
+    for units in ("", "years"):
+        copies = Copies([cohort], np.array([[1.0]]), ["age"], [units], False)
         assert copies.draw(np.array([0]), np.random.default_rng(0))[1].tolist() == [[1.0]]
+
+
+def test_rhythms_are_learnt_from_as_well(tmp_path):
+    ludb = wb.open_cohort("ludb", rhythm=True).isel(record=slice(30))
+    model = wb.fit(ludb, ["hr", "qt"], SMALL, input="rhythm", epochs=2, progress=False)
+    assert (model.spec.input, model.spec.n_samples) == ("rhythm", 5000)
+    wb.save_model(model, tmp_path / "m.safetensors")
+    said = wb.predict(wb.load_model(tmp_path / "m.safetensors"), ludb)
+    assert np.isfinite(said["hr"]).all()
+    with pytest.raises(ValueError, match="no rhythm"):
+        wb.fit(wb.open_cohort("ludb"), "hr", SMALL, input="rhythm", progress=False)
+
+
+def test_several_cohorts_are_drawn_equally_and_the_first_validates(simple):
+    other = simple.isel(record=slice(40)).assign_coords(patient=("record", [f"q{i}" for i in range(40)]))
+    other.attrs["source"] = "other"
+    model = wb.fit([simple, other], "r_v5", SMALL, epochs=2, epoch=64, progress=False)
+    assert {k: len(v) for k, v in model.spec.trained_on.items()} == {"cohort": 96, "other": 40}
+    with pytest.raises(ValueError, match="differ in their leads"):
+        wb.fit([simple, other.isel(lead=slice(4))], "r_v5", SMALL, progress=False)
 
 
 def test_a_checkpoint_of_another_task_is_refused(simple, tmp_path):
