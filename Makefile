@@ -4,7 +4,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: paper test lab bench lint types clean
+.PHONY: paper test lab bench bench-fields lint types clean
 
 paper: .venv/.ready
 	$(BIN)/python -m ecgwb paper
@@ -18,6 +18,10 @@ lab: .venv/.ready
 bench: .venv/.ready
 	$(BIN)/python tests/bench_landmarks.py
 	$(BIN)/python tests/bench.py
+
+# Slow, and resumed after a kill: its table is committed in notebooks/receptive_fields.csv.
+bench-fields: .venv/.ready
+	$(BIN)/python tests/bench_fields.py
 
 lint: .venv/.ready
 	$(BIN)/ruff check .
