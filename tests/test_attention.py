@@ -6,7 +6,7 @@ from conftest import TYPICAL, TinyNet, made_cohort
 from torch import nn
 
 import ecgwb as wb
-from ecgwb.attention import positions
+from ecgwb.layers import positions
 from ecgwb.models import CompactNet, KanResWideX, ModelError
 
 
