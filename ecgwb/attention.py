@@ -20,7 +20,7 @@ from .models import ModelError, ModelSpec, device_of, evaluating, spec_of
 from .prediction import batches, model_input, unusable
 
 VARIANTS = ("gradcam", "guided", "published")
-_READ = 1024  # records of a cohort in memory at a time
+CHUNK = 1024  # records of a cohort in memory at a time
 
 
 def ecgradcam(
@@ -167,8 +167,8 @@ def pieces(model: nn.Module, cohort: xr.Dataset) -> Iterator[tuple[slice, torch.
 
     A cohort opened from a file is read 1,024 records at a time, so memory does not grow with it.
     """
-    for start in range(0, max(cohort.sizes["record"], 1), _READ):
-        x, usable = model_input(model, cohort.isel(record=slice(start, start + _READ)))
+    for start in range(0, max(cohort.sizes["record"], 1), CHUNK):
+        x, usable = model_input(model, cohort.isel(record=slice(start, start + CHUNK)))
         for rows, part in batches(model, x):
             yield slice(start + rows.start, start + rows.start + len(part)), part, usable[rows]
 

@@ -16,7 +16,7 @@ import torch
 import xarray as xr
 from torch import nn
 
-from .attention import asked_of, ecgradcam, labelled, pieces
+from .attention import CHUNK, asked_of, ecgradcam, labelled, pieces
 from .edits import WAVES, blank
 from .models import ModelError, evaluating, spec_of
 from .prediction import batches, model_input
@@ -194,8 +194,10 @@ def _deeplift(model: nn.Module, given: _Given, k: int) -> torch.Tensor:
 
     try:
         return DeepLift(model).attribute(given.x, given.baseline, target=k)
-    except AssertionError as e:
-        raise ModelError(f"DeepLIFT needs one activation module per use, such as its own nn.ReLU: {e}") from e
+    except RuntimeError as e:
+        if "more than once" not in str(e):
+            raise
+        raise ModelError("DeepLIFT needs one activation module per use; give every ReLU its own nn.ReLU()") from e
 
 
 def _guided(model: nn.Module, given: _Given, k: int) -> torch.Tensor:
@@ -226,8 +228,8 @@ def _occlusion(model: nn.Module, cohort: xr.Dataset, wanted: list[str], outputs:
     out = np.zeros((n, len(wanted), len(spec.leads), spec.n_samples), dtype=np.float32)
     usable = np.zeros(n, dtype=bool)
     time = spec.start_ms + np.arange(spec.n_samples) * 1000.0 / spec.fs
-    for start in range(0, max(n, 1), 1024):
-        rows = slice(start, start + 1024)
+    for start in range(0, max(n, 1), CHUNK):
+        rows = slice(start, start + CHUNK)
         some = cohort.isel(record=rows)
         x, usable[rows] = model_input(model, some)
         intact = _outputs(model, x, outputs)

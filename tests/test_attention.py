@@ -31,7 +31,7 @@ class OtherHead(TinyNet):
         self.more = nn.Linear(900, 2)
 
     def forward(self, x):
-        a = self.features(x / 500)
+        a = self.features(x / 100)
         mean = a.mean(dim=2)
         if self.kind == "flat":
             return self.more(a.flatten(1))
@@ -306,7 +306,7 @@ def test_a_stored_cohort_is_read_piece_by_piece_with_the_same_result(tiny, tmp_p
     read = []
     real = attention.model_input
     monkeypatch.setattr(attention, "model_input", lambda m, c: read.append(c.sizes["record"]) or real(m, c))
-    monkeypatch.setattr(attention, "_READ", 3)
+    monkeypatch.setattr(attention, "CHUNK", 3)
     stored = xr.open_zarr(tmp_path / "cohort.zarr", chunks=None)
     np.testing.assert_allclose(wb.ecgradcam(tiny, stored), whole, rtol=1e-5, atol=1e-5)
     assert read == [3, 3, 1]
