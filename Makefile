@@ -17,6 +17,7 @@ lab: .venv/.ready
 
 bench: .venv/.ready
 	$(BIN)/python tests/bench_landmarks.py
+	$(BIN)/python tests/bench_attention.py
 	$(BIN)/python tests/bench.py
 
 # Slow, and resumed after a kill: its table is committed in notebooks/receptive_fields.csv.

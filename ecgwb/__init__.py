@@ -12,7 +12,8 @@ Time is in ms, voltage in µV, rate in Hz, everywhere.
 
 from .accuracy import accuracy_table
 from .alignment import align, template_of
-from .attention import ecgradcam
+from .attention import departure, ecgradcam
+from .attribution import attribute
 from .beats import TARGETS, representative_beat
 from .cohorts import build_cohort, excluded, open_cohort, put_landmarks
 from .edits import blank
@@ -39,11 +40,13 @@ __all__ = [
     "RecordError",
     "accuracy_table",
     "align",
+    "attribute",
     "blank",
     "blanking_table",
     "build_cohort",
     "cohort_map",
     "delineate",
+    "departure",
     "ecgradcam",
     "excluded",
     "fit",

@@ -6,29 +6,21 @@ of the ECG does to the prediction is shown by edits (`effects.py`), not by a map
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import json
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import xarray as xr
 from torch import nn
 
-from .models import ModelError, device_of, evaluating, spec_of
+from .layers import activations_only, find_layer, positions, upsampling
+from .models import ModelError, ModelSpec, device_of, evaluating, spec_of
 from .prediction import batches, model_input, unusable
 
 VARIANTS = ("gradcam", "guided", "published")
-
-
-class Positions(NamedTuple):
-    """Where a layer's positions lie in the network's input."""
-
-    sample: np.ndarray  # (position,) centre of each receptive field, in input samples
-    field: float  # width of the receptive field, samples
-    how: str  # "receptive-field centres" or "evenly spread"
+CHUNK = 1024  # records of a cohort in memory at a time
 
 
 def ecgradcam(
@@ -78,65 +70,177 @@ def ecgradcam(
     ModelError
         For an unknown target, variant or layer, or a cohort the network cannot read.
     """
+    spec, wanted, outputs = asked_of(model, targets)
+    if variant not in VARIANTS:
+        raise ModelError(f"unknown variant {variant!r}; expected one of {', '.join(VARIANTS)}")
+    name = layer or spec.layer
+    module = find_layer(model, name)
+    where = positions(model, name)
+    out = np.empty((cohort.sizes["record"], len(wanted), spec.n_samples), dtype=np.float32)
+    usable = np.zeros(len(out), dtype=bool)
+    upsample: torch.Tensor | None = None
+    error = 0.0  # the largest gap between mean + bias and the prediction, relative to the predictions' size
+    with evaluating(model):
+        head = _head(model, module, outputs)
+        for rows, part, ok in pieces(model, cohort):
+            with activations_only(module, name) as seen, torch.no_grad():
+                y = model(part)[:, outputs]
+            a = seen[0]  # (B, channel, position)
+            coarse = _pooled(a.detach(), y.detach(), head) if variant == "gradcam" else None
+            if coarse is None:
+                coarse = torch.stack([_map(a, y[:, k], variant) for k in range(len(wanted))], dim=1)
+            gap = (coarse.mean(dim=2) + head.bias - y.detach()).abs() / (y.detach().abs() + 1)
+            error = max(error, float(gap.nan_to_num(nan=float("inf")).max()))
+            coarse = coarse.clamp(min=0) if relu and variant == "gradcam" else coarse
+            if upsample is None:
+                upsample = torch.from_numpy(upsampling(where, coarse.shape[2], spec.n_samples)).to(coarse)
+            out[rows] = (coarse @ upsample).cpu().numpy()  # (B, target, position) @ (position, sample)
+            usable[rows] = ok
+    in_units = variant == "gradcam" and not relu and error < 1e-4
+    return labelled(
+        out,
+        model,
+        cohort,
+        usable,
+        wanted,
+        [spec.unit(t) if in_units else "" for t in wanted],
+        head.bias.cpu().numpy() if in_units else np.full(len(wanted), np.nan),
+        {
+            "method": f"ecgradcam, variant {variant}" + (", relu" if relu else ""),
+            "adds_up": "mean" if in_units else "",
+            "layer": name,
+            "positions": where.how,
+            "receptive_field_ms": where.field * 1000.0 / spec.fs,
+        },
+    )
+
+
+def departure(maps: xr.DataArray, cohort_maps: xr.DataArray | None = None) -> xr.DataArray:
+    """Each record's map less the cohort's mean map: why is this QT longer than most?
+
+    What all people's maps share says nothing about one person's value; the departure does. Where maps add up to
+    predictions, a departure adds up, in the unit, to the record's prediction less the cohort's mean prediction.
+
+    Parameters
+    ----------
+    maps : DataArray (record, ..., time) or (record, ..., phase)
+        From `ecgradcam` or `attribute`, aligned or not. Aligned maps compare like with like, but no longer add up.
+    cohort_maps : DataArray, optional
+        Of the people to compare with, made in the same way; those of `maps` by default.
+
+    Returns
+    -------
+    DataArray, as `maps`
+        ``bias`` is now the cohort's mean prediction, where the maps add up.
+
+    Raises
+    ------
+    ValueError
+        When the two were not made in the same way.
+    """
+    others = maps if cohort_maps is None else cohort_maps
+    for name in ("method", "layer", "template", "baseline"):
+        if maps.attrs.get(name) != others.attrs.get(name):
+            raise ValueError(
+                f"the maps differ in {name}: {maps.attrs.get(name)!r} and {others.attrs.get(name)!r}; make both alike"
+            )
+    mean = others.mean("record", dtype=np.float64)
+    with xr.set_options(arithmetic_join="exact"):
+        out = (maps - mean).transpose(*maps.dims).astype(maps.dtype).assign_attrs(maps.attrs)
+    over = {"mean": ["time"], "sum": ["lead", "time"]}.get(maps.attrs.get("adds_up", ""), [])
+    total = (mean.mean if len(over) == 1 else mean.sum)(over) if over and "time" in maps.dims else np.nan
+    return out.assign_coords(bias=maps["bias"] + total)
+
+
+def asked_of(model: nn.Module, targets: Sequence[str] | str | None) -> tuple[ModelSpec, list[str], list[int]]:
+    """The network's spec, the targets asked for, and which of its outputs they are."""
     spec = spec_of(model)
     wanted = [targets] if isinstance(targets, str) else list(spec.targets if targets is None else targets)
     unknown = [t for t in wanted if t not in spec.targets]
     if unknown or not wanted:
         raise ModelError(f"the network has no target {unknown}; it predicts {', '.join(spec.targets)}")
-    if variant not in VARIANTS:
-        raise ModelError(f"unknown variant {variant!r}; expected one of {', '.join(VARIANTS)}")
-    name = layer or spec.layer
-    module = find_layer(model, name)
-    outputs = [spec.targets.index(t) for t in wanted]
-    x, usable = model_input(model, cohort)
-    where = positions(model, name)
-    out = np.full((len(x), len(wanted), spec.n_samples), np.nan, dtype=np.float32)
-    upsample: torch.Tensor | None = None
-    bias = np.full(len(wanted), np.nan)
-    error = 0.0  # the largest gap between mean + bias and the prediction, relative to the predictions' size
-    with evaluating(model):
-        bias[:] = _head_at_zero(model, module, x.shape[1:])[outputs]
+    return spec, wanted, [spec.targets.index(t) for t in wanted]
+
+
+def pieces(model: nn.Module, cohort: xr.Dataset) -> Iterator[tuple[slice, torch.Tensor, np.ndarray]]:
+    """The cohort's records in batches: which, as input on the network's device, and whether each is usable.
+
+    A cohort opened from a file is read 1,024 records at a time, so memory does not grow with it.
+    """
+    for start in range(0, max(cohort.sizes["record"], 1), CHUNK):
+        x, usable = model_input(model, cohort.isel(record=slice(start, start + CHUNK)))
         for rows, part in batches(model, x):
-            with activations_only(module, name) as seen, torch.no_grad():
-                y = model(part)
-            a = seen[0]  # (B, channel, position)
-            coarse = torch.stack([_map(a, y[:, k], variant) for k in outputs], dim=1)  # (B, target, position)
-            if variant == "gradcam":
-                gap = (coarse.mean(dim=2) + torch.tensor(bias, dtype=y.dtype, device=y.device) - y[:, outputs]).abs()
-                error = max(error, float((gap / (y[:, outputs].abs() + 1)).max().detach()))
-                coarse = coarse.clamp(min=0) if relu else coarse
-            if upsample is None:
-                upsample = torch.from_numpy(_upsampling(where, coarse.shape[2], spec.n_samples)).to(coarse)
-            fine = coarse @ upsample
-            fine = fine + (coarse.mean(dim=2, keepdim=True) - fine.mean(dim=2, keepdim=True))
-            out[rows] = fine.detach().cpu().numpy()
-    out[~usable] = np.nan
-    in_units = variant == "gradcam" and not relu and error < 1e-4
-    units = [spec.unit(t) if in_units else "" for t in wanted]
+            yield slice(start + rows.start, start + rows.start + len(part)), part, usable[rows]
+
+
+def labelled(
+    values: np.ndarray,
+    model: nn.Module,
+    cohort: xr.Dataset,
+    usable: np.ndarray,
+    targets: Sequence[str],
+    units: Sequence[str],
+    bias: np.ndarray,
+    attrs: dict[str, Any],
+) -> xr.DataArray:
+    """Maps (record, target, time) or (record, target, lead, time), NaN where a record is not usable, with labels."""
+    spec = spec_of(model)
+    values[~usable] = np.nan
+    leads = {"lead": list(spec.leads)} if values.ndim == 4 else {}
     start = 0.0 if spec.input == "rhythm" else spec.start_ms
-    coords = {k: v for k, v in cohort.coords.items() if v.dims == ("record",)}
+    said = units[0] if len(set(units)) == 1 else ", ".join(f"{t}: {u}" for t, u in zip(targets, units, strict=True))
     return xr.DataArray(
-        out,
-        dims=("record", "target", "time"),
+        values,
+        dims=("record", "target", *leads, "time"),
         coords={
-            **coords,
-            "target": wanted,
+            **{k: v for k, v in cohort.coords.items() if v.dims == ("record",)},
+            "target": list(targets),
+            **leads,
             "time": ("time", start + np.arange(spec.n_samples) * 1000.0 / spec.fs, {"units": "ms"}),
-            "bias": ("target", bias if in_units else np.full(len(wanted), np.nan)),
-            "unit": ("target", units),
+            "bias": ("target", bias),
+            "unit": ("target", list(units)),
         },
         name="attention",
-        attrs={
-            "units": units[0]
-            if len(set(units)) == 1
-            else ", ".join(f"{t}: {u}" for t, u in zip(wanted, units, strict=True)),
-            "method": f"ecgradcam, variant {variant}" + (", relu" if relu else ""),
-            "layer": name,
-            "positions": where.how,
-            "receptive_field_ms": where.field * 1000.0 / spec.fs,
-            "excluded": json.dumps(unusable(cohort, usable)),
-        },
+        attrs={"units": said, **attrs, "excluded": json.dumps(unusable(cohort, usable))},
     )
+
+
+class _Head(NamedTuple):
+    """What lies behind a layer."""
+
+    bias: torch.Tensor  # (target,) the outputs when the layer gives zeros
+    weights: torch.Tensor | None  # (target, channel) where it may be average pooling and a linear layer
+
+
+def _head(model: nn.Module, module: nn.Module, outputs: list[int]) -> _Head:
+    """The outputs when the layer gives zeros, and the slope if it is the same there, elsewhere and at all positions."""
+
+    def hook(_module: nn.Module, _inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        some = torch.randn(output.shape[1:], generator=torch.Generator().manual_seed(0)).to(output)
+        given.append(torch.stack([torch.zeros_like(some), some]).requires_grad_())
+        return given[-1].clone()
+
+    given: list[torch.Tensor] = []
+    spec = spec_of(model)
+    handle = module.register_forward_hook(hook)
+    try:
+        with torch.enable_grad():
+            y = model(torch.zeros(2, len(spec.leads), spec.n_samples, device=device_of(model)))[:, outputs]
+            g = torch.stack([torch.autograd.grad(t.sum(), given[-1], retain_graph=True)[0] for t in y.T])
+    finally:
+        handle.remove()
+    slope = g.mean(dim=(1, 3))  # (target, record, channel, position) -> (target, channel)
+    even = (g - slope[:, None, :, None]).abs().max() <= 1e-6 * g.abs().max()
+    return _Head(y[0].detach(), slope * g.shape[3] if even else None)
+
+
+def _pooled(a: torch.Tensor, y: torch.Tensor, head: _Head) -> torch.Tensor | None:
+    """Maps (B, target, position) without a backward pass, if average pooling and these weights do give `y`."""
+    if head.weights is None:
+        return None
+    coarse = head.weights @ a
+    size = head.bias.abs() + a.mean(dim=2).abs() @ head.weights.abs().T
+    return coarse if ((coarse.mean(dim=2) + head.bias - y).abs() <= 1e-5 * size).all() else None
 
 
 def _map(a: torch.Tensor, y: torch.Tensor, variant: str) -> torch.Tensor:
@@ -151,127 +255,3 @@ def _map(a: torch.Tensor, y: torch.Tensor, variant: str) -> torch.Tensor:
     m = (positive.mean(dim=(1, 2), keepdim=True) * act).sum(dim=1)
     low, high = m.amin(dim=1, keepdim=True), m.amax(dim=1, keepdim=True)
     return (m - low) / (high - low).clamp(min=torch.finfo(m.dtype).tiny)
-
-
-# ---------------------------------------------------------------- layers and positions
-
-
-def find_layer(model: nn.Module, name: str) -> nn.Module:
-    """The layer of that dotted name."""
-    layers = dict(model.named_modules())
-    if not name or name not in layers:
-        raise ModelError(f"the network has no layer {name!r}; it has {', '.join(n for n in layers if n)}")
-    return layers[name]
-
-
-@contextlib.contextmanager
-def activations_only(module: nn.Module, name: str) -> Iterator[list[torch.Tensor]]:
-    """Within, a forward pass under `torch.no_grad` records gradients from this layer's output onwards only.
-
-    The list holds the output; the hook is gone afterwards, whatever happens, and so is the change of gradient mode.
-    """
-    seen: list[torch.Tensor] = []
-
-    def hook(_module: nn.Module, _inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-        if seen:
-            raise ModelError(f"layer {name!r} runs more than once in a forward pass; choose one that runs once")
-        if not isinstance(output, torch.Tensor) or output.ndim != 3:
-            shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
-            raise ModelError(f"layer {name!r} gives {shape}; expected (record, channel, position)")
-        seen.append(output.detach().requires_grad_())
-        torch.set_grad_enabled(True)
-        return seen[0].clone()  # a copy, so that an in-place layer behind it leaves the recorded one alone
-
-    before = torch.is_grad_enabled()
-    handle = module.register_forward_hook(hook)
-    try:
-        yield seen
-    finally:
-        handle.remove()
-        torch.set_grad_enabled(before)
-
-
-def _head_at_zero(model: nn.Module, module: nn.Module, shape: tuple[int, ...]) -> np.ndarray:
-    """The outputs when the layer gives zeros: the bias that maps leave over."""
-    handle = module.register_forward_hook(lambda _m, _i, output: torch.zeros_like(output))
-    try:
-        with torch.no_grad():
-            return model(torch.zeros(1, *shape, device=device_of(model)))[0].double().cpu().numpy()
-    finally:
-        handle.remove()
-
-
-def positions(model: nn.Module, layer: str | None = None) -> Positions:
-    """Where the layer's positions lie: the centres of their receptive fields, measured by gradients.
-
-    The input is longer than the network's own, so that its ends do not cut fields short. It is given to a copy whose
-    weights are made positive, so that nothing on the way is switched off or cancels; zero weights stay zero. A network
-    whose layer takes one length only, or sees everything at once, has its positions spread evenly.
-    """
-    spec = spec_of(model)
-    name = layer or spec.layer
-    module = find_layer(model, name)
-    with evaluating(model):
-        n = _run_to(model, module, torch.zeros(1, len(spec.leads), spec.n_samples, device=device_of(model))).shape[2]
-        even = Positions((np.arange(n) + 0.5) * spec.n_samples / n - 0.5, float("nan"), "evenly spread")
-        long = max(8 * spec.n_samples, 4096)
-        try:
-            positive = _positive_copy(model)
-            with torch.enable_grad():
-                x = torch.ones(1, len(spec.leads), long, dtype=torch.float64, requires_grad=True)
-                a = _run_to(positive, find_layer(positive, name), x)
-                k = a.shape[2] // 2
-                spans = []
-                for j in (k, k + 16):
-                    g = torch.autograd.grad(a[:, :, j].sum(), x, retain_graph=True)[0]
-                    reads = np.flatnonzero((g != 0).any(dim=0).any(dim=0).cpu().numpy())
-                    spans.append((reads[0], reads[-1]))
-        except (RuntimeError, IndexError, TypeError):  # takes one length only, reads nothing, or cannot be copied
-            return even
-    (a0, a1), (b0, b1) = spans
-    stride = ((b0 - a0) + (b1 - a1)) / 32
-    if stride <= 0 or a0 == 0 or b1 == long - 1:
-        return even
-    return Positions((a0 + a1) / 2 + stride * (np.arange(n) - k), float(a1 - a0 + 1), "receptive-field centres")
-
-
-def _positive_copy(model: nn.Module) -> nn.Module:
-    copied = copy.deepcopy(model).double().cpu().eval()
-    with torch.no_grad():
-        for p in copied.parameters():
-            p.abs_()
-        for m in copied.modules():
-            if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None:
-                m.reset_running_stats()
-    return copied
-
-
-class _Reached(Exception):
-    """Ends a forward pass at the layer asked for: what lies behind may insist on one input length."""
-
-
-def _run_to(model: nn.Module, module: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    found: list[torch.Tensor] = []
-
-    def hook(_module: nn.Module, _inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        if isinstance(output, torch.Tensor):
-            found.append(output)
-        raise _Reached
-
-    handle = module.register_forward_hook(hook)
-    try:
-        model(x)
-    except _Reached:
-        pass
-    finally:
-        handle.remove()
-    if not found or found[0].ndim != 3:
-        raise ModelError("the layer did not run, or does not give (record, channel, position)")
-    return found[0]
-
-
-def _upsampling(where: Positions, n_positions: int, n_samples: int) -> np.ndarray:
-    """Matrix (position, sample) of linear interpolation between the centres; the ends are held."""
-    unit = np.eye(n_positions)
-    at = np.arange(n_samples)
-    return np.stack([np.interp(at, where.sample, row) for row in unit])

@@ -11,7 +11,6 @@ import time
 import numpy as np
 import pandas as pd
 import torch
-from captum.attr import LayerGradCam
 
 import ecgwb as wb
 from ecgwb.models import KanResWideX
@@ -39,29 +38,18 @@ def ratio(name, what, peer):
 def main():
     cohort = wb.open_cohort("ptbxl500")
     model = wb.load_model("compact-measures")
-    x = torch.from_numpy(model_input(model, cohort)[0])
-    layer = dict(model.named_modules())[model.spec.layer]
+    x = torch.from_numpy(model_input(model, cohort)[0][:128])
     torch.manual_seed(0)
     kanres = KanResWideX().eval()
 
-    def forward(net=model, n=None):
+    def forward(net):
         with torch.inference_mode():
-            for i in range(0, n or len(x), 128):
-                net(x[i : i + 128])
+            net(x)
 
-    def captum():
-        explain = LayerGradCam(model, layer)
-        for k in range(len(model.spec.targets)):
-            for i in range(0, len(x), 128):
-                explain.attribute(x[i : i + 128], target=k)
-
-    plain, maps, theirs = seconds(forward), seconds(lambda: wb.ecgradcam(model, cohort)), seconds(captum)
-    small, large = seconds(lambda: forward(n=128)), seconds(lambda: forward(kanres, 128))
+    small, large = seconds(lambda: forward(model)), seconds(lambda: forward(kanres))
     records = [wb.Record(r, 500, wb.LEADS, str(i)) for i, r in enumerate(_rhythms(20))]
     ours, nk = seconds(lambda: wb.delineate(records)), seconds(lambda: wb.delineate(records, "prominence"))
     rows = [
-        ratio("seven targets' maps of 500 beats / one forward pass", maps, plain),
-        ratio("Captum LayerGradCam, the same maps / ours", theirs, maps),
         ratio("KanResWideX / compact net, forward", large, small),
         ratio("NeuroKit2 prominence / ecgwb, 8 leads of 10 s", nk, ours),
     ]

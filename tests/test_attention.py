@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from captum.attr import LayerGradCam
 from conftest import TYPICAL, TinyNet, made_cohort
 from torch import nn
 
 import ecgwb as wb
-from ecgwb.attention import positions
+from ecgwb import attention
+from ecgwb.layers import positions
 from ecgwb.models import CompactNet, KanResWideX, ModelError
 
 
@@ -20,15 +22,33 @@ def wrapped(net, n=2, layer=None):
     return wb.wrap_model(net.eval(), spec)
 
 
-def coarse(model, maps):
-    """The map at the positions' centres, before upsampling, up to the mean-correcting constant."""
-    return maps.values[:, :, positions(model).sample.round().astype(int)]
+class OtherHead(TinyNet):
+    """TinyNet with something else than average pooling and a linear layer behind the features."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        self.more = nn.Linear(900, 2)
+
+    def forward(self, x):
+        a = self.features(x / 100)
+        mean = a.mean(dim=2)
+        if self.kind == "flat":
+            return self.more(a.flatten(1))
+        if self.kind == "maximum":
+            return self.head(a.amax(dim=2))
+        # Linear for small activations, so at zeros, and not for those of some of the beats.
+        return self.head(mean + 5 * torch.relu(mean - 0.5))
 
 
 NETS = {
     "compact": lambda: wrapped(CompactNet(n_outputs=2, width=16)),
+    "compact, an earlier layer": lambda: wrapped(CompactNet(n_outputs=2, width=16), layer="blocks.2"),
     "kanres": lambda: wrapped(KanResWideX(n_outputs=2)),
     "foreign": lambda: wrapped(TinyNet(), layer="features"),
+    "foreign, flat head": lambda: wrapped(OtherHead("flat"), layer="features"),
+    "foreign, maximum": lambda: wrapped(OtherHead("maximum"), layer="features"),
+    "foreign, kinked head": lambda: wrapped(OtherHead("kinked"), layer="features"),
 }
 
 
@@ -36,6 +56,7 @@ NETS = {
 def test_gradcam_is_captums_times_the_number_of_positions(name, cohort):
     torch.manual_seed(1)
     model = NETS[name]()
+    cohort["beat"] = cohort["beat"] * np.arange(1, 6, dtype=np.float32)[:, None, None]  # weak to strong
     x = torch.from_numpy(cohort["beat"].values)
     layer = dict(model.named_modules())[model.spec.layer]
     maps = wb.ecgradcam(model, cohort)
@@ -49,7 +70,8 @@ def test_gradcam_is_captums_times_the_number_of_positions(name, cohort):
         gap = ours - theirs[:, inside]
         gap = gap - gap.mean(axis=1, keepdims=True)
         assert np.abs(gap).max() <= 1e-5 * np.abs(theirs).max() + 1e-6
-        np.testing.assert_allclose(maps.values[:, k].mean(axis=1), theirs.mean(axis=1), rtol=1e-4, atol=1e-5)
+        size = np.abs(theirs).max()
+        np.testing.assert_allclose(maps.values[:, k].mean(axis=1), theirs.mean(axis=1), rtol=1e-4, atol=1e-5 * size)
 
 
 @pytest.mark.parametrize("which", ["measures", "sex_net"])
@@ -145,6 +167,54 @@ def test_receptive_fields_are_those_of_the_architectures():
     assert kanres.sample[1] - kanres.sample[0] == pytest.approx(2)
 
 
+@pytest.mark.parametrize(
+    "layers",
+    [  # (kernel, stride, padding, dilation, pooled) from the input on
+        [(7, 3, 3, 1, "")],
+        [(3, 1, 4, 4, "")],
+        [(4, 2, 0, 1, "")],
+        [(3, 1, 1, 1, ""), (2, 2, 0, 1, "max")],
+        [(8, 2, 0, 1, ""), (5, 3, 2, 2, ""), (4, 1, 0, 1, "")],
+        [(5, 2, 2, 1, ""), (4, 2, 1, 1, "max"), (3, 1, 2, 2, ""), (2, 2, 0, 1, "average")],
+    ],
+)
+def test_receptive_fields_follow_from_kernels_strides_paddings_and_dilations(layers):
+    """By the recursion of Araujo, Norris & Sim (2019), doi 10.23915/distill.00021."""
+    body, channels, centre, step, field = [], 8, 0.0, 1, 1
+    for kernel, stride, padding, dilation, pooled in layers:
+        if pooled:
+            body.append((nn.MaxPool1d if pooled == "max" else nn.AvgPool1d)(kernel, stride, padding))
+        else:
+            body += [nn.Conv1d(channels, 4, kernel, stride, padding, dilation), nn.BatchNorm1d(4), nn.ReLU()]
+            channels = 4
+        centre += step * (dilation * (kernel - 1) / 2 - padding)
+        field += step * dilation * (kernel - 1)
+        step *= stride
+    net = nn.Sequential(nn.Sequential(*body), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 2))
+    where = positions(wrapped(net, layer="0"))
+    assert where.how == "receptive-field centres"
+    assert where.field == field
+    np.testing.assert_allclose(where.sample, centre + step * np.arange(len(where.sample)))
+
+
+def test_a_layer_that_sees_everything_has_its_positions_spread_evenly(cohort):
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = nn.Conv1d(8, 4, 5, stride=5), nn.Linear(8, 2)
+            self.rnn = nn.GRU(4, 4, bidirectional=True, batch_first=True)
+            self.seen = nn.Identity()
+
+        def forward(self, x):
+            return self.head(self.seen(self.rnn(self.conv(x).mT)[0].mT).mean(dim=2))
+
+    model = wrapped(Recurrent(), layer="seen")
+    where = positions(model)
+    assert where.how == "evenly spread"
+    np.testing.assert_allclose(where.sample, 5 * np.arange(120) + 2)
+    assert np.isfinite(wb.ecgradcam(model, cohort)).all()
+
+
 def test_a_net_that_ignores_its_input_has_an_empty_map(cohort):
     model = TinyNet()
     with torch.no_grad():
@@ -175,12 +245,16 @@ def test_a_net_without_average_pooling_has_a_map_without_unit(cohort):
 
 def test_no_hook_or_change_is_left_behind_even_after_an_error(tiny, cohort):
     tiny.train()
+    tiny.head.weight.requires_grad_(False)
+    tiny.head.bias.grad = torch.ones(2)
+    said = wb.predict(tiny, cohort)
     before = {k: v.clone() for k, v in tiny.state_dict().items()}
     wb.ecgradcam(tiny, cohort)
+    xr.testing.assert_identical(wb.predict(tiny, cohort), said)
     real = tiny.head.forward
 
     def fails(x):
-        if len(x) > 1:
+        if len(x) > 2:
             raise RuntimeError("boom")
         return real(x)
 
@@ -190,7 +264,9 @@ def test_no_hook_or_change_is_left_behind_even_after_an_error(tiny, cohort):
     assert tiny.training
     assert torch.is_grad_enabled()
     assert not any(m._forward_hooks for m in tiny.modules())
-    assert all(p.grad is None for p in tiny.parameters())
+    assert tiny.head.bias.grad.tolist() == [1, 1]
+    assert all(p.grad is None for p in tiny.features.parameters())
+    assert [n for n, p in tiny.named_parameters() if not p.requires_grad] == ["head.weight"]
     for k, v in tiny.state_dict().items():
         torch.testing.assert_close(v, before[k])
 
@@ -208,6 +284,50 @@ def test_records_that_cannot_be_used_are_nan_and_listed(tiny, cohort):
     maps = wb.ecgradcam(tiny, cohort)
     assert np.isnan(maps).any(["target", "time"]).values.tolist() == [False, False, True, False, False]
     assert wb.excluded(maps)["record"].tolist() == ["2"]
+
+
+def test_a_rhythm_has_a_map_over_its_whole_length_that_adds_up(ptbxl):
+    spec = wb.ModelSpec("rhythm", n_samples=5000, targets=("a", "b"), units=("ms", "bpm"), layer="features")
+    model = wb.wrap_model(TinyNet().eval(), spec)
+    few = ptbxl.isel(record=slice(4))
+    maps = wb.ecgradcam(model, few)
+    assert maps.shape == (4, 2, 5000)
+    assert (float(maps.time[0]), float(maps.time[-1])) == (0, 9998)
+    for t, unit in (("a", "ms"), ("b", "bpm")):
+        m = maps.sel(target=t)
+        np.testing.assert_allclose(m.mean("time") + m["bias"], wb.predict(model, few)[t], rtol=1e-4)
+        assert m["unit"] == unit
+
+
+def test_a_stored_cohort_is_read_piece_by_piece_with_the_same_result(tiny, tmp_path, monkeypatch):
+    cohort = made_cohort([TYPICAL] * 7)
+    whole = wb.ecgradcam(tiny, cohort)
+    cohort.to_zarr(tmp_path / "cohort.zarr", zarr_format=2)
+    read = []
+    real = attention.model_input
+    monkeypatch.setattr(attention, "model_input", lambda m, c: read.append(c.sizes["record"]) or real(m, c))
+    monkeypatch.setattr(attention, "CHUNK", 3)
+    stored = xr.open_zarr(tmp_path / "cohort.zarr", chunks=None)
+    np.testing.assert_allclose(wb.ecgradcam(tiny, stored), whole, rtol=1e-5, atol=1e-5)
+    assert read == [3, 3, 1]
+    assert not stored["beat"].variable._in_memory
+
+
+def test_a_departure_adds_up_to_the_prediction_less_the_cohorts_mean_prediction(measures, ludb):
+    maps, said = wb.ecgradcam(measures, ludb), wb.predict(measures, ludb)
+    away = wb.departure(maps)
+    for t in measures.spec.targets:
+        wanted = said[t] - said[t].mean()
+        np.testing.assert_allclose(away.sel(target=t).mean("time"), wanted, atol=1e-4 * np.abs(said[t]).max())
+        assert float(away.sel(target=t)["bias"]) == pytest.approx(float(said[t].mean()), rel=1e-4)
+    assert np.abs(away.mean("record")).max() < 1e-3 * np.abs(maps).max()
+    one = wb.departure(maps.isel(record=[3]), maps)
+    np.testing.assert_allclose(one, away.isel(record=[3]), atol=1e-2)
+    aligned = wb.departure(wb.align(maps, ludb))
+    assert aligned.dims == ("record", "target", "phase")
+    assert np.isnan(aligned["bias"]).all()
+    with pytest.raises(ValueError, match="differ in method"):
+        wb.departure(maps, wb.ecgradcam(measures, ludb.isel(record=[0]), variant="guided"))
 
 
 @pytest.mark.parametrize(
