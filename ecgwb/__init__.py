@@ -10,13 +10,14 @@
 Time is in ms, voltage in µV, rate in Hz, everywhere.
 """
 
+from .accuracy import accuracy_table
 from .alignment import align, template_of
 from .attention import departure, ecgradcam
 from .attribution import attribute
 from .beats import TARGETS, representative_beat
 from .cohorts import build_cohort, excluded, open_cohort, put_landmarks
 from .edits import blank
-from .effects import accuracy_table, blanking_table
+from .effects import blanking_table
 from .features import measure
 from .fiducials import delineate
 from .fitting import fit

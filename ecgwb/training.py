@@ -18,9 +18,9 @@ import torch
 from torch import nn
 
 from . import delineator_training
+from .accuracy import accuracy_table
 from .beats import TARGETS
 from .cohorts import open_cohort
-from .effects import accuracy_table
 from .fitting import fit
 from .models import WEIGHTS, ModelSpec, save_model
 from .prediction import predict

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ecgwb as wb
+from ecgwb.accuracy import mean_interval
 from ecgwb.beats import TIME
 from ecgwb.edits import WAVES
-from ecgwb.effects import mean_interval
 from ecgwb.models import ModelError
 
 

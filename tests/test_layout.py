@@ -11,9 +11,9 @@ import yaml
 ROOT = Path(__file__).parent.parent
 FLOW = [
     "records", "filters", "neurokit", "delineator", "fiducials", "landmarks", "beats", "sources", "cohorts", "models",
-    "prediction", "layers", "attention", "alignment", "maps", "edits", "attribution", "effects", "features",
-    "regression", "augmentation", "fitting", "landmark_scores", "delineator_examples", "delineator_training",
-    "training", "figures", "paper",
+    "prediction", "layers", "attention", "alignment", "maps", "accuracy", "edits", "attribution",
+    "effects", "features", "regression", "augmentation", "fitting", "landmark_scores", "delineator_examples",
+    "delineator_training", "training", "figures", "paper",
 ]  # fmt: skip
 FILES = sorted(p for p in (ROOT / "ecgwb").glob("*.py"))
 
