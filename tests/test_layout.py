@@ -11,7 +11,7 @@ import yaml
 ROOT = Path(__file__).parent.parent
 FLOW = [
     "records", "filters", "neurokit", "delineator", "fiducials", "landmarks", "beats", "sources", "cohorts", "models",
-    "prediction", "layers", "attention", "alignment", "maps", "accuracy", "edits", "attribution",
+    "prediction", "layers", "attention", "alignment", "maps", "accuracy", "edits", "attribution", "remeasurement",
     "effects", "features", "regression", "augmentation", "fitting", "landmark_scores", "delineator_examples",
     "delineator_training", "training", "figures", "paper",
 ]  # fmt: skip
