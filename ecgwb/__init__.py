@@ -17,7 +17,7 @@ from .attribution import attribute
 from .beats import TARGETS, representative_beat
 from .cohorts import build_cohort, excluded, open_cohort, put_landmarks
 from .edits import blank, erase, lift, plant, scale, stretch
-from .effects import blanking_table
+from .effects import blanking_table, dose_response, faithfulness, point_spread
 from .features import measure
 from .fiducials import delineate
 from .fitting import fit
@@ -48,9 +48,11 @@ __all__ = [
     "cohort_map",
     "delineate",
     "departure",
+    "dose_response",
     "ecgradcam",
     "erase",
     "excluded",
+    "faithfulness",
     "fit",
     "lift",
     "load_model",
@@ -58,6 +60,7 @@ __all__ = [
     "nested_models",
     "open_cohort",
     "plant",
+    "point_spread",
     "predict",
     "put_landmarks",
     "read_record",
