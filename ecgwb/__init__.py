@@ -16,8 +16,8 @@ from .attention import departure, ecgradcam
 from .attribution import attribute
 from .beats import TARGETS, representative_beat
 from .cohorts import build_cohort, excluded, open_cohort, put_landmarks
-from .edits import blank
-from .effects import blanking_table
+from .edits import blank, erase, lift, plant, scale, stretch
+from .effects import blanking_table, dose_response, faithfulness, point_spread
 from .features import measure
 from .fiducials import delineate
 from .fitting import fit
@@ -27,6 +27,7 @@ from .models import ModelError, ModelSpec, load_model, save_model, wrap_model
 from .prediction import predict
 from .records import LEADS, Record, RecordError, read_record
 from .regression import nested_models, split_patients
+from .remeasurement import remeasure
 
 __version__ = "0.1.0"
 
@@ -47,20 +48,29 @@ __all__ = [
     "cohort_map",
     "delineate",
     "departure",
+    "dose_response",
     "ecgradcam",
+    "erase",
     "excluded",
+    "faithfulness",
     "fit",
+    "lift",
     "load_model",
     "measure",
     "nested_models",
     "open_cohort",
+    "plant",
+    "point_spread",
     "predict",
     "put_landmarks",
     "read_record",
+    "remeasure",
     "representative_beat",
     "save_model",
+    "scale",
     "segment_table",
     "split_patients",
+    "stretch",
     "template_of",
     "wrap_model",
 ]
