@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import cache, partial
 from importlib.metadata import version
 from itertools import islice
@@ -21,6 +22,8 @@ from .filters import FILTERS
 from .records import FS, RecordError
 from .sources import Item, Source
 from .stores import Part
+
+THREADS = 2
 
 
 def build_at(out: Path, found: Source, client: Any = None) -> None:
@@ -154,27 +157,28 @@ def _same_or_refuse(out: Path, found: Source) -> None:
 def _results(
     to_do: Iterable[tuple[int, Path | None, list[Item]]], work: Callable[[list[Item]], Part], client: Any
 ) -> Iterator[tuple[int, Path | None, int, Part]]:
-    """Each chunk's number, file, number of records and part; on a client's workers in the order they finish."""
-    if client is None:
-        for number, file, chunk in to_do:
-            yield number, file, len(chunk), work(chunk)
-        return
-    from distributed import as_completed  # the extra `cluster`, which a client's owner has
-
-    def start(number: int, file: Path | None, chunk: list[Item]) -> Any:
-        future = client.submit(work, chunk, pure=False)
-        waiting[future.key] = number, file, len(chunk)
-        return future
-
-    waiting: dict[Any, tuple[int, Path | None, int]] = {}
-    to_do = iter(to_do)
+    """Each chunk's number, file, number of records and part, in the order they finish."""
+    # Here, one thread's network runs while the other's beats are found; a client has workers of its own.
+    executor = ThreadPoolExecutor(THREADS) if client is None else client.get_executor(pure=False)
     # Some work ahead for every thread, but never the whole source: chunks of records may hold signals.
-    ahead = 2 * max(sum(client.nthreads().values()), 1)
-    done = as_completed([start(*task) for task in islice(to_do, ahead)])
-    for future in done:
-        yield *waiting.pop(future.key), future.result()
-        for task in islice(to_do, 1):
-            done.add(start(*task))
+    ahead = THREADS if client is None else 2 * max(sum(client.nthreads().values()), 1)
+    waiting: dict[Future, tuple[int, Path | None, int]] = {}
+
+    def finished() -> Iterator[tuple[int, Path | None, int, Part]]:
+        for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+            yield *waiting.pop(future), future.result()
+
+    try:
+        for number, file, chunk in to_do:
+            waiting[executor.submit(work, chunk)] = number, file, len(chunk)
+            if len(waiting) >= ahead:
+                yield from finished()
+        while waiting:
+            yield from finished()
+    finally:
+        for future in waiting:
+            future.cancel()
+        executor.shutdown(wait=True)
 
 
 def _pick(part: Part, names: Callable[[str], bool]) -> Part:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -48,24 +47,22 @@ def build_chunk(items: Sequence[Item], waves: pd.DataFrame | None = None) -> Par
         told = str(e) if isinstance(e, RecordError | OSError) else f"{type(e).__name__}: {e}"
         failures.append({"record": item.record_id, "step": step, "reason": told})
 
+    for item in items:
+        try:
+            records.append((item, item.read()))
+        except Exception as e:
+            failed(item, "read", e)
+    if waves is None:
+        waves = _delineate_together([replace(record, record_id=item.record_id) for item, record in records])
+    by_record = dict(iter(waves.groupby("record")))
     rows: list[dict[str, Any]] = []
-    with warnings.catch_warnings():  # what read_record warns of is kept as the record's flags
-        warnings.simplefilter("ignore", UserWarning)
-        for item in items:
-            try:
-                records.append((item, item.read()))
-            except Exception as e:
-                failed(item, "read", e)
-        if waves is None:
-            waves = _delineate_together([replace(record, record_id=item.record_id) for item, record in records])
-        by_record = dict(iter(waves.groupby("record")))
-        for item, record in records:
-            try:
-                mine = by_record.get(item.record_id)  # None, where the whole chunk was refused: delineated alone
-                by_hand = read_annotations(item.annotated) if item.annotated else None
-                rows.append(_labelled(beat_arrays(record, mine, annotations=by_hand), item, record))
-            except Exception as e:
-                failed(item, "beat", e)
+    for item, record in records:
+        try:
+            mine = by_record.get(item.record_id)  # None, where the whole chunk was refused: delineated alone
+            by_hand = read_annotations(item.annotated) if item.annotated else None
+            rows.append(_labelled(beat_arrays(record, mine, annotations=by_hand), item, record))
+        except Exception as e:
+            failed(item, "beat", e)
     cycles = max((len(row["cycle_used"]) for row in rows), default=0)
     part = {"failures": np.array(json.dumps(failures, ensure_ascii=False)), "cycles": np.array(cycles)}
     for row in rows:

@@ -148,6 +148,17 @@ def read_record(path: str | Path) -> Record:
     the integers are read as µV. For LUDB that is exact for the ratios of the limb leads and an inference for the
     absolute scale and the chest leads: its amplitudes then match PTB-XL's.
     """
+    record = read_flagged(path)
+    doubt = [f for f in record.metadata["flags"] if f.startswith("limb leads disagree")]
+    if doubt:
+        warnings.warn(
+            f"record {record.record_id!r}: {doubt[0]}; gains or lead names in its header cannot be right", stacklevel=2
+        )
+    return record
+
+
+def read_flagged(path: str | Path) -> Record:
+    """`read_record` without its warning; the doubt is in ``metadata["flags"]`` all the same."""
     base = Path(path)
     if base.suffix in (".hea", ".dat", ".mat"):
         base = base.with_suffix("")
@@ -178,9 +189,6 @@ def read_record(path: str | Path) -> Record:
     error = limb_error(signal, wf.sig_name)
     if error > LIMB_TOLERANCE:
         flags.append(f"limb leads disagree: they break II = I + III by {100 * error:.0f} % of their size")
-        warnings.warn(
-            f"record {base.name!r}: {flags[-1]}; gains or lead names in {header} cannot be right", stacklevel=2
-        )
     metadata = _read_comments(wf.comments) | {"flags": flags}
     return Record(signal, wf.fs, tuple(wf.sig_name), record_id=base.name, metadata=metadata)
 

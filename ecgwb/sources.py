@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import platformdirs
 
-from .records import LEADS, Record, RecordError, read_record
+from .records import LEADS, Record, RecordError, read_flagged
 
 _DATA = Path(__file__).parent / "data"
 _ARCHIVES = {  # name: (archive, folder in the cache, top folder inside the archive)
@@ -189,7 +189,7 @@ def _ludb(folder: Path, sha256: str | None = None) -> Source:
     items = []
     for h in headers:
         base = h.with_suffix("")
-        items.append(Item(base.name, partial(read_record, base), _of_ludb(base.name), base, _state(base)))
+        items.append(Item(base.name, partial(read_flagged, base), _of_ludb(base.name), base, _state(base)))
     return Source("ludb", items, sha256 or _hash_files(headers), CREDITS["ludb"])
 
 
@@ -218,7 +218,7 @@ def _ptbxl(folder: Path, sha256: str | None = None, name: str = "ptbxl") -> Sour
         if pd.isna(meta["age"]):
             del meta["age"]
         meta |= measured.get(int(row["ecg_id"]), {})
-        items.append(Item(str(row["ecg_id"]), partial(read_record, base), meta, fingerprint=_state(base)))
+        items.append(Item(str(row["ecg_id"]), partial(read_flagged, base), meta, fingerprint=_state(base)))
     return Source(name, items, sha256 or _hash_files([folder / "ptbxl_database.csv"]), CREDITS["ptbxl"])
 
 
@@ -247,7 +247,7 @@ def _wfdb_folder(folder: Path) -> Source:
     plain = pd.Series([h.stem for h in headers], dtype=object)
     names = [h.relative_to(folder).with_suffix("").as_posix() for h in headers] if plain.duplicated().any() else plain
     items = [
-        Item(str(n), partial(read_record, h.with_suffix("")), fingerprint=_state(h))
+        Item(str(n), partial(read_flagged, h.with_suffix("")), fingerprint=_state(h))
         for n, h in zip(names, headers, strict=True)
     ]
     return Source(str(folder.name), items, _hash_files(headers))
@@ -260,7 +260,7 @@ def _table(table: pd.DataFrame) -> Source:
     for row in table.to_dict("records"):
         path = Path(str(row["path"]))
         name = str(row.get("record", path.stem))
-        items.append(Item(name, partial(read_record, path), _tidy(row), fingerprint=_state(path)))
+        items.append(Item(name, partial(read_flagged, path), _tidy(row), fingerprint=_state(path)))
     return Source("table", items, _hash_files([Path(str(p)) for p in table["path"]]))
 
 

@@ -95,7 +95,7 @@ def remove(place: Path) -> None:
 def is_whole(file: Path) -> bool:
     """Whether a part is there and can be opened."""
     try:
-        with np.load(file) as part:
+        with open(file, "rb") as f, np.load(f) as part:
             return "failures" in part
     except (OSError, ValueError, zipfile.BadZipFile):
         return False
@@ -104,7 +104,7 @@ def is_whole(file: Path) -> bool:
 def load_part(file: Path, names: Callable[[str], bool]) -> Part:
     """The variables of a stored part whose name is wanted."""
     try:
-        with np.load(file) as part:
+        with open(file, "rb") as f, np.load(f) as part:
             return {k: part[k] for k in part.files if names(k)}
     except (ValueError, zipfile.BadZipFile) as e:
         raise RecordError(f"{file} is damaged ({e}); delete it and run the same call again") from e
