@@ -6,7 +6,7 @@ Time zero of a beat is the peak of the leads' root mean square within QRS, so rS
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ import xarray as xr
 from .fiducials import delineate
 from .filters import fill_gaps, prepare
 from .landmarks import LANDMARKS, doubt_of, global_marks, in_order, intervals, median_if_common
-from .records import FS, LEADS, Record, RecordError, lead_quality, pick_leads
+from .records import FS, LEADS, Record, RecordError, lead_quality, limb_error, pick_leads
 
 TARGETS = ("pr", "qrs", "qt", "hr", "j_v5", "r_v5", "t_v5")
 UNITS = {"pr": "ms", "qrs": "ms", "qt": "ms", "hr": "bpm", "j_v5": "µV", "r_v5": "µV", "t_v5": "µV", "male": ""}
@@ -28,6 +28,33 @@ _MAX_LAG = 15  # samples (30 ms) that cross-correlation may move a beat
 _TOGETHER_MS = 100.0  # QRS marks of one beat lie within this of their neighbour lead's
 _P_WITHIN_MS, _T_WITHIN_MS = 400.0, 700.0  # a P wave belongs to the QRS after it, a T wave to the QRS before it
 _WAVES = {"P": (0, 1, 2), "QRS": (3, 4, 5), "T": (6, 7, 8)}
+
+BEAT_COORDS: dict[str, Any] = {
+    "lead": list(LEADS),
+    "time": ("time", TIME, {"units": "ms"}),
+    "landmark": list(LANDMARKS),
+    "side": ["outer", "inner"],
+}
+# What one recording yields: dims and attributes of each variable.
+BEAT_VARIABLES: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
+    "beat": (("lead", "time"), {"units": "µV"}),
+    "fiducial": (("landmark",), {"units": "ms"}),
+    "doubt": (("landmark",), {"units": "ms"}),
+    "neighbour": (("side", "landmark"), {"units": "ms"}),
+    "rhythm": (("lead", "sample"), {"units": "µV"}),
+    "cycle_fiducial": (("cycle", "landmark"), {"units": "ms"}),
+    "cycle_used": (("cycle",), {"comment": "1: part of the representative beat"}),
+    **{name: ((), {"units": UNITS[name]}) for name in TARGETS},
+    "fiducial_manual": (("landmark",), {"units": "ms"}),
+    **{f"{name}_manual": ((), {"units": "ms"}) for name in ("pr", "qrs", "qt")},
+    "lead_missing": (("lead",), {"comment": "share of samples that are missing"}),
+    "lead_flat": (("lead",), {"comment": "share of samples without change over 200 ms, or missing"}),
+    "lead_saturated": (("lead",), {"comment": "share of samples held at the lead's own extreme"}),
+    "lead_noise": (("lead",), {"units": "µV", "comment": "robust SD of the second difference, as of white noise"}),
+    "limb_error": ((), {"comment": "largest break of III, aVR, aVL, aVF against I and II, relative to their size"}),
+    "n_beats": ((), {}),
+    "n_beats_found": ((), {}),
+}
 
 
 class Beats(NamedTuple):
@@ -75,20 +102,36 @@ def representative_beat(
         ``beat`` (lead, time) µV; ``fiducial``, ``doubt`` (landmark) ms from time zero, NaN = absent; ``neighbour``
         (side, landmark): the landmark by the next order statistic outwards and inwards; the seven targets;
         ``n_beats`` used of ``n_beats_found``; ``rhythm`` (lead, sample) µV and ``cycle_fiducial`` (cycle, landmark)
-        in ms from the record's start, ``cycle_used`` (cycle).
+        in ms from the record's start, ``cycle_used`` (cycle); the leads' quality before filtering: ``lead_missing``,
+        ``lead_flat``, ``lead_saturated`` (lead), shares of samples, ``lead_noise`` (lead) µV, see `lead_quality`, and
+        ``limb_error``: by how much the limb leads disagree, relative to their size, NaN without a third one.
 
     Raises
     ------
     RecordError
         When a lead is missing, no QRS is found, or no complete beat lies within the recording.
     """
+    found = beat_arrays(record, waves, annotations=annotations, method=method, second=second)
+    out = xr.Dataset({k: (BEAT_VARIABLES[k][0], v, BEAT_VARIABLES[k][1]) for k, v in found.items()}, coords=BEAT_COORDS)
+    return out.set_coords(["n_beats", "n_beats_found"])
+
+
+def beat_arrays(
+    record: Record,
+    waves: pd.DataFrame | None = None,
+    *,
+    annotations: pd.DataFrame | None = None,
+    method: str = "ecgwb",
+    second: str | None = None,
+) -> dict[str, Any]:
+    """What `representative_beat` returns, as plain arrays by name; their dims are `BEAT_VARIABLES`."""
     rid = record.record_id
-    clean = prepare(record)
-    eight = pick_leads(clean, LEADS)
-    usable = lead_quality(pick_leads(record, LEADS))["usable"]
-    if not usable.all():
-        dead = ", ".join(usable.index[~usable])
+    raw = pick_leads(record, LEADS)
+    quality = lead_quality(raw)
+    if not quality["usable"].all():
+        dead = ", ".join(quality.index[~quality["usable"]])
         raise RecordError(f"record {rid!r}: lead {dead} is empty or flat for half of it or more; all eight are needed")
+    eight = prepare(raw)
     size = float(np.nanmax(np.nanmax(eight.signal, axis=1) - np.nanmin(eight.signal, axis=1)))
     if size < _FAINT_UV:
         raise RecordError(
@@ -116,34 +159,27 @@ def representative_beat(
         gap[LANDMARKS.index("R")] = 0.0  # the fiducial is the same by either
         # Half the squared gap is the variance of two opinions; no opinion adds none.
         doubt = np.sqrt(doubt**2 + np.nan_to_num(gap) ** 2 / 2)
-    out = xr.Dataset(
-        {
-            "beat": (("lead", "time"), beat.astype(np.float32), {"units": "µV"}),
-            "fiducial": ("landmark", fiducial, {"units": "ms"}),
-            "doubt": ("landmark", doubt, {"units": "ms"}),
-            "neighbour": (("side", "landmark"), neighbour, {"units": "ms"}),
-            "rhythm": (("lead", "sample"), eight.signal.astype(np.float32), {"units": "µV"}),
-            "cycle_fiducial": (("cycle", "landmark"), per_beat[0], {"units": "ms"}),
-            "cycle_used": ("cycle", kept.astype(np.float32), {"comment": "1: part of the representative beat"}),
-        },
-        coords={
-            "lead": list(LEADS),
-            "time": ("time", TIME, {"units": "ms"}),
-            "landmark": list(LANDMARKS),
-            "side": ["outer", "inner"],
-        },
-    )
+    out: dict[str, Any] = {
+        "beat": beat.astype(np.float32),
+        "fiducial": fiducial,
+        "doubt": doubt,
+        "neighbour": neighbour,
+        "rhythm": eight.signal.astype(np.float32),
+        "cycle_fiducial": per_beat[0],
+        "cycle_used": kept.astype(np.float32),
+    }
     hr = 60000.0 / np.median(np.diff(r)) if len(r) > 1 else np.nan
-    for name, value in targets(out["beat"].values, fiducial, hr).items():
-        out[name] = ((), value, {"units": UNITS[name]})
+    out |= targets(out["beat"], fiducial, hr)
     if annotations is not None:
         by_hand = global_marks(_marks_of(annotations, beats.r_ms, _lead_names(waves)))[0]
         by_hand[:, 4] = r
         manual = in_order(median_if_common((by_hand - r[:, None])[kept], share=0.0))
-        out["fiducial_manual"] = ("landmark", manual, {"units": "ms"})
-        for name, value in intervals(manual).items():
-            out[f"{name}_manual"] = ((), value, {"units": "ms"})
-    return out.assign_coords(n_beats=int(kept.sum()), n_beats_found=len(r))
+        out["fiducial_manual"] = manual
+        out |= {f"{name}_manual": value for name, value in intervals(manual).items()}
+    columns = ("missing", "flat", "saturated", "noise_uv")
+    out |= {f"lead_{k.removesuffix('_uv')}": quality[k].to_numpy(np.float32) for k in columns}
+    out["limb_error"] = limb_error(record.signal, record.leads)
+    return out | {"n_beats": int(kept.sum()), "n_beats_found": len(r)}
 
 
 # ---------------------------------------------------------------- finding and choosing beats
@@ -187,10 +223,15 @@ def _marks_of(waves: pd.DataFrame, r_ms: np.ndarray, leads: Sequence[str]) -> np
     """Waves sorted into (beat, lead, landmark): P to the beat after it, T to the beat before it, by time."""
     marks = np.full((len(r_ms), len(leads), len(LANDMARKS)), np.nan)
     row = {lead: i for i, lead in enumerate(leads)}
+    kind = waves["wave"].to_numpy()
+    lead_of = np.array([row.get(lead, -1) for lead in waves["lead"].to_numpy()], dtype=int)
+    points_of = waves[["onset_ms", "peak_ms", "offset_ms"]].to_numpy(float)
+    known = (lead_of >= 0) & ~np.isnan(points_of[:, 1])
     for wave, columns in _WAVES.items():
-        w = waves[(waves["wave"] == wave) & waves["lead"].isin(row) & waves["peak_ms"].notna()].sort_values("peak_ms")
-        peak = w["peak_ms"].to_numpy()
-        lead = w["lead"].map(row).to_numpy(dtype=int)
+        chosen = np.flatnonzero((kind == wave) & known)
+        chosen = chosen[np.argsort(points_of[chosen, 1], kind="stable")]
+        points, lead = points_of[chosen], lead_of[chosen]
+        peak = points[:, 1]
         after = np.searchsorted(r_ms, peak)  # index of the first beat after this wave
         if wave == "P":
             beat, near = after, _P_WITHIN_MS
@@ -204,7 +245,6 @@ def _marks_of(waves: pd.DataFrame, r_ms: np.ndarray, leads: Sequence[str]) -> np
         ok[ok] = np.abs(r_ms[beat[ok]] - peak[ok]) <= near
         # Where a lead has two candidates the last assignment wins: the latest P, hence the earliest T.
         order = np.flatnonzero(ok)[:: -1 if wave == "T" else 1]
-        points = w[["onset_ms", "peak_ms", "offset_ms"]].to_numpy()
         marks[beat[order][:, None], lead[order][:, None], np.array(columns)[None, :]] = points[order]
     return marks
 
@@ -230,12 +270,14 @@ def _similar_beats(record: Record, r_ms: np.ndarray, rid: str) -> tuple[np.ndarr
         )
     shift = np.zeros(len(r_ms))
     kept = complete.copy()
+    moved_windows, size = windows, _size_at_lags(windows[complete])
     for _ in range(3):
-        template = np.median(_cut(signal, r_ms + shift * 1000.0 / FS)[kept], axis=0)
-        lag, similar = _best_lag(_cut(signal, r_ms)[complete], template)
+        template = np.median(moved_windows[kept], axis=0)
+        lag, similar = _best_lag(windows[complete], size, template)
         shift[complete] = lag
         # A shift may have pushed an edge beat's window beyond the recording.
-        whole = np.isfinite(_cut(signal, r_ms + shift * 1000.0 / FS)).all(axis=(1, 2)) & complete
+        moved_windows = _cut(signal, r_ms + shift * 1000.0 / FS)
+        whole = np.isfinite(moved_windows).all(axis=(1, 2)) & complete
         score = np.full(len(r_ms), -np.inf)
         score[complete] = similar
         score[~whole] = -np.inf
@@ -243,26 +285,37 @@ def _similar_beats(record: Record, r_ms: np.ndarray, rid: str) -> tuple[np.ndarr
         if kept.sum() < whole.sum() / 2:
             kept = score >= np.median(score[whole])
     # Zero stays the peak of the RMS within QRS, now of the representative beat.
-    beat = np.median(_cut(signal, r_ms + shift * 1000.0 / FS)[kept], axis=0)
+    beat = np.median(moved_windows[kept], axis=0)
     rms = np.sqrt((beat**2).mean(axis=0))[N_BEFORE - _MAX_LAG : N_BEFORE + _MAX_LAG + 1]
     moved = shift + int(np.argmax(rms)) - _MAX_LAG
     whole = np.isfinite(_cut(signal, r_ms + moved * 1000.0 / FS)).all(axis=(1, 2))
     return (kept & whole, moved) if (kept & whole).any() else (kept, shift)
 
 
-def _best_lag(windows: np.ndarray, template: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+_CORE = slice(N_BEFORE - 150, N_BEFORE + 225)  # -300 .. +450 ms: P to T at common rates
+_LAGS = np.arange(-_MAX_LAG, _MAX_LAG + 1)
+
+
+def _size_at_lags(windows: np.ndarray) -> np.ndarray:
+    """(beat, lag): summed square of each window (beat, lead, time) about its leads' means, with the core lagged."""
+    n = _CORE.stop - _CORE.start
+    first = _CORE.start + _LAGS
+
+    def sums(x: np.ndarray) -> np.ndarray:  # (beat, lead, lag)
+        total = np.cumsum(np.pad(x, ((0, 0), (0, 0), (1, 0))), axis=2)
+        return total[:, :, first + n] - total[:, :, first]
+
+    return (sums(windows**2) - sums(windows) ** 2 / n).sum(axis=1)
+
+
+def _best_lag(windows: np.ndarray, size: np.ndarray, template: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For each window (beat, lead, time) the lag (samples) that correlates best with the template, and how well."""
-    core = slice(N_BEFORE - 150, N_BEFORE + 225)  # -300 .. +450 ms: P to T at common rates
-    t = template[:, core] - template[:, core].mean(axis=1, keepdims=True)
-    lags = np.arange(-_MAX_LAG, _MAX_LAG + 1)
-    found = np.empty((len(lags), len(windows)))
-    for i, lag in enumerate(lags):
-        w = windows[:, :, core.start + lag : core.stop + lag]
-        w = w - w.mean(axis=2, keepdims=True)
-        norm = np.sqrt((w**2).sum(axis=(1, 2)) * (t**2).sum())
-        found[i] = (w * t).sum(axis=(1, 2)) / np.maximum(norm, 1e-12)
-    best = found.argmax(axis=0)
-    return lags[best], found.max(axis=0)
+    t = template[:, _CORE] - template[:, _CORE].mean(axis=1, keepdims=True)
+    reach = windows[:, :, _CORE.start - _MAX_LAG : _CORE.stop + _MAX_LAG]
+    lagged = np.lib.stride_tricks.sliding_window_view(reach, t.shape[1], axis=2)  # (beat, lead, lag, time)
+    found = np.einsum("bklt,kt->bl", lagged, t) / np.maximum(np.sqrt(size * (t**2).sum()), 1e-12)
+    best = found.argmax(axis=1)
+    return _LAGS[best], found.max(axis=1)
 
 
 # ---------------------------------------------------------------- targets

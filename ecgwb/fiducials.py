@@ -183,8 +183,9 @@ def delineate_with(model: Delineator, records: list[Record]) -> pd.DataFrame:
             kept.append((i, leads))
     for k, p in predict(model, signals):
         i, leads = kept[k]
+        gappy = masks[k].any(axis=1)
         for lead, wave, *points in decode(p):
-            if not _in_gap(points, masks[k][lead], RATE):
+            if not (gappy[lead] and _in_gap(points, masks[k][lead], RATE)):
                 rows.append((i, leads[lead], wave, *points))
     return _table([(records[i].record_id, *rest) for i, *rest in sorted(rows, key=lambda row: row[0])])
 
@@ -238,10 +239,9 @@ def _blank_flat(record: Record) -> Record:
     still = np.diff(record.signal, axis=1) == 0
     signal = record.signal.copy()
     for row, same in zip(signal, still, strict=True):
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], same.astype(np.int8), [0]])))
-        for start, stop in zip(edges[::2], edges[1::2], strict=True):
-            if stop - start >= length - 1:
-                row[start : stop + 1] = np.nan
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], same.astype(np.int8), [0]]))).reshape(-1, 2)
+        for start, stop in edges[edges[:, 1] - edges[:, 0] >= length - 1]:
+            row[start : stop + 1] = np.nan
     return replace(record, signal=signal)
 
 

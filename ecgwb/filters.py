@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 import scipy.signal
@@ -27,11 +28,16 @@ def prepare(record: Record, fs: float = FS) -> Record:
         signal = scipy.signal.resample_poly(signal, ratio.numerator, ratio.denominator, axis=1, padtype="line")
         at = np.minimum(np.arange(signal.shape[1]) * record.fs / fs, gaps.shape[1] - 1)
         gaps = gaps[:, np.floor(at).astype(int)] | gaps[:, np.ceil(at).astype(int)]
-    sos = scipy.signal.butter(2, HIGHPASS_HZ, "highpass", fs=fs, output="sos")
+    sos = _highpass(fs)
     pad = min(int(2 * fs), signal.shape[1] - 1)
     signal = scipy.signal.sosfiltfilt(sos, signal, axis=1, padlen=pad)
     signal[gaps] = np.nan
     return replace(record, signal=signal, fs=fs)
+
+
+@cache
+def _highpass(fs: float) -> np.ndarray:
+    return scipy.signal.butter(2, HIGHPASS_HZ, "highpass", fs=fs, output="sos")
 
 
 def fill_gaps(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -148,6 +148,17 @@ def read_record(path: str | Path) -> Record:
     the integers are read as µV. For LUDB that is exact for the ratios of the limb leads and an inference for the
     absolute scale and the chest leads: its amplitudes then match PTB-XL's.
     """
+    record = read_flagged(path)
+    doubt = [f for f in record.metadata["flags"] if f.startswith("limb leads disagree")]
+    if doubt:
+        warnings.warn(
+            f"record {record.record_id!r}: {doubt[0]}; gains or lead names in its header cannot be right", stacklevel=2
+        )
+    return record
+
+
+def read_flagged(path: str | Path) -> Record:
+    """`read_record` without its warning; the doubt is in ``metadata["flags"]`` all the same."""
     base = Path(path)
     if base.suffix in (".hea", ".dat", ".mat"):
         base = base.with_suffix("")
@@ -170,17 +181,14 @@ def read_record(path: str | Path) -> Record:
 
     flags: list[str] = []
     stored[np.isnan(physical)] = np.nan
-    if _gains_are_ranges(stored, np.asarray(wf.adc_gain)) and _limb_error(stored, wf.sig_name) < LIMB_TOLERANCE:
+    if _gains_are_ranges(stored, np.asarray(wf.adc_gain)) and limb_error(stored, wf.sig_name, 0.0) < LIMB_TOLERANCE:
         signal = stored
         flags.append("header gains are each lead's own range; stored integers read as µV")
     else:
         signal = physical * np.array([_UV_PER_UNIT[str(u).lower()] for u in wf.units])[:, None]
-    error = _limb_error(signal, wf.sig_name)
+    error = limb_error(signal, wf.sig_name)
     if error > LIMB_TOLERANCE:
         flags.append(f"limb leads disagree: they break II = I + III by {100 * error:.0f} % of their size")
-        warnings.warn(
-            f"record {base.name!r}: {flags[-1]}; gains or lead names in {header} cannot be right", stacklevel=2
-        )
     metadata = _read_comments(wf.comments) | {"flags": flags}
     return Record(signal, wf.fs, tuple(wf.sig_name), record_id=base.name, metadata=metadata)
 
@@ -211,16 +219,18 @@ def _gains_are_ranges(stored: np.ndarray, gain: np.ndarray) -> bool:
     return bool(np.all(np.abs(gain - span) <= 1) and np.ptp(span) > 0)
 
 
-def _limb_error(signal: np.ndarray, leads: Iterable[str]) -> float:
-    """Largest relative break of III, aVR, aVL, aVF against I and II; 0 where I or II is missing."""
+def limb_error(signal: np.ndarray, leads: Iterable[str], unknown: float = np.nan) -> float:
+    """Largest relative break of III, aVR, aVL, aVF against I and II; `unknown` where there are no three of them."""
     names = [standard_lead(n) for n in leads]
     limb = [n in ("I", "II", *_FROM_I_II) and not np.isnan(r).all() for n, r in zip(names, signal, strict=True)]
     names, signal = [n for n, keep in zip(names, limb, strict=True) if keep], signal[limb]
     signal = signal[:, ~np.isnan(signal).any(axis=0)]
     if "I" not in names or "II" not in names or signal.size == 0:
-        return 0.0
+        return unknown
     # The mean is taken off because offsets differ by recorder; unlike a median it keeps the leads' linear relations.
     rows = {n: r - r.mean() for n, r in zip(names, signal, strict=True)}
+    if len(rows) < 3:
+        return unknown
     worst = 0.0
     # The size to compare with: the larger of I and II, since aVL or III may be nearly isoelectric in a good recording.
     size = max(float(np.sqrt(np.mean(rows[n] ** 2))) for n in ("I", "II"))
@@ -272,30 +282,33 @@ def lead_quality(record: Record) -> pd.DataFrame:
         means held at the lead's own extreme for 3 samples or more. ``noise_uv``: robust SD of the second difference,
         scaled to white noise (µV). ``usable``: at least half the samples are there and move.
     """
-    rows = []
+    x = record.signal
     hold = max(round(0.2 * record.fs), 2)
-    for x in record.signal:
-        nan = np.isnan(x)
-        still = np.concatenate([[False], np.diff(x) == 0])
-        at_end = (x == np.nanmax(x)) | (x == np.nanmin(x)) if not nan.all() else np.zeros_like(nan)
-        flat = _runs(still, hold) | nan
-        saturated = _runs(at_end & still, 2) & ~_runs(still, hold)
-        steps = np.diff(x, 2)
-        steps = steps[np.isfinite(steps)]
-        noise = 1.4826 * float(np.median(np.abs(steps))) / np.sqrt(6.0) if len(steps) else np.nan
-        rows.append((nan.mean(), flat.mean(), saturated.mean(), noise, bool(flat.mean() < 0.5)))
-    columns = ["missing", "flat", "saturated", "noise_uv", "usable"]
-    return pd.DataFrame(rows, columns=columns, index=pd.Index(record.leads, name="lead"))
+    nan = np.isnan(x)
+    whole = np.where(nan.all(axis=1, keepdims=True), 0.0, x)  # a lead without a sample has no extremes
+    low, high = np.nanmin(whole, axis=1, keepdims=True), np.nanmax(whole, axis=1, keepdims=True)
+    still = np.diff(x, axis=1, prepend=np.nan) == 0
+    standing = _runs(still, hold)
+    saturated = _runs(((x == high) | (x == low)) & still, 2) & ~standing
+    steps = np.abs(np.diff(x, 2, axis=1))
+    noise = np.full(len(x), np.nan)
+    for i, row in enumerate(steps):
+        row = row[np.isfinite(row)] if nan[i].any() else row
+        noise[i] = 1.4826 * np.median(row) / np.sqrt(6.0) if len(row) else np.nan
+    flat = (standing | nan).mean(axis=1)
+    columns = {"missing": nan.mean(axis=1), "flat": flat, "saturated": saturated.mean(axis=1), "noise_uv": noise}
+    return pd.DataFrame(columns | {"usable": flat < 0.5}, index=pd.Index(record.leads, name="lead"))
 
 
 def _runs(mask: np.ndarray, length: int) -> np.ndarray:
-    """True where `mask` holds for at least `length` samples in a row."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]])))
-    out = np.zeros(mask.shape, bool)
-    for start, stop in zip(edges[::2], edges[1::2], strict=True):
-        if stop - start >= length:
-            out[start:stop] = True
-    return out
+    """True where `mask` (lead, sample) holds for at least `length` samples in a row."""
+    edges = np.diff(np.pad(mask.astype(np.int8), ((0, 0), (1, 1))), axis=1)
+    row, start = np.nonzero(edges == 1)
+    stop = np.nonzero(edges == -1)[1]
+    long = stop - start >= length
+    out = np.zeros_like(edges)
+    out[row[long], start[long]], out[row[long], stop[long]] = 1, -1
+    return np.cumsum(out, axis=1, dtype=np.int8)[:, :-1].astype(bool)
 
 
 def pick_leads(record: Record, leads: Iterable[str] = LEADS) -> Record:

@@ -7,9 +7,10 @@ import hashlib
 import tarfile
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 import pandas as pd
 import platformdirs
 
-from .records import LEADS, Record, RecordError, read_record
+from .records import LEADS, Record, RecordError, read_flagged
 
 _DATA = Path(__file__).parent / "data"
 _ARCHIVES = {  # name: (archive, folder in the cache, top folder inside the archive)
@@ -32,6 +33,15 @@ CREDITS = {
 METADATA = ("age", "sex", "patient", "diagnosis", "rhythm_label", "device", "site", "fold")
 """The columns a cohort carries along `record`. Nothing else of a header or table is kept: no names, no dates."""
 
+MEASURED_12SL = {  # what PTB-XL+ calls them in features/12sl_features.csv, our unit, and our units per theirs
+    "pr_12sl": ("PR_Int_Global", "ms", 1.0),
+    "qrs_12sl": ("QRS_Dur_Global", "ms", 1.0),
+    "qt_12sl": ("QT_Int_Global", "ms", 1.0),
+    "hr_12sl": ("HR__Global", "bpm", 1.0),
+    "r_v5_12sl": ("R_Amp_V5", "µV", 1000.0),
+    "t_v5_12sl": ("T_Amp_V5", "µV", 1000.0),
+}
+
 
 @dataclass(frozen=True)
 class Item:
@@ -41,6 +51,7 @@ class Item:
     read: Callable[[], Record]
     metadata: dict[str, Any] = field(default_factory=dict)
     annotated: Path | None = None  # where this record's hand-made wave annotations are
+    fingerprint: str = ""  # changes when the recording does
 
 
 @dataclass(frozen=True)
@@ -48,10 +59,10 @@ class Source:
     """A list of recordings and what is known of the whole."""
 
     name: str
-    items: list[Item]
-    sha256: str
+    items: Iterable[Item]  # a list, or what yields them once
+    sha256: str  # empty where only reading all of it would tell
     credit: str = ""
-    unjoined: list[str] = field(default_factory=list)  # metadata rows without a recording
+    rows: frozenset[str] = frozenset()  # records that the metadata names
     ignored: list[str] = field(default_factory=list)  # metadata columns that a cohort does not keep
 
 
@@ -120,6 +131,8 @@ def list_source(source: Any, metadata: Any = None) -> Source:
         found = _table(source)
     else:
         found = _in_memory([source] if isinstance(source, Record) else source)
+    if not isinstance(found.items, list):
+        return _join(found, metadata) if metadata is not None else found
     if not found.items:
         raise RecordError(f"{found.name}: no recordings found; expected WFDB records (.hea with .dat or .mat)")
     names = pd.Series([i.record_id for i in found.items])
@@ -135,17 +148,20 @@ def _join(source: Source, metadata: Any) -> Source:
     if "record" not in table:
         raise RecordError(f"metadata has no column 'record'; it has {', '.join(map(str, table.columns))}")
     rows = {str(r["record"]): r for r in table.to_dict("records")}
-    items = [
-        Item(i.record_id, i.read, i.metadata | _tidy(rows.get(i.record_id, {})), i.annotated) for i in source.items
-    ]
-    unjoined = sorted(set(rows) - {i.record_id for i in items})
-    if len(unjoined) == len(rows):
-        raise RecordError(
-            f"{source.name}: no metadata row fits a record; metadata names {unjoined[0]!r}, "
-            f"the recordings are called like {items[0].record_id!r}"
-        )
+
+    def joined(item: Item) -> Item:
+        return replace(item, metadata=item.metadata | _tidy(rows.get(item.record_id, {})))
+
+    items: Iterable[Item] = map(joined, source.items)
+    if isinstance(source.items, list):
+        items = list(items)
+        if rows and not any(i.record_id in rows for i in items):
+            raise RecordError(
+                f"{source.name}: no metadata row fits a record; metadata names {next(iter(rows))!r}, "
+                f"the recordings are called like {items[0].record_id!r}"
+            )
     ignored = [str(c) for c in table.columns if c not in ("record", *METADATA)]
-    return Source(source.name, items, source.sha256, source.credit, unjoined, ignored)
+    return replace(source, items=items, rows=frozenset(rows), ignored=ignored)
 
 
 def _tidy(row: Mapping[Any, Any]) -> dict[str, Any]:
@@ -173,15 +189,17 @@ def _ludb(folder: Path, sha256: str | None = None) -> Source:
     items = []
     for h in headers:
         base = h.with_suffix("")
-        number = int(base.name) if base.name.isdigit() else 0
-        items.append(
-            Item(base.name, partial(read_record, base), {"patient": f"ludb-{base.name}", "fold": number % 5}, base)
-        )
+        items.append(Item(base.name, partial(read_flagged, base), _of_ludb(base.name), base, _state(base)))
     return Source("ludb", items, sha256 or _hash_files(headers), CREDITS["ludb"])
+
+
+def _of_ludb(name: str) -> dict[str, Any]:
+    return {"patient": f"ludb-{name}", "fold": (int(name) if name.isdigit() else 0) % 5}
 
 
 def _ptbxl(folder: Path, sha256: str | None = None, name: str = "ptbxl") -> Source:
     table = pd.read_csv(folder / "ptbxl_database.csv")
+    measured = _of_12sl(folder)
     items = []
     for row in table.to_dict("records"):
         base = folder / str(row["filename_hr"])
@@ -199,8 +217,28 @@ def _ptbxl(folder: Path, sha256: str | None = None, name: str = "ptbxl") -> Sour
         }
         if pd.isna(meta["age"]):
             del meta["age"]
-        items.append(Item(str(row["ecg_id"]), partial(read_record, base), meta))
+        meta |= measured.get(int(row["ecg_id"]), {})
+        items.append(Item(str(row["ecg_id"]), partial(read_flagged, base), meta, fingerprint=_state(base)))
     return Source(name, items, sha256 or _hash_files([folder / "ptbxl_database.csv"]), CREDITS["ptbxl"])
+
+
+def _of_12sl(folder: Path) -> dict[int, dict[str, float]]:
+    """The measurements that PTB-XL+ has of each recording by the 12SL program, where that data set is at hand.
+
+    It is looked for in the PTB-XL folder, in a folder inside it and in a folder beside it.
+    """
+    places = [folder, *sorted(folder.iterdir()), *sorted(folder.resolve().parent.iterdir())]
+    files = [p / "features" / "12sl_features.csv" for p in places]
+    file = next((f for f in files if f.is_file()), None)
+    if file is None:
+        return {}
+    columns = {theirs: ours for ours, (theirs, _, _) in MEASURED_12SL.items()}
+    table = pd.read_csv(file, usecols=lambda c: c == "ecg_id" or c in columns)
+    if "ecg_id" not in table:
+        raise RecordError(f"{file} has no column 'ecg_id'; expected the table of PTB-XL+ 1.0.1, or no such file")
+    table = table.set_index("ecg_id").rename(columns=columns).astype(float)
+    table = table.mul(pd.Series({ours: factor for ours, (_, _, factor) in MEASURED_12SL.items()})[table.columns])
+    return {int(k): {str(n): v for n, v in row.items() if not pd.isna(v)} for k, row in table.to_dict("index").items()}  # type: ignore[call-overload]
 
 
 def _wfdb_folder(folder: Path) -> Source:
@@ -208,7 +246,10 @@ def _wfdb_folder(folder: Path) -> Source:
     # Records of one name in different subfolders are told apart by their path; otherwise the plain name is kept.
     plain = pd.Series([h.stem for h in headers], dtype=object)
     names = [h.relative_to(folder).with_suffix("").as_posix() for h in headers] if plain.duplicated().any() else plain
-    items = [Item(str(n), partial(read_record, h.with_suffix(""))) for n, h in zip(names, headers, strict=True)]
+    items = [
+        Item(str(n), partial(read_flagged, h.with_suffix("")), fingerprint=_state(h))
+        for n, h in zip(names, headers, strict=True)
+    ]
     return Source(str(folder.name), items, _hash_files(headers))
 
 
@@ -218,20 +259,23 @@ def _table(table: pd.DataFrame) -> Source:
     items = []
     for row in table.to_dict("records"):
         path = Path(str(row["path"]))
-        items.append(Item(str(row.get("record", path.stem)), partial(read_record, path), _tidy(row)))
+        name = str(row.get("record", path.stem))
+        items.append(Item(name, partial(read_flagged, path), _tidy(row), fingerprint=_state(path)))
     return Source("table", items, _hash_files([Path(str(p)) for p in table["path"]]))
 
 
 def _in_memory(records: Iterable[Record]) -> Source:
-    items, digest = [], hashlib.sha256()
     if not isinstance(records, Iterable):
         raise RecordError(f"the source is a {type(records).__name__}; expected a folder, a table or records")
-    for i, r in enumerate(records):
+
+    def item(i: int, r: Record) -> Item:
         if not isinstance(r, Record):
             raise RecordError(f"item {i} of the source is a {type(r).__name__}; expected an ecgwb.Record")
-        digest.update(r.signal.tobytes())
-        items.append(Item(r.record_id or str(i), partial(_same, r), _tidy(r.metadata)))
-    return Source("records", items, digest.hexdigest())
+        told = hashlib.sha256(f"{r.fs} {r.leads}".encode() + r.signal.tobytes()).hexdigest()
+        return Item(r.record_id or str(i), partial(_same, r), _tidy(r.metadata), fingerprint=told)
+
+    items = starmap(item, enumerate(records))
+    return Source("records", list(items) if isinstance(records, Sequence) else items, "")
 
 
 def _same(record: Record) -> Record:
@@ -250,6 +294,14 @@ def _hash_files(files: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
+def _state(base: Path) -> str:
+    """Sizes and times of a recording's files: what changes when it is fetched again."""
+    base = base.with_suffix("") if base.suffix in (".hea", ".dat", ".mat") else base
+    files = [base.with_name(base.name + kind) for kind in (".hea", ".dat", ".mat")]
+    states = [(f.name, f.stat()) for f in files if f.is_file()]
+    return " ".join(f"{name} {state.st_size} {state.st_mtime_ns}" for name, state in states)
+
+
 def _synthetic(source: str) -> Source:
     number = source.partition(":")[2]
     if not number.isdigit() or int(number) < 1:
@@ -264,7 +316,10 @@ def _synthetic(source: str) -> Source:
         ) from None
     signals = _generate(int(number), Path(deepfakeecg.__file__).parent / "checkpoints" / "g_stat.pt")
     name = [f"synthetic-{i}" for i in range(len(signals))]
-    items = [Item(n, partial(Record, x, 500.0, LEADS, n), {"patient": n}) for n, x in zip(name, signals, strict=True)]
+    items = [
+        Item(n, partial(Record, x, 500.0, LEADS, n), {"patient": n}, fingerprint=source)
+        for n, x in zip(name, signals, strict=True)
+    ]
     return Source(source, items, hashlib.sha256(signals.tobytes()).hexdigest(), CREDITS["synthetic"])
 
 
