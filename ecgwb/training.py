@@ -19,7 +19,6 @@ import xarray as xr
 from torch import nn
 
 from . import delineator_training
-from .accuracy import accuracy_table
 from .beats import TARGETS
 from .cards import write_card
 from .cohorts import open_cohort
