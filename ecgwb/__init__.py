@@ -31,6 +31,18 @@ from .remeasurement import remeasure
 
 __version__ = "0.1.0"
 
+
+def __getattr__(name: str) -> object:
+    """`explore` on first use: its widgets come with the extra `lab`, and servers do without."""
+    if name != "explore":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from .explorer import explore
+    except ModuleNotFoundError as e:
+        raise ModuleNotFoundError(f"wb.explore needs {e.name}: install the extra with  pip install 'ecgwb[lab]'") from e
+    return explore
+
+
 __all__ = [
     "LANDMARKS",
     "LEADS",
@@ -52,6 +64,7 @@ __all__ = [
     "ecgradcam",
     "erase",
     "excluded",
+    "explore",
     "faithfulness",
     "fit",
     "lift",
