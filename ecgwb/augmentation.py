@@ -10,11 +10,11 @@ import xarray as xr
 
 from .beats import N_BEFORE, N_SAMPLES, TARGETS, TIME, targets
 from .landmarks import LANDMARKS
-from .records import FS
+from .records import FS, LEADS
 
 _STRETCH, _GAIN = 0.25, 0.4  # largest natural-log factor of time and of voltage of a whole copy
-# Largest natural-log factor of one part of the beat, in copies that are warped part by part.
-_PART = {"P": 0.3, "PQ": 0.6, "QRS": 0.35, "ST": 0.5, "T": 0.3}
+# Natural-log factors of one part of the beat, in copies that are warped part by part; AV blocks have a long PQ.
+_PART = {"P": (-0.3, 0.3), "PQ": (-0.6, 1.0), "QRS": (-0.35, 0.35), "ST": (-0.5, 0.5), "T": (-0.3, 0.3)}
 _EDGES = ("P_on", "P_off", "QRS_on", "R", "J", "T_on", "T_off")  # between them each part is warped by one factor
 _BETWEEN = ("P", "PQ", "QRS", "QRS", "ST", "T")
 _LEAD_GAIN = 0.4
@@ -32,9 +32,9 @@ class Copies:
     the labels:
 
     - all are among the seven measurements: the copy is stretched and scaled as a whole, or P, PQ, QRS, ST and T are
-      each warped by a factor of their own; leads, P, QRS and T waves are scaled, T may turn over, J is lifted. The
-      labels are then measured anew: intervals from the landmarks, which are warped with the beat, voltages from the
-      copy. The rate of a copy warped by parts is unknown.
+      each warped by a factor of their own; leads, P, QRS and T waves are scaled, V5 may change places with another
+      lead, T may turn over, J is lifted. The labels are then measured anew: intervals from the landmarks, which are
+      warped with the beat, voltages from the copy. The rate of a copy warped by parts is unknown.
     - all are in ms, bpm or µV: stretched and scaled as a whole, and the label with it.
     - otherwise: nothing else.
 
@@ -139,7 +139,7 @@ class Copies:
 
 def _warped(old: np.ndarray, stretch: float, rng: np.random.Generator) -> np.ndarray:
     """Landmarks (ms, R at 0) after each part of the beat was stretched by a factor of its own."""
-    factor = {part: stretch * np.exp(rng.uniform(-w, w)) for part, w in _PART.items()}
+    factor = {part: stretch * np.exp(rng.uniform(low, high)) for part, (low, high) in _PART.items()}
     at = [LANDMARKS.index(e) for e in _EDGES]
     seen = [k for k in range(len(at)) if np.isfinite(old[at[k]])]
     edge, moved = old[at][seen], np.empty(len(seen))
@@ -175,10 +175,15 @@ def _ramp(t: np.ndarray, start: float, stop: float) -> np.ndarray:
 
 
 def _reshaped(beat: np.ndarray, mark: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Leads and waves scaled, T turned over, J lifted: each without a step, with the landmarks where they were."""
+    """Leads scaled and exchanged, waves scaled, T turned over, J lifted: landmarks stay, and nothing steps."""
     f = dict(zip(LANDMARKS, mark, strict=True))
     leads = (beat.shape[0], 1)
     beat = beat * np.exp(rng.uniform(-_LEAD_GAIN, _LEAD_GAIN, leads) * (rng.random() < 0.7)).astype(np.float32)
+    if rng.random() < 0.3:  # V5 as another lead looks: an rS, a QS or an inverted T there is rare, not impossible
+        order = np.arange(len(beat))
+        one, other = LEADS.index("V5"), rng.integers(len(beat))
+        order[[one, other]] = order[[other, one]]
+        beat = beat[order]
     if rng.random() < 0.1:
         beat = np.where(rng.random(leads) < 0.3, -beat, beat)  # a lead upside down: Q and S for R, T inverted
 

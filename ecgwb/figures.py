@@ -260,6 +260,31 @@ def plot_shares(shares: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
+def plot_groups(ratio: pd.DataFrame, score: pd.DataFrame, n: pd.Series, ax: Axes | None = None) -> Axes:
+    """Errors by group, as numbers, coloured by how many times everyone's error they are.
+
+    Parameters
+    ----------
+    ratio, score : DataFrame, a row per kind and name of group, a column per target
+    n : Series
+        People in each group.
+    """
+    ax = ax or plt.gca()
+    rows = [f"{kind}: {name} (n = {n[kind, name]:.0f})" for kind, name in ratio.index]
+    text = score.map(lambda v: "" if not np.isfinite(v) else f"{v:.0f}" if v >= 10 else f"{v:.1f}")
+    sns.heatmap(
+        np.log2(ratio), annot=text.to_numpy(), fmt="", cmap="RdBu_r", center=0, vmin=-1.5, vmax=1.5, ax=ax,
+        linewidths=1, xticklabels=[NAMES.get(t, t) for t in ratio.columns], yticklabels=rows, annot_kws={"size": 6.5},
+        cbar_kws={"label": "error, times everyone's", "ticks": [-1, 0, 1], "aspect": 40, "pad": 0.02},
+    )  # fmt: skip
+    bar = ax.collections[0].colorbar
+    assert bar is not None
+    bar.set_ticklabels(["1/2", "1", "2"])
+    ax.tick_params(length=0, rotation=0)
+    ax.set(xlabel="", ylabel="")
+    return ax
+
+
 def plot_roc(scores: Mapping[str, np.ndarray], truth: np.ndarray, ax: Axes | None = None) -> Axes:
     """ROC curves of several scores for one outcome (0, 1), with their areas."""
     ax = ax or plt.gca()

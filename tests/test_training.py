@@ -87,7 +87,7 @@ def test_a_copy_warped_part_by_part_has_the_intervals_of_its_label():
     # P, QRS and T rise steeply from their onsets, so that their ends can be seen in any copy.
     beat = np.zeros((1, 8, 600))
     for on, off in ((-200, -100), (-40, 50), (150, 350)):
-        beat += 3000 * np.clip(np.minimum(TIME - on, off - TIME) / 10, 0, 1)
+        beat += 3000 * np.clip(np.minimum(TIME - on, off - TIME) / 4, 0, 1)
     names = ["pr", "qrs", "qt", "hr"]
     copies = Copies(
         [made_cohort(TYPICAL, beat)], np.array([[160.0, 90.0, 390.0, 60.0]]), names, ["ms"] * 3 + ["bpm"], False
