@@ -14,7 +14,7 @@ FLOW = [
     "chunks", "building", "cohorts", "models", "prediction", "layers", "attention", "alignment", "maps", "resampling",
     "accuracy", "edits", "attribution", "remeasurement", "effects", "trust", "features", "regression", "cards",
     "augmentation", "fitting", "landmark_scores", "delineator_examples", "delineator_training", "training", "figures",
-    "ecg_paper", "exploration", "explorer", "paper",
+    "ecg_paper", "exploration", "explorer", "lessons", "paper",
 ]  # fmt: skip
 FILES = sorted(p for p in (ROOT / "ecgwb").glob("*.py"))
 
