@@ -23,6 +23,7 @@ VARIANTS = ("gradcam", "guided", "published")
 CHUNK = 1024  # records of a cohort in memory at a time
 
 
+@torch.inference_mode(False)  # a caller's inference mode would forbid gradients
 def ecgradcam(
     model: nn.Module,
     cohort: xr.Dataset,
@@ -32,7 +33,10 @@ def ecgradcam(
     layer: str | None = None,
     relu: bool = False,
 ) -> xr.DataArray:
-    """Maps of every record for every target, from one forward pass and one pass through the head per target.
+    """Maps of every record for every target, from one forward pass and at most one through the head per target.
+
+    Where the head proves to be average pooling and a linear layer, record by record, its weights are the gradient and
+    no backward pass is made.
 
     Parameters
     ----------

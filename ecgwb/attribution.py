@@ -24,6 +24,7 @@ from .prediction import batches, model_input
 BASELINES = ("flat", "mean")
 
 
+@torch.inference_mode(False)  # a caller's inference mode would forbid gradients
 def attribute(
     model: nn.Module,
     cohort: xr.Dataset,

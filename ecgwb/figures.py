@@ -136,6 +136,36 @@ def plot_cohort_map(
     return top, bottom
 
 
+def plot_lead_map(values: xr.DataArray, ax: Axes | None = None) -> Axes:
+    """A map that resolves leads, a row per lead: red raises the prediction, blue lowers it.
+
+    Colours end at the 99.5th percentile of the absolute values, as single samples may stand far out.
+
+    Parameters
+    ----------
+    values : DataArray (lead, phase) or (lead, time)
+        From `attribute`, aligned or not; one target, one record or a mean over records. Lines mark QRS_on, J and the
+        ends of P and T where the map is aligned.
+    """
+    ax = ax or plt.gca()
+    x = values[values.dims[1]].values
+    limit = float(np.nanquantile(np.abs(values), 0.995)) or 1.0
+    step = (x[1] - x[0]) / 2
+    rows = np.arange(values.sizes["lead"])
+    image = ax.imshow(
+        values, aspect="auto", extent=(x[0] - step, x[-1] + step, len(rows) - 0.5, -0.5), cmap="RdBu_r", vmin=-limit,
+        vmax=limit, interpolation="nearest",
+    )  # fmt: skip
+    marks = json.loads(values.attrs.get("template", "[]"))
+    for m, name in zip(marks, LANDMARKS, strict=bool(marks)):
+        if m is not None and name in ("P_on", "P_off", "QRS_on", "J", "T_on", "T_off"):
+            ax.axvline(m, color="0.4", lw=0.4)
+    unit = str(values.coords["unit"].values) if "unit" in values.coords else values.attrs.get("units", "")
+    ax.figure.colorbar(image, ax=ax, label=unit or "no unit", pad=0.01, aspect=12)
+    ax.set(yticks=rows, yticklabels=values["lead"].values, xlabel="ms on the common beat" if marks else "ms")
+    return ax
+
+
 def describe_map(shares: pd.DataFrame, cmap: xr.Dataset, target: str) -> str:
     """In words, where a target's map lies beside where the target is measured.
 

@@ -57,6 +57,7 @@ def activations_only(module: nn.Module, name: str) -> Iterator[list[torch.Tensor
         torch.set_grad_enabled(before)
 
 
+@torch.inference_mode(False)  # a caller's inference mode would forbid gradients
 def positions(model: nn.Module, layer: str | None = None) -> Positions:
     """Where the layer's positions lie: the centres of their receptive fields, measured by gradients.
 

@@ -35,6 +35,20 @@ def test_a_beat_without_p_is_drawn_without_it(ludb):
     assert [t.get_text() for t in ax.texts] == ["QRS", "T"]
 
 
+def test_a_map_by_lead_has_a_row_per_lead_colours_about_zero_and_a_unit(measures, ludb):
+    few = ludb.isel(record=slice(3))
+    maps = wb.align(wb.attribute(measures, few, "saliency", "qt"), few).isel(record=1, target=0)
+    fig, ax = plt.subplots()
+    figures.plot_lead_map(maps, ax)
+    (image,) = ax.images
+    np.testing.assert_array_equal(image.get_array(), maps)
+    assert image.get_clim()[0] == -image.get_clim()[1] < 0
+    assert [t.get_text() for t in ax.get_yticklabels()] == list(wb.LEADS)
+    assert image.get_extent() == [-501, 699, 7.5, -0.5]
+    assert fig.axes[1].get_ylabel() == "ms/µV"
+    assert len(ax.lines) == 6
+
+
 def test_the_cohort_maps_colours_are_centred_on_zero_and_carry_a_unit(qt):
     aligned, mean, beat = qt
     fig, (top, bottom) = plt.subplots(2, 1)
