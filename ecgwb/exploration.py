@@ -106,6 +106,10 @@ class Exploration:
         self._last = (view, c)
         return c
 
+    def has_seen(self, record: str) -> bool:
+        """Whether the network was trained on this person."""
+        return "seen" in self.said.coords and bool(self.said["seen"].sel(record=record))
+
     def cohort_map(self, variant: str) -> xr.Dataset:
         """The cohort's maps of all targets; made once per variant."""
         if variant not in self._maps:

@@ -113,9 +113,7 @@ class Explorer(w.VBox):
         about = [f"record {view.record}"]
         about += [f"{float(c['age']):.0f} years"] if "age" in c.coords and np.isfinite(c["age"]) else []
         about += [str(c[k].values) for k in ("sex", "rhythm_label", "diagnosis") if k in c.coords and str(c[k].values)]
-        about += (
-            ["the network was trained on this person"] if bool(self.of.said["seen"].sel(record=view.record)) else []
-        )
+        about += ["the network was trained on this person"] if self.of.has_seen(view.record) else []
         heads = ["", "measured", "predicted"] + (["edited"] if view.edited else [])
         cells = "".join(
             "<tr>"

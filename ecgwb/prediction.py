@@ -124,6 +124,8 @@ def predict(model: nn.Module, cohort: xr.Dataset, *, out_of_fold: bool = False) 
 def _seen(spec: ModelSpec, cohort: xr.Dataset) -> np.ndarray:
     """Whether each record's patient shaped the network."""
     patients = spec.trained_on.get(str(cohort.attrs.get("source", "cohort")), [])
+    if "patient" not in cohort.coords:
+        return np.zeros(cohort.sizes["record"], dtype=bool)
     return np.isin(cohort["patient"].values.astype(str), patients)
 
 

@@ -239,3 +239,9 @@ def test_out_of_fold_predictions_stand_in_for_those_of_patients_seen(tiny, ludb)
     assert said["b"].values[0] == 2.0
     assert not said["seen"].any()
     np.testing.assert_allclose(said["a"].values[1:], plain["a"].values[2:4])
+
+
+def test_a_cohort_without_patients_is_predicted_and_nobody_called_seen(tiny, ludb):
+    said = wb.predict(tiny, ludb.isel(record=slice(3)).drop_vars("patient"))
+    assert "seen" not in said.coords
+    assert np.isfinite(said["a"]).all()
