@@ -4,13 +4,18 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: paper test lab bench bench-fields lint types clean
+.PHONY: paper test browser lab bench bench-fields lint types clean
 
 paper: .venv/.ready
 	$(BIN)/python -m ecgwb paper
 
 test: .venv/.ready
 	$(BIN)/python -m pytest
+
+# The explorer in JupyterLab and Debian's chromium (apt-get install chromium).
+browser: .venv/.ready
+	$(BIN)/python -m pip install --quiet -e '.[browser]'
+	ECGWB_BROWSER=required $(BIN)/python -m pytest tests/test_browser.py
 
 lab: .venv/.ready
 	$(BIN)/jupyter lab notebooks

@@ -22,7 +22,7 @@ from .attention import VARIANTS
 from .edits import WAVES
 from .exploration import SCALED, STRETCHED, VIEWS, Exploration, View
 
-_DPI = 80
+_DPI = 96
 
 
 class Explorer(w.VBox):
@@ -35,13 +35,14 @@ class Explorer(w.VBox):
         self.search = w.Text(placeholder="search: id, male, fibrillation", layout=wide)
         self.order = w.Dropdown(options=["record", "age", "error", "doubt"], description="sorted by", layout=wide)
         ids = self.of.records()
-        # A list takes the keyboard: arrow keys go to the next and the previous record.
         self.record = w.Select(options=ids, value=ids[0], rows=12, layout=wide)
         self.back, self.on = (w.Button(description=d, layout=w.Layout(width="48%")) for d in ("previous", "next"))
+        # The slider takes the arrow keys, left and right: in JupyterLab, up and down in a list move between cells.
+        self.place = w.IntSlider(0, min=0, max=len(ids) - 1, readout=False, layout=wide)
         names = [(figures.NAMES.get(t, t), t) for t in targets]
         self.target = w.Dropdown(options=names, value=targets[0], description="target", layout=wide)
         self.variant = w.Dropdown(options=VARIANTS, description="variant", layout=wide)
-        self.view = w.ToggleButtons(options=VIEWS, style=w.ToggleButtonsStyle(button_width="72px"))
+        self.view = w.ToggleButtons(options=VIEWS, style=w.ToggleButtonsStyle(button_width="90px"))
         self.lead = w.Dropdown(
             options=leads, value="V5" if "V5" in leads else leads[0], description="lead", layout=wide
         )
@@ -61,12 +62,23 @@ class Explorer(w.VBox):
             control.observe(self._later, "value")
         for control in (self.search, self.order):
             control.observe(self._list, "value")
+        self.place.observe(self._go, "value")
+        self.record.observe(self._placed, "value")
         self.back.on_click(lambda _: self._step(-1))
         self.on.on_click(lambda _: self._step(1))
         self.reset.on_click(lambda _: self._undo())
         self.export.on_click(lambda _: self._export())
         left = w.VBox(
-            [self.search, self.order, self.record, w.HBox([self.back, self.on]), self.target, self.variant, self.lead],
+            [
+                self.search,
+                self.order,
+                self.record,
+                self.place,
+                w.HBox([self.back, self.on]),
+                self.target,
+                self.variant,
+                self.lead,
+            ],
             layout=w.Layout(width="230px"),
         )
         what_if = w.VBox([w.HTML("<b>What if</b>"), *edits, self.reset, self.export], layout=w.Layout(width="260px"))
@@ -130,6 +142,15 @@ class Explorer(w.VBox):
         self.record.value = now if now in ids else ids[0] if ids else None
         self._later(None)
 
+    def _go(self, change: Any) -> None:
+        if change["new"] < len(self.record.options):
+            self.record.value = self.record.options[change["new"]]
+
+    def _placed(self, change: Any) -> None:
+        ids = self.record.options
+        self.place.max = max(len(ids) - 1, 0)
+        self.place.value = ids.index(change["new"]) if change["new"] in ids else 0
+
     def _step(self, by: int) -> None:
         ids = list(self.record.options)
         if ids:
@@ -177,7 +198,8 @@ def explore(cohort: xr.Dataset, model: nn.Module) -> Explorer:
     Returns
     -------
     Explorer
-        Show it as the last line of a notebook's cell. Arrow keys in the list of records go to the next and previous.
+        Show it as the last line of a notebook's cell. With the slider under the list in focus, the
+        arrow keys left and right go to the previous and the next record.
     """
     return Explorer(cohort, model)
 
