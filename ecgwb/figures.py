@@ -85,8 +85,9 @@ def plot_cohort_map(
 
     Parameters
     ----------
-    cmap : Dataset (phase,)
-        From `cohort_map`, one target selected.
+    cmap : Dataset (phase,) or (group, phase)
+        From `cohort_map`, one target selected. With groups, from ``by=``, each has its curve and band, and the colours
+        are the difference of two groups (the second minus the first), or the mean of more.
     beat : DataArray (phase,), µV
         One lead of the common beat.
     axes : two Axes, above each other
@@ -95,8 +96,17 @@ def plot_cohort_map(
         higher than another's.
     """
     top, bottom = axes
-    phase, mean = cmap["phase"].values, cmap["mean"].values
-    away = mean - np.nanmean(mean)
+    phase, by = cmap["phase"].values, next((str(d) for d in cmap["mean"].dims if d != "phase"), None)
+    groups: list[tuple[str, xr.Dataset]] = [("mean over people", cmap)]
+    if by is not None:
+        groups = [(str(g), cmap.sel({by: g})) for g in cmap[by].values]
+    curves = [g["mean"].values for _, g in groups]
+    shown, says = curves[0], "map minus its mean"
+    if len(groups) == 2:
+        shown, says = curves[1] - curves[0], f"{groups[1][0]} minus {groups[0][0]}"
+    elif by is not None:
+        shown, says = np.mean(curves, axis=0), "mean of the groups,\nminus its mean"
+    away = shown if len(groups) == 2 else shown - np.nanmean(shown)
     limit = float(np.nanmax(np.abs(away))) or 1.0
     plot_beat(beat, ax=top)
     low, high = top.get_ylim()
@@ -107,11 +117,12 @@ def plot_cohort_map(
     )  # fmt: skip
     top.set_ylim(low, high)
     unit = str(cmap.coords["unit"].values) if "unit" in cmap.coords else cmap.attrs.get("units", "")
-    top.figure.colorbar(image, ax=top, label=f"map minus its mean\n({unit or 'no unit'})", pad=0.01, aspect=12)
-    bottom.fill_between(
-        phase, cmap["low"], cmap["high"], color="C0", alpha=0.3, lw=0, label=f"{100 * cmap.attrs['ci']:.0f} % band"
-    )
-    bottom.plot(phase, mean, color="C0", label="mean over people")
+    top.figure.colorbar(image, ax=top, label=f"{says}\n({unit or 'no unit'})", pad=0.01, aspect=12)
+    for k, (name, group) in enumerate(groups):
+        band = f"{100 * cmap.attrs['ci']:.0f} % band" if k == 0 else None
+        colour = f"C{k if k == 0 else k + 1}"  # C1 is the spread's
+        bottom.fill_between(phase, group["low"], group["high"], color=colour, alpha=0.3, lw=0, label=band)
+        bottom.plot(phase, group["mean"], color=colour, label=name)
     if aligned is not None:
         bottom.plot(
             phase,
