@@ -23,6 +23,7 @@ from .features import measure
 from .fiducials import delineate
 from .fitting import fit
 from .landmarks import LANDMARKS
+from .mapping import map_chunks
 from .maps import cohort_map, finish_map, map_sums, merge_maps, segment_table
 from .models import ModelError, ModelSpec, load_model, save_model, wrap_model
 from .prediction import predict
@@ -71,6 +72,7 @@ __all__ = [
     "fit",
     "lift",
     "load_model",
+    "map_chunks",
     "map_difference",
     "map_sums",
     "measure",

@@ -79,7 +79,7 @@ def align(
         at = np.clip(np.searchsorted(time, source) - 1, 0, len(time) - 2)
         part = ((source - time[at]) / (time[at + 1] - time[at]))[:, None]
         before, after = (np.take_along_axis(series[some], k[:, None], axis=2) for k in (at, at + 1))
-        moved: np.ndarray = before * (1 - part) + after * part
+        moved = before * (1 - part) + after * part
         out[some] = np.where(known[:, None], moved * slope[:, None] if keep_sum else moved, np.nan)
     coords = {k: v for k, v in values.coords.items() if "time" not in v.dims}
     return xr.DataArray(
@@ -100,22 +100,22 @@ def _warp(own: np.ndarray, common: np.ndarray, phase: np.ndarray) -> tuple[np.nd
     there = np.flatnonzero(common >= highest)  # one out of order adds nothing; False for NaN
     x = common[there]
     y, keep = _knots(own[:, there], x)
-    some = keep.any(axis=1)
+    some = np.asarray(keep.any(axis=1))
     source = np.tile(phase.astype(float), (len(own), 1))
     slope = np.ones(source.shape)
     if len(x) and some.any():
         # Knots that were passed over lie on the line between their neighbours, so that all records share the knots x.
         rise = np.divide(np.diff(y, axis=1), np.diff(x), out=np.ones((len(y), len(x) - 1)), where=np.diff(x) > 0)
-        piece: np.ndarray = np.searchsorted(x, phase, side="right") - 1  # (phase,); -1 before the first knot
+        piece = np.searchsorted(x, phase, side="right") - 1  # (phase,); -1 before the first knot
         k = np.clip(piece, 0, len(x) - 1)
-        inside: np.ndarray = (piece >= 0) & (piece < len(x) - 1)
+        inside = (piece >= 0) & (piece < len(x) - 1)
         slope = np.where(inside, rise[:, np.minimum(k, max(len(x) - 2, 0))] if len(x) > 1 else 1.0, 1.0)
         source = np.where(some[:, None], y[:, k] + (phase - x[k]) * slope, source)
-    known: np.ndarray = (source >= phase[0]) & (source <= phase[-1]) & some[:, None]
+    known = (source >= phase[0]) & (source <= phase[-1]) & some[:, None]
     for first, end in _WAVES:
         a, b = LANDMARKS.index(first), LANDMARKS.index(end)
         if np.isfinite(common[[a, b]]).all():
-            absent: np.ndarray = np.isnan(own[:, a : b + 1]).any(axis=1)
+            absent = np.isnan(own[:, a : b + 1]).any(axis=1)
             known &= ~(absent[:, None] & (phase >= common[a]) & (phase <= common[b]))
     return source, slope, known
 

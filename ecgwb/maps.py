@@ -99,10 +99,12 @@ def map_sums(aligned: xr.DataArray, by: str | None = None, *, seed: int = 0) -> 
     who = np.array([int.from_bytes(_hash(n)[:8], "big") for n in names], dtype=np.uint64)
     parts = []
     groups = _groups(aligned, by)
-    for rows in groups.values():
+    for rows in groups.values() or [np.array([], dtype=int)]:
         total, square, count = (np.zeros(shape) for _ in range(3))
         draw_total, draw_count = (np.zeros((_RESAMPLES, *shape)) for _ in range(2))
         for some in np.split(rows, range(_AT_ONCE, len(rows), _AT_ONCE)):
+            if not len(some):
+                continue
             x = mean.values[some].astype(np.float64)
             seen = np.isfinite(x)
             x[~seen] = 0.0
@@ -133,11 +135,11 @@ def map_sums(aligned: xr.DataArray, by: str | None = None, *, seed: int = 0) -> 
             )
         parts.append(part)
     coords = {k: v for k, v in mean.coords.items() if "record" not in v.dims}
-    if not parts:
-        raise ValueError(f"no record has a value of {by!r}")
     sums = parts[0]
-    if by is not None:
+    if groups and by is not None:
         sums = xr.concat(parts, pd.Index(list(groups), name=by), join="outer", fill_value=0)
+    elif by is not None:  # a part of a cohort may hold no group
+        sums = sums.expand_dims({by: [""]}).isel({by: slice(0)})
     return sums.assign_coords(coords).assign_attrs(aligned.attrs | {"draws_by_seed": seed})
 
 
@@ -168,7 +170,9 @@ def merge_maps(sums: Iterable[xr.Dataset]) -> xr.Dataset:
 def finish_map(sums: xr.Dataset, ci: float = 0.95) -> xr.Dataset:
     """The cohort map, as `cohort_map` returns it, from its sums."""
     if not float(sums["count"].sum()):
-        raise ValueError("no record has a value to average; wb.excluded lists why records were left out")
+        raise ValueError(
+            "no record has a value to average, or is in a group; wb.excluded lists why records were left out"
+        )
     count = sums["count"].where(sums["count"] > 0)
     mean = sums["total"] / count
     half = xr.apply_ufunc(
@@ -226,7 +230,7 @@ def _hash(name: str) -> bytes:
 
 
 def _groups(aligned: xr.DataArray, by: str | None) -> dict[Any, np.ndarray]:
-    """The records' rows of each group; all records where there is no `by`."""
+    """The records' rows of each group, by its sorted values; all records where there is no `by`."""
     if by is None:
         return {None: np.arange(aligned.sizes["record"])}
     if by not in aligned.coords or aligned[by].dims != ("record",):

@@ -67,6 +67,8 @@ def test_groups_are_mapped_one_by_one():
 def test_nothing_to_average_is_an_error():
     with pytest.raises(ValueError, match="no record has a value"):
         wb.cohort_map(aligned(np.full((3, 20), np.nan)))
+    with pytest.raises(ValueError, match="or is in a group"):
+        wb.cohort_map(aligned(np.ones((3, 20)), sex=[""] * 3), by="sex")
 
 
 def test_shares_find_the_wave_in_which_people_differ():
@@ -109,8 +111,10 @@ def test_maps_of_parts_add_up_to_the_map_of_the_whole():
             assert added[name].dims == at_once[name].dims
             np.testing.assert_allclose(added[name], at_once[name], rtol=1e-9)
     assert int(at_once["patients"].sel(sex="female")) == 40
-    # A part may hold one of the groups alone.
-    added = wb.finish_map(wb.merge_maps(wb.map_sums(whole[k : k + 30], "sex") for k in (0, 30, 60)))
+    # A part may hold one of the groups alone, or none.
+    nobody = whole[:5].assign_coords(sex=("record", [""] * 5))
+    parts = [nobody, *(whole[k : k + 30] for k in (0, 30, 60))]
+    added = wb.finish_map(wb.merge_maps(wb.map_sums(part, "sex") for part in parts))
     np.testing.assert_allclose(added["high"], at_once["high"], rtol=1e-9)
 
 
