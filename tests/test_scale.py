@@ -10,6 +10,7 @@ import xarray as xr
 
 import ecgwb as wb
 from ecgwb import prediction, stores
+from ecgwb.__main__ import main
 
 
 @pytest.fixture
@@ -114,6 +115,8 @@ def test_two_workers_build_predict_and_map_as_one_process_does(client, ludb_fold
         for name in ("mean", "low", "high", "sd"):
             np.testing.assert_allclose(two[name], one[name], rtol=1e-6, atol=1e-9)
         assert two.attrs == one.attrs
+    assert main(["build", str(folder), str(tmp_path / "cli.zarr"), "--scheduler", client.scheduler.address]) == 0
+    np.testing.assert_array_equal(wb.open_cohort(tmp_path / "cli.zarr")["qt"], there["qt"])
     here_only = cohort.load()
     same(wb.predict(measures, here_only, client=client)["qt"], wb.predict(measures, cohort)["qt"])
 
