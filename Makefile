@@ -25,7 +25,7 @@ bench: .venv/.ready
 bench-fields: .venv/.ready
 	$(BIN)/python tests/bench_fields.py
 
-# Half an hour on two idle cores and 8 GB of disk: its table is committed in tests/bench_scale.md.
+# Half an hour on two idle cores and 8 GB of disk; writes the table of tests/bench_scale.md.
 bench-scale: .venv/.ready
 	$(BIN)/python tests/bench_cohorts.py --records 0 --sizes 500 2000 20000 --table tests/bench_scale.md
 
