@@ -124,14 +124,8 @@ def plot_cohort_map(
         bottom.fill_between(phase, group["low"], group["high"], color=colour, alpha=0.3, lw=0, label=band)
         bottom.plot(phase, group["mean"], color=colour, label=name)
     if aligned is not None:
-        bottom.plot(
-            phase,
-            np.nanstd(aligned.transpose("record", "phase").values, axis=0),
-            color="C1",
-            lw=1,
-            ls="--",
-            label="SD between people",
-        )
+        spread = np.nanstd(aligned.transpose("record", "phase").values, axis=0)
+        bottom.plot(phase, spread, color="C1", lw=1, ls="--", label="SD between people")
     bottom.axhline(0, color="0.5", lw=0.5)
     bottom.set(xlabel="ms on the common beat", ylabel=f"contribution ({unit or 'no unit'})", xlim=top.get_xlim())
     # Beside each other where the figure is wide enough for it.
@@ -226,15 +220,8 @@ def plot_blanking(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         f"{NAMES.get(t, t)}, " + ("% right" if m == "accuracy" else u)
         for t, m, u in zip(table.index, table["metric"], table["unit"], strict=True)
     ]
-    heads = [
-        "intact",
-        "P blanked",
-        "QRS blanked",
-        "T blanked",
-        "sham as\nlong as P",
-        "sham as\nlong as QRS",
-        "sham as\nlong as T",
-    ]
+    heads = ["intact", *(f"{w} blanked" for w in ("P", "QRS", "T"))]
+    heads += [f"sham as\nlong as {w}" for w in ("P", "QRS", "T")]
     sns.heatmap(
         ratio, annot=np.array(text), fmt="", cmap="RdBu_r", center=0, vmin=-3, vmax=3, ax=ax, linewidths=1,
         xticklabels=heads, yticklabels=labels, annot_kws={"size": 6.5},
@@ -348,16 +335,8 @@ def plot_forest(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         rows = table.xs(who, level="people").reindex(models)
         y = np.arange(len(models)) + 0.22 * (k - (len(people) - 1) / 2)
         size = [rows["auc"] - rows["low"], rows["high"] - rows["auc"]]
-        ax.errorbar(
-            rows["auc"],
-            y,
-            xerr=size,
-            fmt="o",
-            ms=4,
-            capsize=2,
-            color=f"C{k}",
-            label=f"{who} (n = {int(rows['n'].iloc[0])})",
-        )
+        label = f"{who} (n = {int(rows['n'].iloc[0])})"
+        ax.errorbar(rows["auc"], y, xerr=size, fmt="o", ms=4, capsize=2, color=f"C{k}", label=label)
     ax.axvline(0.5, color="0.6", lw=0.6)
     ax.set(yticks=range(len(models)), yticklabels=models, xlabel="AUC for sex, 95 % interval")
     ax.invert_yaxis()
