@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import nullcontext
 from typing import Any
 
 from .cohorts import build_cohort, excluded
@@ -27,8 +28,8 @@ def main(argv: list[str] | None = None) -> int:
         if a.command == "paper":
             make_paper(a.notebooks, a.out)
         else:
-            client = connect(a.scheduler) if a.scheduler else None
-            cohort = build_cohort(a.source, a.out, a.metadata, client)
+            with connect(a.scheduler) if a.scheduler else nullcontext() as client:
+                cohort = build_cohort(a.source, a.out, a.metadata, client)
             left_out = excluded(cohort)
             print(f"{a.out}: {cohort.sizes['record']} records, {len(left_out)} left out")
             if len(left_out):
