@@ -4,7 +4,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: paper test browser lab bench bench-fields lint types clean
+.PHONY: paper test browser lab bench bench-fields bench-scale lint types clean
 
 paper: .venv/.ready
 	$(BIN)/python -m ecgwb paper
@@ -24,10 +24,15 @@ bench: .venv/.ready
 	$(BIN)/python tests/bench_landmarks.py
 	$(BIN)/python tests/bench_attention.py
 	$(BIN)/python tests/bench.py
+	$(BIN)/python tests/bench_cohorts.py
 
 # Slow, and resumed after a kill: its table is committed in notebooks/receptive_fields.csv.
 bench-fields: .venv/.ready
 	$(BIN)/python tests/bench_fields.py
+
+# Half an hour on two idle cores and 8 GB of disk; writes the table of tests/bench_scale.md.
+bench-scale: .venv/.ready
+	$(BIN)/python tests/bench_cohorts.py --records 0 --sizes 500 2000 20000 --table tests/bench_scale.md
 
 lint: .venv/.ready
 	$(BIN)/ruff check .

@@ -16,13 +16,15 @@ from .attention import departure, ecgradcam
 from .attribution import attribute
 from .beats import TARGETS, representative_beat
 from .cohorts import build_cohort, excluded, open_cohort, put_landmarks
+from .contrasts import map_difference
 from .edits import blank, erase, lift, plant, scale, stretch
 from .effects import blanking_table, dose_response, faithfulness, point_spread
 from .features import measure
 from .fiducials import delineate
 from .fitting import fit
 from .landmarks import LANDMARKS
-from .maps import cohort_map, segment_table
+from .mapping import map_chunks
+from .maps import cohort_map, finish_map, map_sums, merge_maps, segment_table
 from .models import ModelError, ModelSpec, load_model, save_model, wrap_model
 from .prediction import predict
 from .records import LEADS, Record, RecordError, read_record
@@ -66,10 +68,15 @@ __all__ = [
     "excluded",
     "explore",
     "faithfulness",
+    "finish_map",
     "fit",
     "lift",
     "load_model",
+    "map_chunks",
+    "map_difference",
+    "map_sums",
     "measure",
+    "merge_maps",
     "nested_models",
     "open_cohort",
     "plant",

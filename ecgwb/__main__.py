@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import nullcontext
+from typing import Any
 
 from .cohorts import build_cohort, excluded
 from .paper import make_paper
@@ -20,12 +22,14 @@ def main(argv: list[str] | None = None) -> int:
     build.add_argument("source", help="a folder of WFDB records, of LUDB or of PTB-XL")
     build.add_argument("out", help="the Zarr store to write, such as my.zarr")
     build.add_argument("--metadata", help="CSV with a column 'record', and age, sex, patient, ...")
+    build.add_argument("--scheduler", help="address of a running Dask scheduler, to work on its workers")
     a = parser.parse_args(argv)
     try:
         if a.command == "paper":
             make_paper(a.notebooks, a.out)
         else:
-            cohort = build_cohort(a.source, a.out, a.metadata)
+            with connect(a.scheduler) if a.scheduler else nullcontext() as client:
+                cohort = build_cohort(a.source, a.out, a.metadata, client)
             left_out = excluded(cohort)
             print(f"{a.out}: {cohort.sizes['record']} records, {len(left_out)} left out")
             if len(left_out):
@@ -34,6 +38,17 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {e}", file=sys.stderr)
         return 1
     return 0
+
+
+def connect(scheduler: str) -> Any:
+    try:
+        from distributed import Client  # the extra `cluster`
+    except ImportError:
+        raise RecordError("--scheduler needs Dask: install the extra with  pip install 'ecgwb[cluster]'") from None
+    try:
+        return Client(scheduler, timeout="20s")
+    except OSError as e:
+        raise RecordError(f"no Dask scheduler answers at {scheduler} ({e})") from None
 
 
 if __name__ == "__main__":

@@ -9,6 +9,9 @@ import xarray as xr
 
 from .landmarks import LANDMARKS
 
+_AT_ONCE = 256  # records warped together
+_WAVES = (("P_on", "P_off"), ("QRS_on", "J"), ("T_on", "T_off"))
+
 
 def template_of(cohort: xr.Dataset) -> xr.DataArray:
     """The common beat's landmarks: the cohort's medians, ms; NaN where no record has the landmark."""
@@ -25,8 +28,13 @@ def align(
     """Warp beats, or maps of them, onto a common beat: piecewise linear between landmarks.
 
     Before the first and after the last landmark time is shifted, not stretched. A wave that a record does not have
-    (no P in atrial fibrillation) is NaN there instead of being invented, and so is time beyond the beat's window.
-    Heart rate is not part of the common beat: the TP segment, and with it the next beat, stays where T_off puts it.
+    (no P in atrial fibrillation), or one without one of its ends, is NaN there instead of being invented, and so is
+    time beyond the beat's window.
+
+    The common beat has no heart rate: what rate does to PR, QRS, ST and T is taken out with their lengths, and what is
+    left after T_off is the record's own time, shifted. A next beat that lies within the window keeps its distance to
+    this beat's T_off, so next beats of people with different rates do not fall onto each other, and an average there
+    mixes TP segments with them.
 
     Parameters
     ----------
@@ -63,51 +71,71 @@ def align(
     values = values.transpose("record", ..., "time")
     time = values["time"].values
     data = values.values
-    flat = data.reshape(len(data), -1, len(time))  # (record, series, time)
-    out = np.full(flat.shape, np.nan, dtype=np.result_type(data.dtype, np.float32))
-    for i, own in enumerate(fiducial):
-        source, slope, known = _warp(own, common, time)
-        if not known.any():
-            continue
+    series = data.reshape(len(data), -1, len(time))  # (record, series, time)
+    out = np.empty(series.shape, dtype=np.result_type(data.dtype, np.float32))
+    for first in range(0, len(data), _AT_ONCE):
+        some = slice(first, first + _AT_ONCE)
+        source, slope, known = _warp(fiducial[some], common, time)
         at = np.clip(np.searchsorted(time, source) - 1, 0, len(time) - 2)
-        part = (source - time[at]) / (time[at + 1] - time[at])
-        moved = flat[i][:, at] * (1 - part) + flat[i][:, at + 1] * part
-        out[i] = np.where(known, moved * slope if keep_sum else moved, np.nan)
+        part = ((source - time[at]) / (time[at + 1] - time[at]))[:, None]
+        before, after = (np.take_along_axis(series[some], k[:, None], axis=2) for k in (at, at + 1))
+        moved = before * (1 - part) + after * part
+        out[some] = np.where(known[:, None], moved * slope[:, None] if keep_sum else moved, np.nan)
     coords = {k: v for k, v in values.coords.items() if "time" not in v.dims}
-    result = xr.DataArray(
+    return xr.DataArray(
         out.reshape(data.shape),
         dims=(*values.dims[:-1], "phase"),
         coords=coords | {"phase": ("phase", time, {"units": "ms"})},
         name=values.name,
         attrs=values.attrs | {"template": json.dumps([None if np.isnan(v) else float(v) for v in common])},
     )
-    return result
 
 
 def _warp(own: np.ndarray, common: np.ndarray, phase: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each phase the record's own time, the warp's slope there, and whether the record has that part at all."""
-    both = np.isfinite(own) & np.isfinite(common)
-    x, y = common[both], own[both]
-    # Knots must rise on both sides; a landmark that does not (P_off on QRS_on, say) adds nothing and is passed over.
-    keep = np.ones(len(x), bool)
-    last = -1
-    for i in range(len(x)):
-        if last >= 0 and (x[i] <= x[last] or y[i] <= y[last]):
-            keep[i] = False
-        else:
-            last = i
-    x, y = x[keep], y[keep]
-    if not len(x):
-        return phase, np.ones_like(phase), np.zeros(phase.shape, bool)
-    source = np.interp(phase, x, y)
-    source = np.where(phase < x[0], phase - x[0] + y[0], np.where(phase > x[-1], phase - x[-1] + y[-1], source))
-    slope = np.ones_like(phase)
-    for k in range(len(x) - 1):
-        slope[(phase >= x[k]) & (phase < x[k + 1])] = (y[k + 1] - y[k]) / (x[k + 1] - x[k])
-    known = (source >= phase[0]) & (source <= phase[-1])
-    for first, end in (("P_on", "P_off"), ("T_on", "T_off")):
+    """Of each record (record, landmark), at each phase: its own time, the warp's slope, and whether it has that part.
+
+    All results are (record, phase).
+    """
+    highest = np.fmax.accumulate(common)
+    there = np.flatnonzero(common >= highest)  # one out of order adds nothing; False for NaN
+    x = common[there]
+    y, keep = _knots(own[:, there], x)
+    some = np.asarray(keep.any(axis=1))
+    source = np.tile(phase.astype(float), (len(own), 1))
+    slope = np.ones(source.shape)
+    if len(x) and some.any():
+        # Knots that were passed over lie on the line between their neighbours, so that all records share the knots x.
+        rise = np.divide(np.diff(y, axis=1), np.diff(x), out=np.ones((len(y), len(x) - 1)), where=np.diff(x) > 0)
+        piece = np.searchsorted(x, phase, side="right") - 1  # (phase,); -1 before the first knot
+        k = np.clip(piece, 0, len(x) - 1)
+        inside = (piece >= 0) & (piece < len(x) - 1)
+        slope = np.where(inside, rise[:, np.minimum(k, max(len(x) - 2, 0))] if len(x) > 1 else 1.0, 1.0)
+        source = np.where(some[:, None], y[:, k] + (phase - x[k]) * slope, source)
+    known = (source >= phase[0]) & (source <= phase[-1]) & some[:, None]
+    for first, end in _WAVES:
         a, b = LANDMARKS.index(first), LANDMARKS.index(end)
-        absent = np.isnan(own[a : b + 1]).any() and np.isfinite(common[[a, b]]).all()
-        if absent:
-            known &= ~((phase >= common[a]) & (phase <= common[b]))
+        if np.isfinite(common[[a, b]]).all():
+            absent = np.isnan(own[:, a : b + 1]).any(axis=1)
+            known &= ~(absent[:, None] & (phase >= common[a]) & (phase <= common[b]))
     return source, slope, known
+
+
+def _knots(own: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The records' times (record, knot) of the common beat's landmarks `x`, and which of them are their own.
+
+    Knots must rise on both sides; one that does not (P_off on QRS_on, say) adds nothing and is passed over, as is an
+    absent one. It takes the place that the line between its neighbours gives it; beyond them the slope is 1.
+    """
+    keep = np.zeros(own.shape, bool)
+    last_x, last_y = np.full(len(own), -np.inf), np.full(len(own), -np.inf)
+    for i in range(len(x)):
+        keep[:, i] = (x[i] > last_x) & (own[:, i] > last_y)  # False for NaN
+        last_x, last_y = np.where(keep[:, i], x[i], last_x), np.where(keep[:, i], own[:, i], last_y)
+    number = np.arange(len(x))
+    before = np.maximum.accumulate(np.where(keep, number, -1), axis=1)
+    after = np.minimum.accumulate(np.where(keep, number, len(x))[:, ::-1], axis=1)[:, ::-1]
+    low, high = np.where(before >= 0, before, after), np.where(after < len(x), after, before)
+    low, high = np.clip(low, 0, max(len(x) - 1, 0)), np.clip(high, 0, max(len(x) - 1, 0))
+    y_low, y_high = (np.take_along_axis(own, k, axis=1) for k in (low, high))
+    slope = np.divide(y_high - y_low, x[high] - x[low], out=np.ones(own.shape), where=high > low)
+    return np.where(keep, own, y_low + (x - x[low]) * slope), keep

@@ -7,7 +7,8 @@ of the ECG does to the prediction is shown by edits (`effects.py`), not by a map
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,10 +18,9 @@ from torch import nn
 
 from .layers import activations_only, find_layer, positions, upsampling
 from .models import ModelError, ModelSpec, device_of, evaluating, spec_of
-from .prediction import batches, model_input, unusable
+from .prediction import on_workers, pieces, unusable
 
 VARIANTS = ("gradcam", "guided", "published")
-CHUNK = 1024  # records of a cohort in memory at a time
 
 
 @torch.inference_mode(False)  # a caller's inference mode would forbid gradients
@@ -32,6 +32,7 @@ def ecgradcam(
     variant: str = "gradcam",
     layer: str | None = None,
     relu: bool = False,
+    client: Any = None,
 ) -> xr.DataArray:
     """Maps of every record for every target, from one forward pass and at most one through the head per target.
 
@@ -59,6 +60,8 @@ def ecgradcam(
         Dotted name; the spec's by default.
     relu : bool
         Set negative contributions of ``"gradcam"`` to zero, as textbooks do; the map then has no unit.
+    client : dask.distributed.Client, optional
+        Runs 1,024 records at a time on its workers instead of here.
 
     Returns
     -------
@@ -77,6 +80,9 @@ def ecgradcam(
     spec, wanted, outputs = asked_of(model, targets)
     if variant not in VARIANTS:
         raise ModelError(f"unknown variant {variant!r}; expected one of {', '.join(VARIANTS)}")
+    if client is not None:
+        work = partial(ecgradcam, model, targets=wanted, variant=variant, layer=layer, relu=relu)
+        return on_workers(client, work, cohort, spec)
     name = layer or spec.layer
     module = find_layer(model, name)
     where = positions(model, name)
@@ -164,17 +170,6 @@ def asked_of(model: nn.Module, targets: Sequence[str] | str | None) -> tuple[Mod
     if unknown or not wanted:
         raise ModelError(f"the network has no target {unknown}; it predicts {', '.join(spec.targets)}")
     return spec, wanted, [spec.targets.index(t) for t in wanted]
-
-
-def pieces(model: nn.Module, cohort: xr.Dataset) -> Iterator[tuple[slice, torch.Tensor, np.ndarray]]:
-    """The cohort's records in batches: which, as input on the network's device, and whether each is usable.
-
-    A cohort opened from a file is read 1,024 records at a time, so memory does not grow with it.
-    """
-    for start in range(0, max(cohort.sizes["record"], 1), CHUNK):
-        x, usable = model_input(model, cohort.isel(record=slice(start, start + CHUNK)))
-        for rows, part in batches(model, x):
-            yield slice(start + rows.start, start + rows.start + len(part)), part, usable[rows]
 
 
 def labelled(

@@ -16,10 +16,10 @@ import torch
 import xarray as xr
 from torch import nn
 
-from .attention import CHUNK, asked_of, ecgradcam, labelled, pieces
+from .attention import asked_of, ecgradcam, labelled
 from .edits import WAVES, blank
 from .models import ModelError, evaluating, spec_of
-from .prediction import batches, model_input
+from .prediction import CHUNK, batches, model_input, pieces
 
 BASELINES = ("flat", "mean")
 

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
 import xarray as xr
 from tqdm.auto import tqdm
 
@@ -160,6 +161,9 @@ def _results(
     """Each chunk's number, file, number of records and part, in the order they finish."""
     # Here, one thread's network runs while the other's beats are found; a client has workers of its own.
     executor = ThreadPoolExecutor(THREADS) if client is None else client.get_executor(pure=False)
+    torch_threads = torch.get_num_threads()
+    if client is None:
+        torch.set_num_threads(1)  # threads of threads would wait for each other
     # Some work ahead for every thread, but never the whole source: chunks of records may hold signals.
     ahead = THREADS if client is None else 2 * max(sum(client.nthreads().values()), 1)
     waiting: dict[Future, tuple[int, Path | None, int]] = {}
@@ -179,6 +183,7 @@ def _results(
         for future in waiting:
             future.cancel()
         executor.shutdown(wait=True)
+        torch.set_num_threads(torch_threads)
 
 
 def _pick(part: Part, names: Callable[[str], bool]) -> Part:

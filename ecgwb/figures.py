@@ -85,8 +85,9 @@ def plot_cohort_map(
 
     Parameters
     ----------
-    cmap : Dataset (phase,)
-        From `cohort_map`, one target selected.
+    cmap : Dataset (phase,) or (group, phase)
+        From `cohort_map`, one target selected. With groups, from ``by=``, each has its curve and band, and the colours
+        are the difference of two groups (the second minus the first), or the mean of more.
     beat : DataArray (phase,), µV
         One lead of the common beat.
     axes : two Axes, above each other
@@ -95,8 +96,17 @@ def plot_cohort_map(
         higher than another's.
     """
     top, bottom = axes
-    phase, mean = cmap["phase"].values, cmap["mean"].values
-    away = mean - np.nanmean(mean)
+    phase, by = cmap["phase"].values, next((str(d) for d in cmap["mean"].dims if d != "phase"), None)
+    groups: list[tuple[str, xr.Dataset]] = [("mean over people", cmap)]
+    if by is not None:
+        groups = [(str(g), cmap.sel({by: g})) for g in cmap[by].values]
+    curves = [g["mean"].values for _, g in groups]
+    shown, says = curves[0], "map minus its mean"
+    if len(groups) == 2:
+        shown, says = curves[1] - curves[0], f"{groups[1][0]} minus {groups[0][0]}"
+    elif by is not None:
+        shown, says = np.mean(curves, axis=0), "mean of the groups,\nminus its mean"
+    away = shown if len(groups) == 2 else shown - np.nanmean(shown)
     limit = float(np.nanmax(np.abs(away))) or 1.0
     plot_beat(beat, ax=top)
     low, high = top.get_ylim()
@@ -107,20 +117,15 @@ def plot_cohort_map(
     )  # fmt: skip
     top.set_ylim(low, high)
     unit = str(cmap.coords["unit"].values) if "unit" in cmap.coords else cmap.attrs.get("units", "")
-    top.figure.colorbar(image, ax=top, label=f"map minus its mean\n({unit or 'no unit'})", pad=0.01, aspect=12)
-    bottom.fill_between(
-        phase, cmap["low"], cmap["high"], color="C0", alpha=0.3, lw=0, label=f"{100 * cmap.attrs['ci']:.0f} % band"
-    )
-    bottom.plot(phase, mean, color="C0", label="mean over people")
+    top.figure.colorbar(image, ax=top, label=f"{says}\n({unit or 'no unit'})", pad=0.01, aspect=12)
+    for k, (name, group) in enumerate(groups):
+        band = f"{100 * cmap.attrs['ci']:.0f} % band" if k == 0 else None
+        colour = f"C{k if k == 0 else k + 1}"  # C1 is the spread's
+        bottom.fill_between(phase, group["low"], group["high"], color=colour, alpha=0.3, lw=0, label=band)
+        bottom.plot(phase, group["mean"], color=colour, label=name)
     if aligned is not None:
-        bottom.plot(
-            phase,
-            np.nanstd(aligned.transpose("record", "phase").values, axis=0),
-            color="C1",
-            lw=1,
-            ls="--",
-            label="SD between people",
-        )
+        spread = np.nanstd(aligned.transpose("record", "phase").values, axis=0)
+        bottom.plot(phase, spread, color="C1", lw=1, ls="--", label="SD between people")
     bottom.axhline(0, color="0.5", lw=0.5)
     bottom.set(xlabel="ms on the common beat", ylabel=f"contribution ({unit or 'no unit'})", xlim=top.get_xlim())
     # Beside each other where the figure is wide enough for it.
@@ -215,15 +220,8 @@ def plot_blanking(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         f"{NAMES.get(t, t)}, " + ("% right" if m == "accuracy" else u)
         for t, m, u in zip(table.index, table["metric"], table["unit"], strict=True)
     ]
-    heads = [
-        "intact",
-        "P blanked",
-        "QRS blanked",
-        "T blanked",
-        "sham as\nlong as P",
-        "sham as\nlong as QRS",
-        "sham as\nlong as T",
-    ]
+    heads = ["intact", *(f"{w} blanked" for w in ("P", "QRS", "T"))]
+    heads += [f"sham as\nlong as {w}" for w in ("P", "QRS", "T")]
     sns.heatmap(
         ratio, annot=np.array(text), fmt="", cmap="RdBu_r", center=0, vmin=-3, vmax=3, ax=ax, linewidths=1,
         xticklabels=heads, yticklabels=labels, annot_kws={"size": 6.5},
@@ -337,16 +335,8 @@ def plot_forest(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         rows = table.xs(who, level="people").reindex(models)
         y = np.arange(len(models)) + 0.22 * (k - (len(people) - 1) / 2)
         size = [rows["auc"] - rows["low"], rows["high"] - rows["auc"]]
-        ax.errorbar(
-            rows["auc"],
-            y,
-            xerr=size,
-            fmt="o",
-            ms=4,
-            capsize=2,
-            color=f"C{k}",
-            label=f"{who} (n = {int(rows['n'].iloc[0])})",
-        )
+        label = f"{who} (n = {int(rows['n'].iloc[0])})"
+        ax.errorbar(rows["auc"], y, xerr=size, fmt="o", ms=4, capsize=2, color=f"C{k}", label=label)
     ax.axvline(0.5, color="0.6", lw=0.6)
     ax.set(yticks=range(len(models)), yticklabels=models, xlabel="AUC for sex, 95 % interval")
     ax.invert_yaxis()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy import stats
 
 from .landmarks import LANDMARKS
 
@@ -19,6 +24,8 @@ SEGMENTS = {
 }
 _RESAMPLES = 1000
 _MOST_GROUPS = 20
+_AT_ONCE = 1000  # records summed together
+_FEWEST = 4  # patients that a band needs
 
 
 def patient_draws(n_patients: int, seed: int = 0) -> np.ndarray:
@@ -29,14 +36,16 @@ def patient_draws(n_patients: int, seed: int = 0) -> np.ndarray:
 def cohort_map(aligned: xr.DataArray, by: str | None = None, ci: float = 0.95, *, seed: int = 0) -> xr.Dataset:
     """Mean over records with a band that holds the whole curve with probability `ci`.
 
-    Patients, not records, are drawn with replacement (1,000 times). The band is the mean plus and minus the same
-    multiple of its standard error at every phase; the multiple is the `ci` quantile, over the draws, of the largest
-    studentised deviation along the curve (a bootstrap sup-t band, e.g. Montiel Olea & Plagborg-Møller 2019).
+    Patients, not records, are resampled (1,000 times). The band is the mean plus and minus the same multiple of its
+    standard error at every phase; the multiple is the `ci` quantile, over the resamplings, of the largest deviation
+    along the curve in standard errors (a bootstrap sup-t band, Montiel Olea & Plagborg-Møller 2019), widened from the
+    normal to the t distribution for the number of patients.
 
     Parameters
     ----------
     aligned : DataArray (record, ..., phase)
         From `align`; its ``patient`` coordinate says who is who (each record is its own patient where there is none).
+        A dimension ``seed`` holds the maps of networks that differ by their training's seed alone.
     by : str, optional
         A coordinate of record, such as ``"sex"``: one map per group, along a dimension of that name. Records for
         which it is empty are in no group.
@@ -46,80 +55,194 @@ def cohort_map(aligned: xr.DataArray, by: str | None = None, ci: float = 0.95, *
     Returns
     -------
     Dataset
-        ``mean``, ``low``, ``high`` (..., phase), ``n``: records that show that phase. Bands need about
-        five people; with fewer they are NaN, at single phases or throughout.
+        ``mean``, ``low``, ``high`` (..., phase); ``sd``, between records; ``n``, records that show that phase;
+        ``patients``. Bands need about five people; with fewer they are NaN, at single phases or throughout. With
+        several seeds the mean, its band and ``sd`` are of the seeds' mean map, and ``seed_sd`` (..., phase) is the
+        standard deviation between the seeds' cohort means: the band says what other people would change, ``seed_sd``
+        what another training would, and neither holds the other.
 
     Raises
     ------
     ValueError
         When `by` is no coordinate of record, or no record has a value.
+
+    Notes
+    -----
+    It is ``finish_map(map_sums(aligned))``: for more records than memory holds, make the sums of each part, and
+    `merge_maps` them.
     """
     if not 0 < ci < 1:
         raise ValueError(f"ci is {ci}; expected a level between 0 and 1, such as 0.95")
-    if by is not None:
-        if by not in aligned.coords or aligned[by].dims != ("record",):
-            have = ", ".join(str(k) for k, v in aligned.coords.items() if v.dims == ("record",))
-            raise ValueError(f"cannot group by {by!r}; the records carry {have}")
-        groups = [g for g in pd.unique(aligned[by].values) if str(g) not in ("", "nan")]
-        if len(groups) > _MOST_GROUPS:
-            raise ValueError(
-                f"{by!r} has {len(groups)} values, at most {_MOST_GROUPS} groups are mapped; cut it into classes"
-            )
-        parts = [cohort_map(aligned[(aligned[by] == g).values], ci=ci, seed=seed) for g in sorted(groups)]
-        if not parts:
-            raise ValueError(f"no record has a value of {by!r}")
-        return xr.concat(parts, dim=pd.Index(sorted(groups), name=by), combine_attrs="override")
     if not aligned.sizes["record"]:
         raise ValueError("there is no record to average")
-    data = aligned.transpose("record", ...).values.astype(np.float64)
-    rest = data.shape[1:]
-    flat = data.reshape(len(data), -1)
-    seen = np.isfinite(flat)
-    if not seen.any():
-        raise ValueError("no record has a value to average; wb.excluded lists why records were left out")
-    patient = pd.factorize(aligned["patient"].values if "patient" in aligned.coords else np.arange(len(data)))[0]
-    member = np.equal.outer(np.arange(patient.max() + 1), patient).astype(float)  # (patient, record)
-    sums, counts = member @ np.where(seen, flat, 0.0), member @ seen
-    n = counts.sum(axis=0)
-    mean = np.divide(sums.sum(axis=0), n, out=np.full(n.shape, np.nan), where=n > 0)
-    draws = patient_draws(len(member), seed)
-    low, high = np.full(n.shape, np.nan), np.full(n.shape, np.nan)
-    if len(member) > 1:
-        series = np.arange(flat.shape[1]).reshape(-1, rest[-1])  # one curve per row
-        for columns in series:  # a curve at a time keeps memory at resamples x phases
-            half = _half_width(sums[:, columns], counts[:, columns], draws, ci)
-            low[columns], high[columns] = mean[columns] - half, mean[columns] + half
-    dims = aligned.transpose("record", ...).dims[1:]
-    coords = {k: v for k, v in aligned.coords.items() if "record" not in v.dims}
-    return xr.Dataset(
-        {k: (dims, v.reshape(rest)) for k, v in {"mean": mean, "low": low, "high": high, "n": n.astype(int)}.items()},
-        coords=coords,
-        attrs=aligned.attrs | {"ci": ci, "patients": len(member), "band": "simultaneous, patients resampled"},
+    return finish_map(map_sums(aligned, by, seed=seed), ci)
+
+
+def map_sums(aligned: xr.DataArray, by: str | None = None, *, seed: int = 0) -> xr.Dataset:
+    """What a cohort map is made of, as sums that add: those of two parts of a cohort make those of the whole.
+
+    A resampling weighs every patient by a Poisson number of mean 1 that follows from the patient's name and `seed`
+    alone (the Poisson bootstrap, Chamandy et al. 2012), so that all parts of a cohort draw the same patients, even
+    where one patient's records lie in several.
+
+    Returns
+    -------
+    Dataset
+        ``total``, ``square``, ``count`` (..., phase); ``draw_total``, ``draw_count`` (draw, ..., phase);
+        ``records`` (who): each patient's, by a hash of the name. See `merge_maps` and `finish_map`.
+    """
+    nets = aligned if "seed" in aligned.dims else None
+    mean = aligned if nets is None else aligned.mean("seed", skipna=False, keep_attrs=True)
+    mean = mean.transpose("record", ..., "phase")
+    dims, shape = mean.dims[1:], mean.shape[1:]
+    names = aligned["patient" if "patient" in aligned.coords else "record"].values.astype(str)
+    who = np.array([int.from_bytes(_hash(n)[:8], "big") for n in names], dtype=np.uint64)
+    parts = []
+    groups = _groups(aligned, by)
+    for rows in groups.values() or [np.array([], dtype=int)]:
+        total, square, count = (np.zeros(shape) for _ in range(3))
+        draw_total, draw_count = (np.zeros((_RESAMPLES, *shape)) for _ in range(2))
+        for some in np.split(rows, range(_AT_ONCE, len(rows), _AT_ONCE)):
+            if not len(some):
+                continue
+            x = mean.values[some].astype(np.float64)
+            seen = np.isfinite(x)
+            x[~seen] = 0.0
+            weights = patient_weights(names[some], seed)
+            total += x.sum(axis=0)
+            square += (x**2).sum(axis=0)
+            count += seen.sum(axis=0)
+            draw_total += (weights @ x.reshape(len(x), -1)).reshape(draw_total.shape)
+            # All targets of a beat mostly show the same phases: then one is counted for all.
+            curves = seen.reshape(len(seen), -1, shape[-1])
+            alike = bool((curves == curves[:, :1]).all())
+            counted = curves[:, :1] if alike else curves
+            drawn = (weights @ counted.reshape(len(x), -1)).reshape(_RESAMPLES, -1, shape[-1])
+            draw_count += np.broadcast_to(drawn, (_RESAMPLES, *curves.shape[1:])).reshape(draw_count.shape)
+        ids, records = np.unique(who[rows], return_counts=True)
+        part = xr.Dataset(
+            {
+                **{k: (dims, v) for k, v in {"total": total, "square": square, "count": count}.items()},
+                **{k: (("draw", *dims), v) for k, v in {"draw_total": draw_total, "draw_count": draw_count}.items()},
+                "records": ("who", records),
+            },
+            coords={"who": ids},
+        )
+        if nets is not None:
+            part["seed_total"], part["seed_count"] = (
+                f(nets.isel(record=rows)).sum("record").drop_vars("record", errors="ignore")
+                for f in (lambda m: m.fillna(0.0).astype(float), lambda m: m.notnull())
+            )
+        parts.append(part)
+    coords = {k: v for k, v in mean.coords.items() if "record" not in v.dims}
+    sums = parts[0]
+    if groups and by is not None:
+        sums = xr.concat(parts, pd.Index(list(groups), name=by), join="outer", fill_value=0)
+    elif by is not None:  # a part of a cohort may hold no group
+        sums = sums.expand_dims({by: [""]}).isel({by: slice(0)})
+    return sums.assign_coords(coords).assign_attrs(aligned.attrs | {"draws_by_seed": seed})
+
+
+def merge_maps(sums: Iterable[xr.Dataset]) -> xr.Dataset:
+    """The sums of a whole cohort from those of its parts, whichever way it was cut.
+
+    Raises
+    ------
+    ValueError
+        When the parts were aligned to different common beats, or resampled by different seeds.
+    """
+    whole: xr.Dataset | None = None
+    for part in sums:
+        if whole is None:
+            whole = part
+            continue
+        for name in ("template", "draws_by_seed"):
+            if whole.attrs.get(name) != part.attrs.get(name):
+                raise ValueError(f"maps with different {name!r} cannot be added; align all parts to one template, "
+                                 "and give map_sums one seed")  # fmt: skip
+        one, other = xr.align(whole, part, join="outer", fill_value=0, copy=False)
+        whole = one.copy(data={k: one[k].values + other[k].values for k in one.data_vars})
+    if whole is None:
+        raise ValueError("there is no map to add up")
+    return whole
+
+
+def finish_map(sums: xr.Dataset, ci: float = 0.95) -> xr.Dataset:
+    """The cohort map, as `cohort_map` returns it, from its sums."""
+    if not float(sums["count"].sum()):
+        raise ValueError(
+            "no record has a value to average, or is in a group; wb.excluded lists why records were left out"
+        )
+    count = sums["count"].where(sums["count"] > 0)
+    mean = sums["total"] / count
+    half = xr.apply_ufunc(
+        partial(_half_width, ci=ci),
+        sums["draw_total"], sums["draw_count"], mean, count,
+        input_core_dims=[["draw", "phase"], ["draw", "phase"], ["phase"], ["phase"]],
+        output_core_dims=[["phase"]],
+        vectorize=True,  # a curve at a time keeps memory at resamplings x phases
+    )  # fmt: skip
+    spread = np.sqrt(np.maximum(sums["square"] / count - mean**2, 0.0))
+    out = xr.Dataset(
+        {"mean": mean, "low": mean - half, "high": mean + half, "sd": spread, "n": sums["count"].astype(int)}
     )
+    out = out.transpose(*sums["total"].dims)
+    out["patients"] = (sums["records"] > 0).sum("who")
+    if "seed_total" in sums:
+        out["seed_sd"] = (sums["seed_total"] / sums["seed_count"].where(sums["seed_count"] > 0)).std("seed", ddof=1)
+    kept = {k: v for k, v in sums.attrs.items() if k != "draws_by_seed"}
+    return out.assign_attrs(kept | {"ci": ci, "band": "simultaneous, patients resampled"})
 
 
-def _half_width(sums: np.ndarray, counts: np.ndarray, draws: np.ndarray, ci: float) -> np.ndarray:
-    """Half the band's width (phase,) from patients' sums and counts (patient, phase); NaN where too few have it."""
-
-    def mean_and_se(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (draw, patient) -> (draw, phase) each
-        n = weights @ counts
-        with np.errstate(divide="ignore", invalid="ignore"):
-            mean = weights @ sums / n
-            # The variance of a ratio of sums: sum of w (s - mean c)^2 over patients, over n^2.
-            square = weights @ sums**2 - 2 * mean * (weights @ (sums * counts)) + mean**2 * (weights @ counts**2)
-            return mean, np.sqrt(np.maximum(square, 0.0)) / n
-
-    (mean,), (se,) = mean_and_se(np.ones((1, len(sums))))
-    drawn, drawn_se = mean_and_se(draws)
-    tiny = 1e-9 * (np.abs(mean) + se) + np.finfo(float).tiny  # below it people do not differ but by rounding
-    fine = drawn_se > tiny  # a draw may hold one person alone where few have this phase
-    ok = (se > tiny) & (fine.mean(axis=0) > 0.95)
-    out = np.where(np.isfinite(mean) & (se <= tiny), 0.0, np.nan)
-    if ok.any():
-        away = np.abs(np.divide(drawn - mean, drawn_se, out=np.zeros_like(drawn), where=fine))
-        c = np.quantile(away[:, ok].max(axis=1), ci)
-        out[ok] = c * se[ok]
+def _half_width(total: np.ndarray, count: np.ndarray, mean: np.ndarray, n: np.ndarray, ci: float) -> np.ndarray:
+    """Half the band's width (phase,) from resampled sums and counts (draw, phase); NaN where too few have it."""
+    drawn = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    # The variance of a resampled count is the sum of squares of patients' counts: Kish's effective number of patients.
+    people = n**2 / np.maximum(count.var(axis=0, ddof=1), 1e-12)
+    enough = np.isfinite(mean) & (people > _FEWEST) & ((count > 0).mean(axis=0) > 0.95)
+    out = np.full(mean.shape, np.nan)
+    if not enough.any():
+        return out
+    away = np.where(count > 0, np.abs(drawn - mean), 0.0)[:, enough]
+    se = np.nanstd(drawn[:, enough], axis=0, ddof=1)
+    tiny = 1e-9 * (np.abs(mean[enough]) + se) + np.finfo(float).tiny  # below it people do not differ but by rounding
+    varies = se > tiny
+    width = np.zeros(varies.shape)
+    if varies.any():
+        c = np.quantile((away[:, varies] / se[varies]).max(axis=1), ci)
+        width[varies] = se[varies] * stats.t.isf(stats.norm.sf(c), people[enough][varies] - 1)
+    out[enough] = width
     return out
+
+
+def patient_weights(names: np.ndarray, seed: int = 0) -> np.ndarray:
+    """How often each of 1,000 resamplings draws each record: (draw, record), the same for all records of a patient."""
+    unique, inverse = np.unique(names, return_inverse=True)
+    drawn = np.empty((len(unique), _RESAMPLES))
+    for i, name in enumerate(unique):
+        key = int.from_bytes(_hash(f"{seed} {name}"), "big")
+        drawn[i] = np.random.Generator(np.random.Philox(key=key)).poisson(1.0, _RESAMPLES)
+    return drawn[inverse].T
+
+
+def _hash(name: str) -> bytes:
+    return hashlib.blake2b(name.encode(), digest_size=16).digest()
+
+
+def _groups(aligned: xr.DataArray, by: str | None) -> dict[Any, np.ndarray]:
+    """The records' rows of each group, by its sorted values; all records where there is no `by`."""
+    if by is None:
+        return {None: np.arange(aligned.sizes["record"])}
+    if by not in aligned.coords or aligned[by].dims != ("record",):
+        have = ", ".join(str(k) for k, v in aligned.coords.items() if v.dims == ("record",))
+        raise ValueError(f"cannot group by {by!r}; the records carry {have}")
+    values = aligned[by].values
+    groups = sorted(g for g in pd.unique(values) if str(g) not in ("", "nan"))
+    if len(groups) > _MOST_GROUPS:
+        raise ValueError(
+            f"{by!r} has {len(groups)} values, at most {_MOST_GROUPS} groups are mapped; cut it into classes"
+        )
+    return {g: np.flatnonzero(values == g) for g in groups}
 
 
 def segments(aligned: xr.DataArray | xr.Dataset) -> dict[str, np.ndarray]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import numpy as np
 import scipy.signal
@@ -14,6 +16,8 @@ from torch import nn
 from .beats import need_records
 from .models import ModelError, ModelSpec, device_of, evaluating, spec_of
 from .records import complete_limb_leads
+
+CHUNK = 1024  # records of a cohort in memory at a time
 
 
 def model_input(model: nn.Module, cohort: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -32,11 +36,7 @@ def model_input(model: nn.Module, cohort: xr.Dataset) -> tuple[np.ndarray, np.nd
         When the cohort lacks what the network needs, for every record.
     """
     spec = spec_of(model)
-    need_records(cohort)
-    name = spec.input
-    if name not in cohort:
-        fix = "open_cohort(..., rhythm=True)" if name == "rhythm" else "a cohort of open_cohort or build_cohort"
-        raise ModelError(f"the network takes {name}s and the cohort has none; expected {fix}")
+    name = _need_input(spec, cohort)
     series = cohort[name].transpose("record", "lead", ...)
     have = {str(lead): series.values[:, k] for k, lead in enumerate(cohort["lead"].values)}
     complete_limb_leads(have)
@@ -60,6 +60,15 @@ def model_input(model: nn.Module, cohort: xr.Dataset) -> tuple[np.ndarray, np.nd
     return np.where(usable[:, None, None], x, np.float32(0)), usable
 
 
+def _need_input(spec: ModelSpec, cohort: xr.Dataset) -> str:
+    """The variable the network takes; an error where the cohort has none."""
+    need_records(cohort)
+    if spec.input not in cohort:
+        fix = "open_cohort(..., rhythm=True)" if spec.input == "rhythm" else "a cohort of open_cohort or build_cohort"
+        raise ModelError(f"the network takes {spec.input}s and the cohort has none; expected {fix}")
+    return spec.input
+
+
 def batches(model: nn.Module, x: np.ndarray, size: int = 128) -> Iterator[tuple[slice, torch.Tensor]]:
     """The input in pieces, on the network's device."""
     for start in range(0, len(x), size):
@@ -67,7 +76,45 @@ def batches(model: nn.Module, x: np.ndarray, size: int = 128) -> Iterator[tuple[
         yield rows, torch.from_numpy(np.ascontiguousarray(x[rows])).to(device_of(model))
 
 
-def predict(model: nn.Module, cohort: xr.Dataset, *, out_of_fold: bool = False) -> xr.Dataset:
+def pieces(model: nn.Module, cohort: xr.Dataset) -> Iterator[tuple[slice, torch.Tensor, np.ndarray]]:
+    """The cohort's records in batches: which, as input on the network's device, and whether each is usable.
+
+    A cohort opened from a file is read 1,024 records at a time, so memory does not grow with it.
+    """
+    _need_input(spec_of(model), cohort)
+    for whole, some in parts_of(cohort):
+        x, usable = model_input(model, some)
+        for rows, part in batches(model, x):
+            first = whole.start + rows.start
+            yield slice(first, first + len(part)), part, usable[rows]
+
+
+def on_workers(client: Any, work: Callable[[xr.Dataset], Any], cohort: xr.Dataset, spec: ModelSpec) -> Any:
+    """What `work` makes of a cohort for a network, made part by part on a client's workers and joined again.
+
+    Of a cohort opened from a file only its place crosses the network, of one in memory the network's input; what
+    `work` makes of it comes back.
+    """
+    parts = [part for _, part in parts_of(cohort[[_need_input(spec, cohort)]])]
+    sent = client.scatter(work, broadcast=True, hash=False)  # the network once a worker, not once a part
+    made = client.gather(client.map(_call, [sent] * len(parts), parts, pure=False))
+    left_out = [row for part in made for row in json.loads(part.attrs["excluded"])]
+    whole = xr.concat(made, "record", coords="minimal", compat="override", combine_attrs="override")
+    return whole.assign_attrs(excluded=json.dumps(left_out))
+
+
+def parts_of(cohort: xr.Dataset) -> Iterator[tuple[slice, xr.Dataset]]:
+    """The cohort `CHUNK` records at a time; what is on the disk is read when it is used."""
+    for start in range(0, max(cohort.sizes["record"], 1), CHUNK):
+        rows = slice(start, start + CHUNK)
+        yield rows, cohort.isel(record=rows)
+
+
+def _call(work: Callable[[xr.Dataset], Any], part: xr.Dataset) -> Any:
+    return work(part)
+
+
+def predict(model: nn.Module, cohort: xr.Dataset, *, out_of_fold: bool = False, client: Any = None) -> xr.Dataset:
     """The network's outputs for every record of a cohort.
 
     Parameters
@@ -77,6 +124,8 @@ def predict(model: nn.Module, cohort: xr.Dataset, *, out_of_fold: bool = False) 
     out_of_fold : bool
         For patients the network has seen, give what networks of the same recipe say that had not seen them; sex
         networks carry those predictions with them.
+    client : dask.distributed.Client, optional
+        Runs 1,024 records at a time on its workers instead of here.
 
     Returns
     -------
@@ -91,11 +140,14 @@ def predict(model: nn.Module, cohort: xr.Dataset, *, out_of_fold: bool = False) 
         When the model has no spec, the cohort lacks what the spec names, or there are no out-of-fold predictions.
     """
     spec = spec_of(model)
-    x, usable = model_input(model, cohort)
-    out = np.full((len(x), len(spec.targets)), np.nan)
+    if client is not None:
+        return on_workers(client, partial(predict, model, out_of_fold=out_of_fold), cohort, spec)
+    _need_input(spec, cohort)
+    out = np.full((cohort.sizes["record"], len(spec.targets)), np.nan)
+    usable = np.zeros(len(out), dtype=bool)
     with evaluating(model), torch.inference_mode():
-        for rows, part in batches(model, x):
-            out[rows] = model(part).double().cpu().numpy()
+        for rows, part, ok in pieces(model, cohort):
+            out[rows], usable[rows] = model(part).double().cpu().numpy(), ok
     seen = _seen(spec, cohort)
     if out_of_fold:
         others = spec.out_of_fold.get(str(cohort.attrs.get("source", "cohort")), {})

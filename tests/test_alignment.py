@@ -84,3 +84,35 @@ def test_values_of_another_cohort_are_refused():
         wb.align(a["beat"].assign_coords(time=TIME + 500), a)
     with pytest.raises(ValueError, match="dims record and time"):
         wb.align(a["hr"], a)
+
+
+def test_records_are_warped_alike_alone_and_together():
+    rng = np.random.default_rng(3)
+    own = np.array(TYPICAL) + np.sort(rng.normal(0, 25, (30, 9)), axis=1)
+    own[:, 4] = 0
+    own[rng.random(own.shape) < 0.1] = np.nan
+    own[:, 4] = 0
+    cohort = made_cohort(own)
+    together = wb.align(cohort["beat"], cohort, template(), keep_sum=True)
+    for i in (0, 7, 29):
+        alone = wb.align(cohort["beat"][[i]], cohort, template(), keep_sum=True)
+        np.testing.assert_array_equal(alone[0], together[i])
+
+
+def test_a_qrs_without_an_end_is_masked_too():
+    marks = np.array(TYPICAL, float)
+    marks[5] = np.nan
+    cohort = made_cohort(marks)
+    out = wb.align(cohort["beat"], cohort, template()).isel(record=0, lead=0)
+    masked = out.phase.values[np.isnan(out.values)]
+    assert (masked.min(), masked.max()) == (-40, 50)
+
+
+def test_the_next_beat_keeps_its_distance_to_t_off():
+    own = np.array(TYPICAL, float)
+    own[6:] -= 60  # a shorter QT at a higher rate; the next P is 100 ms after T_off
+    beat = np.zeros((1, 8, 600))
+    beat[:, :, np.flatnonzero(own[8] + 100 == TIME)] = 1.0
+    cohort = made_cohort(own, beat)
+    out = wb.align(cohort["beat"], cohort, template()).isel(record=0, lead=0)
+    assert float(out.phase[out.values.argmax()]) == TYPICAL[8] + 100

@@ -82,6 +82,77 @@ def test_records_that_fail_are_listed_with_step_and_reason(folder, tmp_path):
     assert len(wb.excluded(again)) == 2
 
 
+def test_the_quality_of_each_lead_is_kept_beside_the_record(folder, tmp_path):
+    record = wb.read_record(folder / "1")
+    signal = record.signal.copy()
+    rng = np.random.default_rng(0)
+    v2, v6, i = (record.leads.index(x) for x in ("V2", "V6", "I"))
+    signal[v2, 1000:2000] = 40.0
+    signal[v6] += rng.normal(0, 25, 5000)
+    signal[i] *= 1.5
+    top = np.quantile(signal[record.leads.index("V4")], 0.98)
+    signal[record.leads.index("V4")] = signal[record.leads.index("V4")].clip(max=top)
+    changed = wb.Record(signal, 500, record.leads, "changed")
+    cohort = wb.build_cohort([record, changed], tmp_path / "c.zarr")
+    assert cohort["lead_flat"].dims == ("record", "lead")
+    good, bad = cohort.isel(record=0), cohort.isel(record=1)
+    assert float(bad["lead_flat"].sel(lead="V2") - good["lead_flat"].sel(lead="V2")) == pytest.approx(0.2, abs=0.005)
+    assert float(bad["lead_noise"].sel(lead="V6")) == pytest.approx(25, rel=0.1)
+    assert float(bad["lead_saturated"].sel(lead="V4")) == pytest.approx(0.02, abs=0.005)
+    assert float(good["limb_error"]) < 0.01 < 0.1 < float(bad["limb_error"])
+    said = str(bad["flags"].values)
+    for words in ("V2 is flat for 20% of it", "V4 is saturated for", "V6 is noisy (2", "limb leads disagree"):
+        assert words in said
+    assert "limb leads" not in str(good["flags"].values)
+
+
+def test_ptbxl_plus_joins_where_it_lies_inside_or_beside(tmp_path, ludb_folder):
+    base = tmp_path / "ptb-xl-1.0.3"
+    (base / "records500").mkdir(parents=True)
+    rows = []
+    for i in (1, 2, 3):
+        for kind in ("hea", "dat"):
+            shutil.copy(ludb_folder / "data" / f"{i}.{kind}", base / "records500" / f"{i}.{kind}")
+        rows.append({"ecg_id": i, "patient_id": 10 * i, "age": 300 if i == 1 else 50, "sex": i % 2,
+                     "filename_hr": f"records500/{i}", "scp_codes": "{'NORM': 100.0}", "strat_fold": i})  # fmt: skip
+    pd.DataFrame(rows).to_csv(base / "ptbxl_database.csv", index=False)
+    without = wb.build_cohort(base)
+    assert "qt_12sl" not in without
+    assert without["age"].values.tolist() == [90, 50, 50]
+    assert without["sex"].values.tolist() == ["female", "male", "female"]
+    table = pd.DataFrame({"HR__Global": [61, 72], "ecg_id": [1, 3], "QT_Int_Global": [400, np.nan],
+                          "PR_Int_Global": [150, 160], "R_Amp_V5": [1.5, 0.5], "P_Area_I": [1, 2]})  # fmt: skip
+    beside = tmp_path / "ptb-xl-plus-1.0.1" / "features"
+    beside.mkdir(parents=True)
+    table.to_csv(beside / "12sl_features.csv", index=False)
+    cohort = wb.build_cohort(base)
+    np.testing.assert_array_equal(cohort["qt_12sl"], [400, np.nan, np.nan])
+    np.testing.assert_array_equal(cohort["hr_12sl"], [61, np.nan, 72])
+    np.testing.assert_array_equal(cohort["r_v5_12sl"], [1500, np.nan, 500])
+    assert cohort["r_v5_12sl"].attrs["units"] == "µV"
+    assert "qrs_12sl" not in cohort
+    table.rename(columns={"ecg_id": "id"}).to_csv(beside / "12sl_features.csv", index=False)
+    with pytest.raises(wb.RecordError, match="no column 'ecg_id'"):
+        wb.build_cohort(base)
+
+
+def test_a_folder_of_mat_files_is_a_source(tmp_path, ludb_folder):
+    import scipy.io
+
+    stored = np.fromfile(ludb_folder / "data" / "1.dat", "<i2").reshape(-1, 12).T
+    leads = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+    scipy.io.savemat(tmp_path / "JS1.mat", {"val": stored}, format="4")  # as the PhysioNet challenges have them
+    lines = [f"JS1.mat 16+24 1000/mV 16 0 {row[0]} 0 0 {lead}" for lead, row in zip(leads, stored, strict=True)]
+    (tmp_path / "JS1.hea").write_text("\n".join(["JS1 12 500 5000", *lines, "#Age: 40", "#Sex: Female"]) + "\n")
+    (tmp_path / "JS2.hea").write_text((tmp_path / "JS1.hea").read_text().replace("JS1", "JS2"))
+    (tmp_path / "JS2.mat").write_bytes((tmp_path / "JS1.mat").read_bytes()[:30000])
+    cohort = wb.build_cohort(tmp_path)
+    one = wb.build_cohort([wb.read_record(ludb_folder / "data" / "1")])
+    np.testing.assert_allclose(cohort["beat"], one["beat"], atol=0.01)
+    assert cohort["sex"].values.tolist() == ["female"]
+    assert wb.excluded(cohort)["record"].tolist() == ["JS2"]
+
+
 def test_a_store_is_not_overwritten(folder, tmp_path):
     (tmp_path / "c.zarr").mkdir()
     with pytest.raises(wb.RecordError, match="exists already"):
@@ -196,20 +267,6 @@ def test_landmarks_put_in_change_what_is_measured_from_them_and_leave_a_trace(lu
 def test_landmarks_that_cannot_be_are_refused(ludb, table, said):
     with pytest.raises(wb.RecordError, match=said):
         wb.put_landmarks(ludb, table, "test")
-
-
-@pytest.mark.filterwarnings("ignore::Warning")  # dask and its servers warn of what is theirs
-def test_workers_elsewhere_build_the_same_cohort(folder):
-    distributed = pytest.importorskip("distributed", reason="the extra 'cluster' is not installed")
-    with (
-        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        there = wb.build_cohort(folder, client=client)
-    here = wb.build_cohort(folder)
-    np.testing.assert_allclose(there["beat"], here["beat"], atol=1e-3)
-    np.testing.assert_allclose(there["fiducial"], here["fiducial"], atol=1e-3)
-    assert wb.excluded(there).equals(wb.excluded(here))
 
 
 def test_names_with_leading_zeros_join_from_a_csv(folder, tmp_path):

@@ -60,6 +60,19 @@ def test_the_cohort_maps_colours_are_centred_on_zero_and_carry_a_unit(qt):
     np.testing.assert_array_equal(bottom.lines[0].get_ydata(), mean["mean"].sel(target="qt"))
 
 
+def test_a_map_by_group_shows_each_group_and_their_difference(qt, ludb):
+    aligned, _, beat = qt
+    groups = wb.cohort_map(aligned, by="sex").sel(target="qt")
+    fig, (top, bottom) = plt.subplots(2, 1)
+    figures.plot_cohort_map(groups, beat.sel(lead="V5"), (top, bottom))
+    for line, sex in zip(bottom.lines, ("female", "male"), strict=False):
+        assert line.get_label() == sex
+        np.testing.assert_array_equal(line.get_ydata(), groups["mean"].sel(sex=sex))
+    shown = top.images[0].get_array()[0]
+    np.testing.assert_allclose(shown, groups["mean"].sel(sex="male") - groups["mean"].sel(sex="female"))
+    assert "male minus female" in fig.axes[-1].get_ylabel()
+
+
 def test_the_words_beside_a_map_are_its_numbers(qt):
     shares = wb.segment_table(qt[0])
     text = figures.describe_map(shares, qt[1], "r_v5")

@@ -11,10 +11,10 @@ import yaml
 ROOT = Path(__file__).parent.parent
 FLOW = [
     "records", "filters", "neurokit", "delineator", "fiducials", "landmarks", "beats", "sources", "stores",
-    "chunks", "building", "cohorts", "models", "prediction", "layers", "attention", "alignment", "maps", "resampling",
-    "accuracy", "edits", "attribution", "remeasurement", "effects", "trust", "features", "regression", "cards",
-    "augmentation", "fitting", "landmark_scores", "delineator_examples", "delineator_training", "training", "figures",
-    "ecg_paper", "exploration", "explorer", "lessons", "paper",
+    "chunks", "building", "cohorts", "models", "prediction", "layers", "attention", "alignment", "maps",
+    "contrasts", "mapping", "resampling", "accuracy", "edits", "attribution", "remeasurement", "effects", "trust",
+    "features", "regression", "cards", "augmentation", "fitting", "landmark_scores", "delineator_examples",
+    "delineator_training", "training", "figures", "ecg_paper", "exploration", "explorer", "lessons", "paper",
 ]  # fmt: skip
 FILES = sorted(p for p in (ROOT / "ecgwb").glob("*.py"))
 
@@ -39,7 +39,7 @@ def test_imports_point_back_along_the_flow(path):
     assert not later
 
 
-@pytest.mark.parametrize("name", ["alignment", "maps", "features", "regression"])
+@pytest.mark.parametrize("name", ["alignment", "maps", "contrasts", "features", "regression"])
 def test_statistics_never_import_torch(name):
     assert "torch" not in imports(ROOT / "ecgwb" / f"{name}.py")[1]
 
