@@ -10,11 +10,11 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 FLOW = [
-    "records", "filters", "neurokit", "delineator", "fiducials", "landmarks", "beats", "sources", "stores",
-    "chunks", "building", "cohorts", "models", "prediction", "layers", "attention", "alignment", "maps", "resampling",
-    "accuracy", "edits", "attribution", "remeasurement", "effects", "trust", "features", "regression", "cards",
-    "augmentation", "fitting", "landmark_scores", "delineator_examples", "delineator_training", "training", "figures",
-    "ecg_paper", "exploration", "explorer", "lessons", "paper",
+    "records", "filters", "neurokit", "delineator", "fiducials", "landmarks", "beats", "sources", "stores", "chunks",
+    "building", "cohorts", "models", "prediction", "layers", "attention", "alignment", "maps", "resampling",
+    "accuracy", "edits", "attribution", "remeasurement", "effects", "checks", "sanity", "trust", "features",
+    "regression", "cards", "augmentation", "fitting", "landmark_scores", "delineator_examples", "delineator_training",
+    "training", "figures", "ecg_paper", "exploration", "explorer", "lessons", "paper",
 ]  # fmt: skip
 FILES = sorted(p for p in (ROOT / "ecgwb").glob("*.py"))
 
