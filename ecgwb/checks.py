@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter1d
 
 from .accuracy import mean_interval
@@ -49,6 +50,46 @@ class Check:
         said = {True: "passed", False: "FAILED", None: "not judged"}[self.passed]
         ax.set_title(f"{self.name}: {said}", loc="left", color="C3" if self.passed is False else "black")
         return ax
+
+
+@dataclass(frozen=True)
+class Panel:
+    """All checks of one network.
+
+    Attributes
+    ----------
+    checks : dict of Check, by name
+    """
+
+    checks: dict[str, Check]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row per check: ``passed`` and ``verdict``."""
+        rows = {name: {"passed": c.passed, "verdict": c.verdict} for name, c in self.checks.items()}
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("check")
+
+    @property
+    def verdict(self) -> str:
+        """How many passed, and which did not."""
+        judged = [c for c in self.checks.values() if c.passed is not None]
+        failed = [c.name for c in judged if not c.passed]
+        text = f"{len(judged) - len(failed)} of {len(judged)} checks passed"
+        return text + (f"; failed: {', '.join(failed)}." if failed else ".")
+
+    def plot(self, width: float = 7.2) -> Figure:
+        """Every check's picture."""
+        n = len(self.checks)
+        figure, axes = plt.subplots((n + 1) // 2, 2, figsize=(width, 2.6 * ((n + 1) // 2)), layout="constrained")
+        for ax, check in zip(axes.flat, self.checks.values(), strict=False):
+            check.plot(ax)
+        for ax in axes.flat[n:]:
+            ax.axis("off")
+        return figure
+
+    def _repr_html_(self) -> str:
+        with pd.option_context("display.max_colwidth", None):
+            return f"<p>{self.verdict}</p>{self.table.to_html()}"
 
 
 def map_size(maps: xr.DataArray) -> xr.DataArray:

@@ -7,19 +7,16 @@ A check that fails is a finding: about the map, if the network passes those that
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import xarray as xr
-from matplotlib.figure import Figure
 from torch import nn
 
 from .alignment import align
 from .attention import VARIANTS, asked_of
 from .beats import TIME
-from .checks import AGREE, Check, between, both, dots, map_size, matrix, ratio, responses, shares, told, widths
+from .checks import AGREE, Check, Panel, between, both, dots, map_size, matrix, ratio, responses, shares, told, widths
 from .edits import erase
 from .effects import DOSES, dose_response, faithfulness, maps_of, point_spread
 from .maps import MEASURED_IN, SEGMENTS, segments
@@ -249,46 +246,6 @@ def effect(
         + told([str(t) for t in first.index], ok, "the map says what waves do", "it does not say what waves do")
     )
     return Check("map against effect", table, verdict, bool(ok.all()), lambda ax: dots(ax, rows["r"], AGREE))
-
-
-@dataclass(frozen=True)
-class Panel:
-    """All checks of one network.
-
-    Attributes
-    ----------
-    checks : dict of Check, by name
-    """
-
-    checks: dict[str, Check]
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """A row per check: ``passed`` and ``verdict``."""
-        rows = {name: {"passed": c.passed, "verdict": c.verdict} for name, c in self.checks.items()}
-        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("check")
-
-    @property
-    def verdict(self) -> str:
-        """How many passed, and which did not."""
-        judged = [c for c in self.checks.values() if c.passed is not None]
-        failed = [c.name for c in judged if not c.passed]
-        text = f"{len(judged) - len(failed)} of {len(judged)} checks passed"
-        return text + (f"; failed: {', '.join(failed)}." if failed else ".")
-
-    def plot(self, width: float = 7.2) -> Figure:
-        """Every check's picture."""
-        n = len(self.checks)
-        figure, axes = plt.subplots((n + 1) // 2, 2, figsize=(width, 2.6 * ((n + 1) // 2)), layout="constrained")
-        for ax, check in zip(axes.flat, self.checks.values(), strict=False):
-            check.plot(ax)
-        for ax in axes.flat[n:]:
-            ax.axis("off")
-        return figure
-
-    def _repr_html_(self) -> str:
-        with pd.option_context("display.max_colwidth", None):
-            return f"<p>{self.verdict}</p>{self.table.to_html()}"
 
 
 def trust_panel(
