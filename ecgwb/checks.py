@@ -163,6 +163,11 @@ def dots(ax: Axes, values: pd.Series, needed: float) -> None:
     ax.invert_yaxis()
 
 
+def nothing(ax: Axes) -> None:
+    ax.text(0.5, 0.5, "nothing to judge", ha="center", va="center", transform=ax.transAxes)
+    ax.axis("off")
+
+
 def lines(ax: Axes, table: pd.DataFrame, x: str, y: str) -> None:
     for t, part in table.groupby("target", sort=False):
         ax.plot(part.index.get_level_values(x), part[y], "o-", ms=3, label=str(t))
@@ -170,17 +175,28 @@ def lines(ax: Axes, table: pd.DataFrame, x: str, y: str) -> None:
     ax.legend(ncols=2)
 
 
+def wide(values: pd.Series) -> pd.DataFrame:
+    """A series of two index levels as a table, rows and columns in the order they came."""
+    table = values.unstack()  # sort=False, as of pandas 2.3, puts values in wrong cells
+    rows, columns = (list(dict.fromkeys(values.index.get_level_values(k))) for k in (0, 1))
+    return table.loc[rows, columns]
+
+
 def matrix(ax: Axes, values: pd.Series) -> None:
-    table = values.unstack(sort=False)
-    table = table.loc[list(dict.fromkeys(values.index.get_level_values(0)))]
-    limit = float(np.nanmax(np.abs(table.to_numpy()))) or 1.0
+    table = wide(values)
+    limit = float(np.nanmax(np.abs(table.to_numpy(float)), initial=0.0)) or 1.0
     ax.imshow(table.to_numpy(float), cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
     for (i, j), v in np.ndenumerate(table.to_numpy(float)):
         if np.isfinite(v):
-            ax.text(j, i, f"{v:.2g}", ha="center", va="center", fontsize=6)
+            write(ax, i, j, f"{v:.2f}", float(v) / limit)
     ax.set(xticks=range(table.shape[1]), xticklabels=[label(k) for k in table.columns])
     ax.set(yticks=range(table.shape[0]), yticklabels=[label(k) for k in table.index])
     ax.tick_params(length=0)
+
+
+def write(ax: Axes, row: int, column: int, text: str, shade: float) -> None:
+    """Text in a cell, white where the cell is dark."""
+    ax.text(column, row, text, ha="center", va="center", fontsize=6, color="white" if abs(shade) > 0.6 else "black")
 
 
 def both(ax: Axes, table: pd.DataFrame, columns: Sequence[str]) -> None:
@@ -214,14 +230,13 @@ def widths(ax: Axes, table: pd.DataFrame, needed: float) -> None:
 
 
 def responses(ax: Axes, table: pd.DataFrame) -> None:
-    """Slopes over the measured slope of the edit's own target, so that rows of different units share a scale."""
-    slopes = table["slope"].unstack("edit", sort=False)
-    measured = table["measured_slope"].unstack("edit", sort=False).reindex(slopes.index)
-    size = slopes.abs().max(axis=1).where(lambda v: v > 0, 1.0)
-    ax.imshow(slopes.div(size, axis=0), cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
+    """Slopes with the measured ones in brackets; each row has its own colour scale."""
+    slopes, measured = (wide(table[c]).T for c in ("slope", "measured_slope"))  # (target, edit)
+    shade = slopes.div(slopes.abs().max(axis=1).where(lambda v: v > 0, 1.0), axis=0).to_numpy()
+    ax.imshow(shade, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
     for (i, j), v in np.ndenumerate(slopes.to_numpy()):
         m = measured.to_numpy()[i, j]
-        ax.text(j, i, f"{v:.2g}" + (f"\n({m:.2g})" if np.isfinite(m) else ""), ha="center", va="center", fontsize=6)
+        write(ax, i, j, f"{v:.2f}" + (f"\n({m:.2f})" if np.isfinite(m) else ""), float(shade[i, j]))
     ax.set(xticks=range(slopes.shape[1]), xticklabels=slopes.columns, yticks=range(len(slopes)))
     ax.set(yticklabels=slopes.index, xlabel="change per unit of edit (in brackets: of the measurement)")
     ax.tick_params(length=0)

@@ -12,7 +12,7 @@ import torch
 import xarray as xr
 from torch import nn
 
-from .checks import AGREE, SAME, Check, between, correlation, dots, lines, map_size, matrix, mean_r, told
+from .checks import AGREE, SAME, Check, between, correlation, dots, lines, map_size, matrix, mean_r, nothing, told
 from .effects import maps_of
 from .models import ModelError
 
@@ -86,7 +86,7 @@ def specificity(
         rows += [{"target": names[a], "other": names[b]} | row, {"target": names[b], "other": names[a]} | row]
     if not rows:
         table = pd.DataFrame(columns=["target", "other", "r", "low", "high", "n"]).set_index(["target", "other"])
-        return Check("target specificity", table, f"{names[0]} is the only target.", None, lambda ax: None)
+        return Check("target specificity", table, f"{names[0]} is the only target.", None, nothing)
     table = pd.DataFrame(rows).set_index(["target", "other"])
     most = table["high"].groupby("target", sort=False).max().reindex(names)
     apart = (most < SAME).to_numpy()
@@ -120,7 +120,7 @@ def consistency(
     """
     if not others:
         table = pd.DataFrame(columns=["target", "pair", "r", "low", "high", "n"]).set_index(["target", "pair"])
-        return Check("seed consistency", table, "No other network was given to compare with.", None, lambda ax: None)
+        return Check("seed consistency", table, "No other network was given to compare with.", None, nothing)
     maps = [maps_of(m, cohort, method, targets) for m in (model, *others)]
     names = [str(t) for t in maps[0]["target"].values]
     rows = []
@@ -175,8 +175,8 @@ def agreement(
         f"{methods[0]} correlates {between(first['r'].to_numpy())} over time with {', '.join(methods[1:])} on average: "
         + told(names, alike, "they point to the same moments", "they point elsewhere")
     )
-    pairs = table.xs(methods[0], level="method")["r"]
-    return Check("method agreement", table, verdict, bool(alike.all()), lambda ax: dots(ax, pairs, AGREE))
+    pairs = table["r"].xs(methods[0], level="method")
+    return Check("method agreement", table, verdict, bool(alike.all()), lambda ax: matrix(ax, pairs))
 
 
 def _shuffled(model: nn.Module, layers: Sequence[str], seed: int) -> nn.Module:

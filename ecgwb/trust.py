@@ -16,7 +16,7 @@ from torch import nn
 from .alignment import align
 from .attention import VARIANTS, asked_of
 from .beats import TIME
-from .checks import AGREE, Check, Panel, between, both, dots, map_size, matrix, ratio, responses, shares, told, widths
+from .checks import AGREE, Check, Panel, between, both, map_size, matrix, ratio, responses, shares, told, widths
 from .edits import erase
 from .effects import DOSES, dose_response, faithfulness, maps_of, point_spread
 from .maps import MEASURED_IN, SEGMENTS, segments
@@ -245,7 +245,7 @@ def effect(
         f"{between(first['slope'])}{f' ({others})' if others else ''}: "
         + told([str(t) for t in first.index], ok, "the map says what waves do", "it does not say what waves do")
     )
-    return Check("map against effect", table, verdict, bool(ok.all()), lambda ax: dots(ax, rows["r"], AGREE))
+    return Check("map against effect", table, verdict, bool(ok.all()), lambda ax: matrix(ax, rows["r"].swaplevel()))
 
 
 def trust_panel(

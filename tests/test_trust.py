@@ -181,3 +181,15 @@ def test_a_ratio_of_nothing_is_unknown(people):
     zero = np.zeros(people.sizes["record"])
     assert np.isnan(ratio(zero, zero, people)).all()
     assert ratio(zero + 3, zero + 2, people) == pytest.approx((1.5, 1.5, 1.5))
+
+
+def test_pictures_show_the_tables_numbers(measures, people):
+    check = specificity(measures, people, ["t_v5", "pr", "qt"])
+    ax = check.plot(plt.figure().gca())
+    rows, columns = ([t.get_text() for t in ticks] for ticks in (ax.get_yticklabels(), ax.get_xticklabels()))
+    assert rows == ["t_v5", "pr", "qt"]
+    shown = {tuple(map(int, t.get_position()[::-1])): t.get_text() for t in ax.texts}
+    assert len(shown) == 6
+    for (i, j), text in shown.items():
+        assert text == f"{check.table.loc[(rows[i], columns[j]), 'r']:.2f}"
+    plt.close("all")
