@@ -138,7 +138,9 @@ def dose_response(
         for t in spec.targets:
             row: dict[str, Any] = {"edit": name, "target": t, "unit": f"{spec.unit(t) or '1'} per {UNITS[own]}"}
             row |= _through_origin(made, [c[t] for c in changes], patient, ci)
-            row |= {"moved": float(np.nanmean(np.abs([changes[0][t], changes[-1][t]]))), "outside": outside}
+            ends = np.abs([changes[0][t], changes[-1][t]])
+            row["moved"] = float(ends[np.isfinite(ends)].mean()) if np.isfinite(ends).any() else np.nan
+            row["outside"] = outside
             known = ours and t in TARGETS and t != "hr"
             theirs = _through_origin([x for x, _ in ours], [c[t] for _, c in ours], patient, ci) if known else {}
             row |= {f"measured_{k}": theirs.get(k, np.nan) for k in ("slope", "low", "high")}

@@ -145,8 +145,10 @@ def leads(model: nn.Module, cohort: xr.Dataset, targets: Sequence[str] | str | N
             both[:, k] = mask
             erased = predict(model, erase(cohort, both))
             for t in wanted:
-                effect = np.abs(erased[t].values - said[t].values)[mask.any(axis=1)]
-                rows.append({"target": t, "lead": lead, "segment": segment, "effect": float(np.nanmean(effect))})
+                change = np.abs(erased[t].values - said[t].values)[mask.any(axis=1)]
+                change = change[np.isfinite(change)]
+                size = float(change.mean()) if len(change) else 0.0  # no one has this wave
+                rows.append({"target": t, "lead": lead, "segment": segment, "effect": size})
     table = pd.DataFrame(rows).set_index(["target", "lead", "segment"])
     total = table["effect"].groupby("target").transform("sum")
     table["share"] = (table["effect"] / total.where(total > 0)).fillna(0.0)

@@ -193,3 +193,12 @@ def test_edits_want_networks_on_beats(people):
     for call in (wb.dose_response, wb.point_spread, wb.faithfulness):
         with pytest.raises(ModelError, match="takes rhythms"):
             call(model, people)
+
+
+def test_people_without_p_waves_give_no_slope_for_pr():
+    marks = np.array([TYPICAL] * 6, float)
+    marks[:, :3] = np.nan
+    table = wb.dose_response(reads("V5", 50.0), made_cohort(marks), measured=False)
+    assert table.loc[("PR", "qt"), "n"] == 0
+    assert np.isnan(table.loc[("PR", "qt"), "slope"])
+    assert table.loc[("J", "qt"), "slope"] == pytest.approx(1, abs=1e-5)
