@@ -25,6 +25,7 @@ bench: .venv/.ready
 	$(BIN)/python tests/bench_attention.py
 	$(BIN)/python tests/bench.py
 	$(BIN)/python tests/bench_cohorts.py
+	$(BIN)/python tests/bench_trust.py
 
 # Slow, and resumed after a kill: its table is committed in notebooks/receptive_fields.csv.
 bench-fields: .venv/.ready

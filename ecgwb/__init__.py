@@ -30,6 +30,7 @@ from .prediction import predict
 from .records import LEADS, Record, RecordError, read_record
 from .regression import nested_models, split_patients
 from .remeasurement import remeasure
+from .trust import trust_panel
 
 __version__ = "0.1.0"
 
@@ -92,5 +93,6 @@ __all__ = [
     "split_patients",
     "stretch",
     "template_of",
+    "trust_panel",
     "wrap_model",
 ]

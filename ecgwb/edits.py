@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from scipy.interpolate import CubicSpline
+from scipy.ndimage import gaussian_filter1d
 
 from .beats import TARGETS, TIME, UNITS, need_records, targets
 from .landmarks import LANDMARKS
@@ -21,6 +22,7 @@ WAVES = {"P": ("P_on", "P_off"), "QRS": ("QRS_on", "J"), "T": ("T_on", "T_off")}
 FILLS = ("linear", "flat", "mean")
 INTERVALS = ("PR", "QRS", "QT")
 _MARGIN_MS = 10.0  # a sham span keeps this far from any wave; a flat span's ends fade over it
+_FADE = 5.0  # samples, standard deviation of the step with which the mean beat is faded in
 _SHORTEST_MS = 8.0  # what an edit must leave of a stretch that it shortens
 _PHASES = np.linspace(0.0, 1.0, 101)  # of a wave, for the cohort's mean
 
@@ -85,20 +87,27 @@ def blank(cohort: xr.Dataset, wave: str, fill: str = "linear", *, sham: bool = F
     return result.assign_coords(outside=("record", gone))
 
 
-def erase(cohort: xr.Dataset, mask: np.ndarray) -> xr.Dataset:
-    """The cohort with chosen samples replaced by straight lines between their neighbours; all else stays.
+def erase(cohort: xr.Dataset, mask: np.ndarray, fill: str = "linear") -> xr.Dataset:
+    """The cohort with chosen samples replaced; all else stays, its landmarks and targets too.
 
     Parameters
     ----------
     mask : bool array (record, time) or (record, lead, time)
-        True: erased. A stretch at the beat's end holds the level of its one neighbour; a lead with no sample left is
-        0 µV.
+        True: erased.
+    fill : {"linear", "mean"}
+        Straight lines between the neighbours (at the beat's end, the level of the one neighbour; 0 µV where no sample
+        is left), or the cohort's mean beat, faded in and out over some 20 ms.
     """
     need_records(cohort)
+    mask = mask if mask.ndim == 3 else mask[:, None]
     x = _beats(cohort)
+    if fill == "mean":
+        w = gaussian_filter1d(mask.astype(float), _FADE, axis=2, mode="nearest")
+        changed = x * (1 - w) + x[np.isfinite(x).all(axis=(1, 2))].mean(axis=0) * w
+    else:
+        changed = _bridged(x, mask)
     out = cohort.copy()
-    lines = _bridged(x, mask if mask.ndim == 3 else mask[:, None])
-    out["beat"] = (("record", "lead", "time"), lines.astype(np.float32), cohort["beat"].attrs)
+    out["beat"] = (("record", "lead", "time"), changed.astype(np.float32), cohort["beat"].attrs)
     return out
 
 

@@ -97,7 +97,7 @@ def dose_response(
         Labels are not used.
     ci : float
     measured : bool
-        Also delineate the edited beats anew (`remeasure`), at the smallest and largest dose: some 15 ms a beat and dose.
+        Also delineate the edited beats anew (`remeasure`), at the smallest and largest dose: 15 ms a beat and dose.
     seen_only : bool
         Leave out edited beats that leave the 1st to 99th percentile of the cohort (their ``outside`` is not empty).
 
@@ -105,10 +105,10 @@ def dose_response(
     -------
     DataFrame, rows ``edit`` and ``target``
         ``slope`` with ``low``, ``high``: change in prediction per unit of change made, which for J, R and T is the
-        change in V5; ``unit``; ``n`` records; ``outside``: the share of edited beats that leave what was seen;
-        ``measured_slope``, ``measured_low``, ``measured_high``: the same of the workbench's own measurement, which is
-        what a perfect network would give (a wider QRS is a longer QT); NaN for targets the workbench does not measure
-        from the beat.
+        change in V5; ``unit``; ``n`` records; ``moved``: mean absolute change in prediction at the largest doses;
+        ``outside``: the share of edited beats that leave what was seen; ``measured_slope``, ``measured_low``,
+        ``measured_high``: the same of the workbench's own measurement, which is what a perfect network would give (a
+        wider QRS is a longer QT); NaN for targets the workbench does not measure from the beat.
 
     Raises
     ------
@@ -138,6 +138,8 @@ def dose_response(
         for t in spec.targets:
             row: dict[str, Any] = {"edit": name, "target": t, "unit": f"{spec.unit(t) or '1'} per {UNITS[own]}"}
             row |= _through_origin(made, [c[t] for c in changes], patient, ci)
+            ends = np.abs([changes[0][t], changes[-1][t]])
+            row["moved"] = float(ends[np.isfinite(ends)].mean()) if np.isfinite(ends).any() else np.nan
             row["outside"] = outside
             known = ours and t in TARGETS and t != "hr"
             theirs = _through_origin([x for x, _ in ours], [c[t] for _, c in ours], patient, ci) if known else {}
@@ -224,9 +226,9 @@ def faithfulness(
     Returns
     -------
     DataFrame, rows ``method``, ``target`` and ``wave`` ("P", "QRS", "T", or "all" three together)
-        ``slope`` of effect on contribution over beats, with ``low``, ``high``: 1 where the map says in the target's unit
-        what the wave does; maps without a unit have a slope without a meaning. ``r``, their correlation, with ``r_low``,
-        ``r_high``; 0 where the map gives every beat the same, or nothing has an effect. ``n`` beats.
+        ``slope`` of effect on contribution over beats, with ``low``, ``high``: 1 where the map says in the target's
+        unit what the wave does; maps without a unit have a slope without a meaning. ``r``, their correlation, with
+        ``r_low``, ``r_high``; 0 where the map gives every beat the same, or nothing has an effect. ``n`` beats.
     """
     _need_beats(model)
     _, wanted, _ = asked_of(model, targets)
@@ -328,7 +330,7 @@ def _regression(x: np.ndarray, y: np.ndarray, patient: np.ndarray, ci: float) ->
         fine = (vx > 1e-12 * n * sxx.max()) & (vy > 1e-12 * n * syy.max())
         return (
             np.divide(cov, vx, out=np.zeros_like(cov), where=fine),
-            np.divide(cov, np.sqrt(vx * vy), out=np.zeros_like(cov), where=fine),
+            np.divide(cov, np.sqrt(np.where(fine, vx * vy, 1.0)), out=np.zeros_like(cov), where=fine),
         )
 
     (slope,), (r,) = fit(sums.sum(axis=0)[None])

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from .landmarks import LANDMARKS
-from .maps import SEGMENTS, segments
+from .maps import MEASURED_IN, SEGMENTS, segments
 
 STYLE = Path(__file__).parent / "ecgwb.mplstyle"
 ONE_COLUMN, TWO_COLUMNS = 3.5, 7.2  # inches: 89 and 183 mm, usual journal columns
@@ -24,14 +24,6 @@ NAMES = {
     "pr": "PR", "qrs": "QRS", "qt": "QT", "hr": "heart rate", "j_v5": "J in V5", "r_v5": "R in V5", "t_v5": "T in V5",
     "male": "sex (male)",
 }  # fmt: skip
-MEASURED_IN = {  # the segments that hold a target's landmarks, or its voltage
-    "pr": ("P", "PQ", "QRS"),
-    "qrs": ("QRS",),
-    "qt": ("QRS", "T"),
-    "j_v5": ("QRS", "ST"),
-    "r_v5": ("QRS",),
-    "t_v5": ("T",),
-}
 LEAD_SHOWN = {"pr": "II", "male": "V2"}  # where the target's waves are seen best; V5 for the others
 SAYS = (
     "A map says which positions contribute to the prediction, each seeing {field:.0f} ms of the ECG; what a stretch of "

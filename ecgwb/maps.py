@@ -22,6 +22,14 @@ SEGMENTS = {
     "ST": ("J", "T_on"),
     "T": ("T_on", "T_off"),
 }
+MEASURED_IN = {  # the segments that hold a target's landmarks, or its voltage
+    "pr": ("P", "PQ", "QRS"),
+    "qrs": ("QRS",),
+    "qt": ("QRS", "T"),
+    "j_v5": ("QRS", "ST"),
+    "r_v5": ("QRS",),
+    "t_v5": ("T",),
+}
 _RESAMPLES = 1000
 _MOST_GROUPS = 20
 _AT_ONCE = 1000  # records summed together

@@ -4,10 +4,12 @@ import xarray as xr
 from conftest import TYPICAL, made_cohort
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from known_nets import Ignores, Linear, LooksAside, reads, wrapped
 
 import ecgwb as wb
 from ecgwb.beats import TIME
 from ecgwb.edits import WAVES
+from ecgwb.effects import DOSES
 from ecgwb.models import ModelError
 from ecgwb.resampling import mean_interval
 
@@ -115,3 +117,88 @@ def test_blanking_on_real_people_shows_the_papers_pattern_beside_shams_that_do_l
 def test_a_network_on_rhythms_and_a_cohort_without_targets_are_refused(tiny, ludb):
     with pytest.raises(ModelError, match="none of a, b"):
         wb.blanking_table(tiny, ludb)
+
+
+@pytest.fixture(scope="module")
+def people(ptbxl):
+    return ptbxl.isel(record=slice(0, 24)).drop_vars(["rhythm", "cycle_fiducial", "cycle_used"])
+
+
+def test_the_dose_response_of_a_network_that_reads_one_sample_is_known(people):
+    cohort = made_cohort([TYPICAL] * 12, beat=people["beat"].values[:12])
+    table = wb.dose_response(reads("V5", 50.0), cohort, measured=False)  # J of a typical beat
+    slopes = table["slope"].xs("qt", level="target")
+    assert slopes["J"] == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(slopes[["PR", "QT", "R", "T"]], 0, atol=1e-6)
+    assert table["measured_slope"].isna().all()
+    assert (table["n"] > 0).all()
+    quiet = wb.dose_response(wrapped(Ignores(1), ("qt",)), cohort, measured=False)
+    assert (quiet[["slope", "low", "high", "moved"]] == 0).all(axis=None)
+
+
+def test_the_workbench_follows_known_edits_of_real_beats(people, measures):
+    table = wb.dose_response(measures, people)
+    own = {name: table.loc[(name, target)] for name, (_, _, target) in DOSES.items()}
+    for name in ("PR", "QT", "J", "R", "T"):
+        assert own[name]["measured_slope"] == pytest.approx(1, abs=0.1), name
+    assert 0.6 < own["QRS"]["measured_slope"] < 1.1  # it sees three quarters of what QRS grows, the rest in PR and T
+    assert table.loc[("QRS", "qt"), "measured_slope"] > 0.75  # a wider QRS is a longer QT
+    for edit, target in (("QT", "pr"), ("PR", "t_v5"), ("R", "qt"), ("T", "qrs")):
+        assert abs(table.loc[(edit, target), "measured_slope"]) < 0.1, (edit, target)
+    known = table.dropna()
+    assert ((known["measured_low"] <= known["measured_slope"]) & (known["low"] <= known["slope"])).all()
+    assert np.isnan(table.loc[("QT", "hr"), "measured_slope"])
+    seen = wb.dose_response(measures, people, measured=False, seen_only=True)
+    assert (seen["n"] <= table["n"]).all()
+    assert seen.loc[("QRS", "qrs"), "n"] < table.loc[("QRS", "qrs"), "n"] or table.loc[("QRS", "qrs"), "outside"] < 0.5
+
+
+def test_the_point_spread_of_known_receptive_fields(tiny, people):
+    narrow = wb.point_spread(tiny, people.isel(record=slice(8)), at_ms=(-100, 0, 200))
+    # 15 samples see a position, 4 lie between two, the bump is 8 ms wide at half its height and 16 at its foot.
+    reach = 2 * (15 / 2 + 4) + 8
+    assert (narrow["q05"] > -reach).all()
+    assert (narrow["q95"] < reach).all()
+    assert (narrow["width"] < narrow["width90"]).all()
+    assert ((narrow["low"] <= narrow["width"]) & (narrow["width"] <= narrow["high"])).all()
+    aside = wrapped(LooksAside(75), ("qt",))
+    moved = wb.point_spread(aside, people.isel(record=slice(8)), at_ms=(0, 200))
+    np.testing.assert_allclose(moved["q50"], -150, atol=6)
+    none = wb.point_spread(wrapped(Ignores(1), ("qt",)), people.isel(record=slice(4)), at_ms=(0,))
+    assert none["change"].item() == 0
+    assert np.isnan(none["width"].item())
+
+
+def test_gradients_say_exactly_what_blanking_does_to_a_linear_network(people):
+    rng = np.random.default_rng(0)
+    model = wrapped(Linear(rng.normal(size=(2, 8, 600))), ("pr", "qt"))
+    table = wb.faithfulness(model, people, ("saliency", "published"))
+    np.testing.assert_allclose(table.loc["saliency"]["slope"], 1, rtol=1e-3)
+    np.testing.assert_allclose(table.loc["saliency"]["r"], 1, rtol=1e-4)
+    assert (table.loc["published"]["r"].abs() < 0.9).all()
+    none = wb.faithfulness(wrapped(Ignores(1), ("qt",)), people, ("gradcam",))
+    assert (none[["slope", "r", "r_high"]] == 0).all(axis=None)
+
+
+def test_occlusions_of_single_leads_add_up_where_leads_do(people):
+    weight = np.random.default_rng(0).normal(size=(1, 8, 600))
+    table = wb.faithfulness(wrapped(Linear(weight), ("qt",)), people, ("occlusion", "integrated_gradients"))
+    np.testing.assert_allclose(table.loc["occlusion"]["slope"], 1, rtol=1e-3)
+    assert (table.loc["integrated_gradients"]["r"] < 0.999).any()  # its baseline is 0 µV, not the blanked beat
+
+
+def test_edits_want_networks_on_beats(people):
+    spec = wb.ModelSpec(input="rhythm", n_samples=600, targets=("qt",), layer="features")
+    model = wb.wrap_model(Ignores(1).eval(), spec)
+    for call in (wb.dose_response, wb.point_spread, wb.faithfulness):
+        with pytest.raises(ModelError, match="takes rhythms"):
+            call(model, people)
+
+
+def test_people_without_p_waves_give_no_slope_for_pr():
+    marks = np.array([TYPICAL] * 6, float)
+    marks[:, :3] = np.nan
+    table = wb.dose_response(reads("V5", 50.0), made_cohort(marks), measured=False)
+    assert table.loc[("PR", "qt"), "n"] == 0
+    assert np.isnan(table.loc[("PR", "qt"), "slope"])
+    assert table.loc[("J", "qt"), "slope"] == pytest.approx(1, abs=1e-5)

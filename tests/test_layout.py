@@ -10,9 +10,9 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 FLOW = [
-    "records", "filters", "neurokit", "delineator", "fiducials", "landmarks", "beats", "sources", "stores",
-    "chunks", "building", "cohorts", "models", "prediction", "layers", "attention", "alignment", "maps",
-    "contrasts", "mapping", "resampling", "accuracy", "edits", "attribution", "remeasurement", "effects", "trust",
+    "records", "filters", "neurokit", "delineator", "fiducials", "landmarks", "beats", "sources", "stores", "chunks",
+    "building", "cohorts", "models", "prediction", "layers", "attention", "alignment", "maps", "contrasts", "mapping",
+    "resampling", "accuracy", "edits", "attribution", "remeasurement", "effects", "checks", "sanity", "trust",
     "features", "regression", "cards", "augmentation", "fitting", "landmark_scores", "delineator_examples",
     "delineator_training", "training", "figures", "ecg_paper", "exploration", "explorer", "lessons", "paper",
 ]  # fmt: skip
