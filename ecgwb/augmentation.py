@@ -181,7 +181,7 @@ def _reshaped(beat: np.ndarray, mark: np.ndarray, rng: np.random.Generator) -> n
     beat = beat * np.exp(rng.uniform(-_LEAD_GAIN, _LEAD_GAIN, leads) * (rng.random() < 0.7)).astype(np.float32)
     if rng.random() < 0.3:  # V5 as another lead looks: an rS, a QS or an inverted T there is rare, not impossible
         order = np.arange(len(beat))
-        one, other = LEADS.index("V5"), rng.integers(len(beat))
+        one, other = LEADS.index("V5"), int(rng.integers(len(beat)))
         order[[one, other]] = order[[other, one]]
         beat = beat[order]
     if rng.random() < 0.1:

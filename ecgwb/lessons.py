@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ def check(answer: Any, truth: Any, *, within: float = 0.0, unit: str = "", hint:
     """
     if answer is None or answer is ...:
         return "no answer yet: put yours in place of the dots"
-    if isinstance(truth, str) or (isinstance(truth, Iterable) and not np.ndim(np.asarray(truth)) == 0):
+    if isinstance(truth, str) or np.ndim(truth) > 0:
         given, wanted = (_words(v) for v in (answer, truth))
         if given == wanted:
             return f"right: {_told(truth)}"
