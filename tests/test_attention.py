@@ -7,7 +7,7 @@ from conftest import TYPICAL, TinyNet, made_cohort
 from torch import nn
 
 import ecgwb as wb
-from ecgwb import attention
+from ecgwb import prediction
 from ecgwb.layers import positions
 from ecgwb.models import CompactNet, KanResWideX, ModelError
 
@@ -251,9 +251,9 @@ def test_a_stored_cohort_is_read_piece_by_piece_with_the_same_result(tiny, tmp_p
     whole = wb.ecgradcam(tiny, cohort)
     cohort.to_zarr(tmp_path / "cohort.zarr", zarr_format=2)
     read = []
-    real = attention.model_input
-    monkeypatch.setattr(attention, "model_input", lambda m, c: read.append(c.sizes["record"]) or real(m, c))
-    monkeypatch.setattr(attention, "CHUNK", 3)
+    real = prediction.model_input
+    monkeypatch.setattr(prediction, "model_input", lambda m, c: read.append(c.sizes["record"]) or real(m, c))
+    monkeypatch.setattr(prediction, "CHUNK", 3)
     stored = xr.open_zarr(tmp_path / "cohort.zarr", chunks=None)
     np.testing.assert_allclose(wb.ecgradcam(tiny, stored), whole, rtol=1e-5, atol=1e-5)
     assert read == [3, 3, 1]
