@@ -11,6 +11,7 @@ from .edits import baseline
 from .landmarks import LANDMARKS
 
 _AHA = "AHA/ACCF/HRS 2009, doi 10.1161/CIRCULATIONAHA.108.191095"
+_FAINT_T_UV = 20.0  # a T wave lower than this has no shape to measure
 _PAPER = "Hicks et al. 2021, doi 10.1038/s41598-021-90285-5"
 _WHOLE = {
     "p_ms": ("P_on to P_off", _AHA),
@@ -18,6 +19,7 @@ _WHOLE = {
     "qrs_ms": ("QRS_on to J", _AHA),
     "qt_ms": ("QRS_on to T_off", _AHA),
     "qtc_ms": ("QT / (RR in s) ** (1/3)", "Fridericia 1920"),
+    "qtc_rr_ms": ("QT + slope (1000 - RR), RR in ms", "Sagie et al. 1992, doi 10.1016/0002-9149(92)90562-D"),
     "jt_ms": ("J to T_off", _AHA),
     "tpe_ms": ("T_peak to T_off", "Yan & Antzelevitch 1998"),
     "hr_bpm": ("60000 / median RR in ms", _AHA),
@@ -34,6 +36,10 @@ _LEAD = {
     "t_uv": ("largest deflection from J to T_off, signed", _AHA),
     "qrs_area_uvms": ("area of QRS", _AHA),
     "t_area_uvms": ("area from J to T_off", _AHA),
+    "t_asymmetry": (
+        "area of T before its peak / area after it, from the line that joins T's ends; 1: symmetric",
+        "after di Bernardo & Murray, Nature 403:40, 2000",
+    ),
     "r_time_ms": ("QRS_on to the R peak", _PAPER),
     "s_time_ms": ("QRS_on to the lowest point of QRS after the R peak", _PAPER),
     "r_upslope": ("steepest rise before the R peak, µV/ms over 6 ms", _PAPER),
@@ -41,10 +47,20 @@ _LEAD = {
 }
 
 
-def measure(cohort: xr.Dataset) -> pd.DataFrame:
+QT_PER_RR = 0.154  # ms of QT per ms of RR in 5,018 people of Framingham (Sagie et al. 1992)
+
+
+def measure(cohort: xr.Dataset, *, qt_per_rr: float = QT_PER_RR) -> pd.DataFrame:
     """The classic measurements of every record.
 
     Voltages are taken from the mean of the 10 ms before QRS_on. Leads are those of the cohort.
+
+    Parameters
+    ----------
+    cohort : Dataset
+    qt_per_rr : float
+        Slope of QT on RR with which ``qtc_rr_ms`` takes QT to an RR of one second. Framingham's by default, so that
+        a value depends on nobody else in the cohort; `qt_slope` gives that of discovery patients of your own.
 
     Returns
     -------
@@ -63,6 +79,7 @@ def measure(cohort: xr.Dataset) -> pd.DataFrame:
             "qrs_ms": f["J"] - f["QRS_on"],
             "qt_ms": f["T_off"] - f["QRS_on"],
             "qtc_ms": (f["T_off"] - f["QRS_on"]) / np.cbrt(60.0 / hr),
+            "qtc_rr_ms": f["T_off"] - f["QRS_on"] + qt_per_rr * (1000.0 - 60000.0 / hr),
             "jt_ms": f["T_off"] - f["J"],
             "tpe_ms": f["T_off"] - f["T_peak"],
             "hr_bpm": hr,
@@ -123,7 +140,36 @@ def _one_beat(x: np.ndarray, marks: dict[str, float]) -> dict[str, np.ndarray]:
     if np.isfinite(t_off):
         out["t_uv"] = _largest(x, j, t_off)
         out["t_area_uvms"] = _area(x, j, t_off)
+        out["t_asymmetry"] = _asymmetry(x, marks["T_on"], t_off)
     return out
+
+
+def _asymmetry(x: np.ndarray, t_on: float, t_off: float) -> np.ndarray:
+    """Area of T up to its peak over the area beyond; NaN where a lead has no T to speak of, or its peak is an end."""
+    out = np.full(len(x), np.nan)
+    inside = (t_on <= TIME) & (t_off >= TIME)
+    if inside.sum() < 5:
+        return out
+    t = x[:, inside]
+    wave = t - t[:, :1] - (t[:, -1:] - t[:, :1]) * np.linspace(0.0, 1.0, t.shape[1])
+    at = np.abs(wave).argmax(axis=1)
+    area = np.concatenate([np.zeros((len(t), 1)), np.cumsum(wave[:, 1:] + wave[:, :-1], axis=1)], axis=1)
+    before = np.take_along_axis(area, at[:, None], 1)[:, 0]
+    after = area[:, -1] - before
+    height = np.take_along_axis(wave, at[:, None], 1)[:, 0]
+    fine = (np.abs(height) > _FAINT_T_UV) & (before * height > 0) & (after * height > 0)
+    out[fine] = before[fine] / after[fine]
+    return out
+
+
+def qt_slope(cohort: xr.Dataset) -> float:
+    """Slope of QT on RR over a cohort's records, ms per ms, by least squares: what `measure` may correct QT with."""
+    qt = (cohort["fiducial"].sel(landmark="T_off") - cohort["fiducial"].sel(landmark="QRS_on")).values
+    rr = 60000.0 / cohort["hr"].values
+    ok = np.isfinite(qt + rr)
+    if ok.sum() < 3 or np.ptp(rr[ok]) == 0:
+        raise ValueError(f"{ok.sum()} records have QT and RR, or one RR alone; a slope needs three that differ")
+    return float(np.polyfit(rr[ok], qt[ok], 1)[0])
 
 
 def _largest(x: np.ndarray, start: float, stop: float) -> np.ndarray:
@@ -147,6 +193,6 @@ def _described(columns: list[str]) -> dict[str, dict[str, str]]:
     for c in columns:
         name, lead = (c, "") if c in _WHOLE else c.rsplit("_", 1)
         text, source = (_WHOLE | _LEAD)[name]
-        unit = units.get(name.rsplit("_", 1)[-1], "µV/ms")
+        unit = units.get(name.rsplit("_", 1)[-1], "1" if name == "t_asymmetry" else "µV/ms")
         rows[c] = {"unit": unit, "definition": f"lead {lead}: {text}" if lead else text, "source": source}
     return rows

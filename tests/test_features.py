@@ -5,6 +5,7 @@ from conftest import TYPICAL, made_cohort
 
 import ecgwb as wb
 from ecgwb.beats import TIME
+from ecgwb.features import qt_slope
 
 
 @pytest.fixture
@@ -58,3 +59,29 @@ def test_an_absent_p_leaves_its_own_measurements_absent_alone(drawn):
     row = wb.measure(changed).iloc[0]
     assert row[["p_ms", "pr_ms", "p_uv_II"]].isna().all()
     assert row[["qrs_ms", "qt_ms", "r_uv_V5", "t_axis_deg"]].notna().all()
+
+
+def test_qt_corrected_by_regression_is_uncorrelated_with_rr(ptbxl):
+    slope = qt_slope(ptbxl)
+    table = wb.measure(ptbxl, qt_per_rr=slope)
+    rr = 60000 / table["hr_bpm"]
+    assert 0.05 < slope < 0.35  # Framingham: 0.154
+    assert table["qtc_rr_ms"].corr(rr) == pytest.approx(0, abs=1e-6)
+    assert table["qt_ms"].corr(rr) > 0.5
+    one = wb.measure(ptbxl.isel(record=[0])).iloc[0]
+    assert one["qtc_rr_ms"] == pytest.approx(one["qt_ms"] + 0.154 * (1000 - 60000 / one["hr_bpm"]))
+
+
+def test_no_slope_without_people_who_differ(drawn):
+    with pytest.raises(ValueError, match="three that differ"):
+        qt_slope(drawn)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_asymmetry_is_the_ratio_of_a_triangles_areas(sign):
+    # T from 150 to 350 ms, its peak at 290: areas are as 140 to 60, upright or inverted, on any slope.
+    shape = sign * 300 * np.interp(TIME, [150, 290, 350], [0, 1, 0]) + 0.1 * TIME
+    small = np.where(np.arange(8)[:, None] == 7, 0.01, 1.0) * shape
+    row = wb.measure(made_cohort(TYPICAL, small[None])).iloc[0]
+    assert row["t_asymmetry_V2"] == pytest.approx(140 / 60, rel=0.01)
+    assert np.isnan(row["t_asymmetry_V6"])
