@@ -17,20 +17,26 @@ from .attribution import attribute
 from .beats import TARGETS, representative_beat
 from .cohorts import build_cohort, excluded, open_cohort, put_landmarks
 from .contrasts import map_difference
+from .comparisons import compare_features
 from .edits import blank, erase, lift, plant, scale, stretch
 from .effects import blanking_table, dose_response, faithfulness, point_spread
 from .features import measure
 from .fiducials import delineate
 from .fitting import fit
+from .grammar import Feature, feature_table
 from .landmarks import LANDMARKS
 from .mapping import map_chunks
 from .maps import cohort_map, finish_map, map_sums, merge_maps, segment_table
+from .manifests import Manifest, freeze, load_manifest
+from .maps import cohort_map, segment_table
 from .models import ModelError, ModelSpec, load_model, save_model, wrap_model
 from .prediction import predict
+from .proposals import map_contrast, propose_features
 from .records import LEADS, Record, RecordError, read_record
 from .regression import nested_models, split_patients
 from .remeasurement import remeasure
 from .trust import trust_panel
+from .screening import screen_features
 
 __version__ = "0.1.0"
 
@@ -50,6 +56,8 @@ __all__ = [
     "LANDMARKS",
     "LEADS",
     "TARGETS",
+    "Feature",
+    "Manifest",
     "ModelError",
     "ModelSpec",
     "Record",
@@ -61,6 +69,7 @@ __all__ = [
     "blanking_table",
     "build_cohort",
     "cohort_map",
+    "compare_features",
     "delineate",
     "departure",
     "dose_response",
@@ -70,12 +79,16 @@ __all__ = [
     "explore",
     "faithfulness",
     "finish_map",
+    "feature_table",
     "fit",
+    "freeze",
     "lift",
+    "load_manifest",
     "load_model",
     "map_chunks",
     "map_difference",
     "map_sums",
+    "map_contrast",
     "measure",
     "merge_maps",
     "nested_models",
@@ -83,12 +96,14 @@ __all__ = [
     "plant",
     "point_spread",
     "predict",
+    "propose_features",
     "put_landmarks",
     "read_record",
     "remeasure",
     "representative_beat",
     "save_model",
     "scale",
+    "screen_features",
     "segment_table",
     "split_patients",
     "stretch",
