@@ -5,6 +5,7 @@ TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
 .PHONY: paper test browser lab bench bench-fields bench-scale lint types clean
+.PHONY: paper test lab bench discovery-bench sex-table lint types clean
 
 paper: .venv/.ready
 	$(BIN)/python -m ecgwb paper
@@ -34,6 +35,14 @@ bench-fields: .venv/.ready
 # Half an hour on two idle cores and 8 GB of disk; writes the table of tests/bench_scale.md.
 bench-scale: .venv/.ready
 	$(BIN)/python tests/bench_cohorts.py --records 0 --sizes 500 2000 20000 --table tests/bench_scale.md
+
+# Hours; killed, it goes on where it was. Options: make discovery-bench ARGS="--runs 2 --nothing 20"
+discovery-bench: .venv/.ready
+	$(BIN)/python -m ecgwb.discovery_bench $(ARGS)
+
+# An hour where sex-campaign.json is not there yet, seconds where it is.
+sex-table: .venv/.ready
+	$(BIN)/python -m ecgwb.sex_table $(ARGS)
 
 lint: .venv/.ready
 	$(BIN)/ruff check .
