@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +132,11 @@ def one_record_each(cohort: xr.Dataset) -> xr.Dataset:
     """Every patient's first record."""
     _, first = np.unique(cohort["patient"].values.astype(str), return_index=True)
     return cohort.isel(record=np.sort(first))
+
+
+def recipe_key(recipe: Recipe) -> str:
+    """Of networks in the cache: the recipe, and the code that makes the beats and trains on them."""
+    digest = hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode())
+    for name in ("plants", "discovery", "fitting", "augmentation", "models"):
+        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
+    return digest.hexdigest()[:12]

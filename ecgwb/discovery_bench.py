@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +26,7 @@ from tqdm.auto import tqdm
 
 from .alignment import template_of
 from .comparisons import compare_features
-from .discovery import Crossed, Recipe, contrast_of, cross_fit, discover
+from .discovery import Crossed, Recipe, contrast_of, cross_fit, discover, recipe_key
 from .manifests import freeze
 from .plants import LABEL, PLANTS, mixed_people, planted_cohort
 from .regression import split_patients
@@ -81,7 +79,7 @@ def run_all(
     """
     if nothing < round(1 / ALPHA):
         raise ValueError(f"{nothing} runs of nothing; each needs {round(1 / ALPHA) - 1} others for its null")
-    folder = cache_dir() / "discovery" / _key(recipe)
+    folder = cache_dir() / "discovery" / recipe_key(recipe)
     empty = [Run(NOTHING, 0.0, n, k) for k in range(nothing)]
     planted = [Run(p, d, n, k) for d in sizes for p in plants for k in range(runs)]
     done = {tuple(r) for r in _results(out, recipe)[list(Run._fields)].itertuples(index=False)}
@@ -161,14 +159,6 @@ def _people(run: Run) -> tuple[xr.Dataset, xr.Dataset]:
     d = {} if run.plant == NOTHING else {run.plant: run.d}
     discovery, test = split_patients(planted_cohort(mixed_people(run.n, run.seed), d, run.seed), seed=run.seed)
     return discovery, test
-
-
-def _key(recipe: Recipe) -> str:
-    """Of networks in the cache: the recipe, and the code that makes the beats and trains on them."""
-    digest = hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode())
-    for name in ("plants", "discovery", "fitting", "augmentation", "models"):
-        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def _place(run: Run, folder: Path) -> Path:

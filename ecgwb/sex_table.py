@@ -27,7 +27,7 @@ from .accuracy import groups
 from .cohorts import open_cohort
 from .comparisons import compare_features
 from .designs import calibration_slope, columns_of, design
-from .discovery import Recipe, contrast_of, cross_fit, discover, one_record_each, permuted
+from .discovery import Recipe, contrast_of, cross_fit, discover, one_record_each, permuted, recipe_key
 from .features import measure
 from .grammar import Feature, feature_table
 from .manifests import freeze
@@ -78,8 +78,7 @@ def campaign(runs: int, recipe: Recipe = RECIPE, source: str = "ptbxl500") -> di
     if runs < 20:
         raise ValueError(f"{runs} permuted runs; expected at least 20, each with 19 others for its null")
     discovery, test = (_known(c) for c in split_patients(open_cohort(source)))
-    key = "-".join(str(v) for v in (recipe.net["name"], *recipe.net.get("dilations", []), recipe.epochs, recipe.folds))
-    folder = cache_dir() / "discovery" / f"sex-{source}-{key}"
+    folder = cache_dir() / "discovery" / f"sex-{source}-{recipe_key(recipe)}"
     labelled = {k: discovery if k < 0 else permuted(discovery, OUTCOME, k) for k in range(-1, runs)}
     nets, curves = {}, {}
     for k, some in tqdm(labelled.items(), "training, first on real sex, then on permuted", unit="run"):
