@@ -4,8 +4,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: paper test browser lab bench bench-fields bench-scale lint types clean
-.PHONY: paper test lab bench discovery-bench sex-table lint types clean
+.PHONY: paper test browser lab bench bench-fields bench-scale discovery-bench sex-table lint types clean
 
 paper: .venv/.ready
 	$(BIN)/python -m ecgwb paper

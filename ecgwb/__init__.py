@@ -16,8 +16,8 @@ from .attention import departure, ecgradcam
 from .attribution import attribute
 from .beats import TARGETS, representative_beat
 from .cohorts import build_cohort, excluded, open_cohort, put_landmarks
-from .contrasts import map_difference
 from .comparisons import compare_features
+from .contrasts import map_difference
 from .edits import blank, erase, lift, plant, scale, stretch
 from .effects import blanking_table, dose_response, faithfulness, point_spread
 from .features import measure
@@ -25,18 +25,17 @@ from .fiducials import delineate
 from .fitting import fit
 from .grammar import Feature, feature_table
 from .landmarks import LANDMARKS
+from .manifests import Manifest, freeze, load_manifest
 from .mapping import map_chunks
 from .maps import cohort_map, finish_map, map_sums, merge_maps, segment_table
-from .manifests import Manifest, freeze, load_manifest
-from .maps import cohort_map, segment_table
 from .models import ModelError, ModelSpec, load_model, save_model, wrap_model
 from .prediction import predict
 from .proposals import map_contrast, propose_features
 from .records import LEADS, Record, RecordError, read_record
 from .regression import nested_models, split_patients
 from .remeasurement import remeasure
-from .trust import trust_panel
 from .screening import screen_features
+from .trust import trust_panel
 
 __version__ = "0.1.0"
 
@@ -78,17 +77,17 @@ __all__ = [
     "excluded",
     "explore",
     "faithfulness",
-    "finish_map",
     "feature_table",
+    "finish_map",
     "fit",
     "freeze",
     "lift",
     "load_manifest",
     "load_model",
     "map_chunks",
+    "map_contrast",
     "map_difference",
     "map_sums",
-    "map_contrast",
     "measure",
     "merge_maps",
     "nested_models",

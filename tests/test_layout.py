@@ -13,8 +13,10 @@ FLOW = [
     "records", "filters", "neurokit", "delineator", "fiducials", "landmarks", "beats", "sources", "stores", "chunks",
     "building", "cohorts", "models", "prediction", "layers", "attention", "alignment", "maps", "contrasts", "mapping",
     "resampling", "accuracy", "edits", "attribution", "remeasurement", "effects", "checks", "sanity", "trust",
-    "features", "regression", "cards", "augmentation", "fitting", "landmark_scores", "delineator_examples",
-    "delineator_training", "training", "figures", "ecg_paper", "exploration", "explorer", "lessons", "paper",
+    "features", "grammar", "regression", "designs", "manifests", "comparisons", "cards", "augmentation", "fitting",
+    "screening", "proposals", "plants", "discovery", "discovery_bench", "sex_table", "landmark_scores",
+    "delineator_examples", "delineator_training", "training", "figures", "ecg_paper", "exploration", "explorer",
+    "lessons", "paper",
 ]  # fmt: skip
 FILES = sorted(p for p in (ROOT / "ecgwb").glob("*.py"))
 
