@@ -172,13 +172,19 @@ def lines(ax: Axes, table: pd.DataFrame, x: str, y: str) -> None:
     for t, part in table.groupby("target", sort=False):
         ax.plot(part.index.get_level_values(x), part[y], "o-", ms=3, label=str(t))
     ax.set(xlabel=x, ylabel=y)
-    ax.legend(ncols=2)
+    below(ax, 4)
+
+
+def below(ax: Axes, ncols: int) -> None:
+    """The legend under the axis, where it hides nothing."""
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=ncols, columnspacing=1, handlelength=1.5)
 
 
 def wide(values: pd.Series) -> pd.DataFrame:
     """A series of two index levels as a table, rows and columns in the order they came."""
     table = values.unstack()  # sort=False, as of pandas 2.3, puts values in wrong cells
     rows, columns = (list(dict.fromkeys(values.index.get_level_values(k))) for k in (0, 1))
+    columns = rows if set(rows) == set(columns) else columns  # each with each: the same order both ways
     return table.loc[rows, columns]
 
 
@@ -208,7 +214,7 @@ def both(ax: Axes, table: pd.DataFrame, columns: Sequence[str]) -> None:
     ax.axvline(1, color="0.5", lw=0.8, ls="--")
     ax.set(yticks=range(len(table)), yticklabels=[label(i) for i in table.index], xlabel="over that of other spans")
     ax.invert_yaxis()
-    ax.legend()
+    below(ax, 2)
 
 
 def shares(ax: Axes, table: pd.DataFrame) -> None:
@@ -218,7 +224,7 @@ def shares(ax: Axes, table: pd.DataFrame) -> None:
     ax.plot(100 * table["span"], y, "|", color="0.4", ms=9, label="of the beat's length")
     ax.set(yticks=y, yticklabels=table.index, xlabel="% in the target's own segments", xlim=(0, 100))
     ax.invert_yaxis()
-    ax.legend()
+    below(ax, 2)
 
 
 def widths(ax: Axes, table: pd.DataFrame, needed: float) -> None:
@@ -226,7 +232,7 @@ def widths(ax: Axes, table: pd.DataFrame, needed: float) -> None:
         ax.plot(part.index.get_level_values("at"), part["width"], "o-", ms=3, label=str(t))
     ax.axhline(needed, color="0.5", lw=0.8, ls="--")
     ax.set(xlabel="bump at (ms)", ylabel="width of the map's change (ms)", ylim=(0, None))
-    ax.legend(ncols=2)
+    below(ax, 4)
 
 
 def responses(ax: Axes, table: pd.DataFrame) -> None:
