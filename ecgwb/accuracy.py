@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from .alignment import same_people
 from .models import ModelError
 from .resampling import auc_interval, mean_interval
 
@@ -61,6 +62,7 @@ def accuracy_table(
         raise ModelError(
             f"the cohort has no record {sorted(map(str, unknown))[0]!r}; give the one predictions come from"
         )
+    same_people(predictions, cohort)
     n_seen = int(predictions["seen"].sum()) if "seen" in predictions.coords else 0
     if n_seen:
         warnings.warn(

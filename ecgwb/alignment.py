@@ -66,6 +66,7 @@ def align(
         raise ValueError(
             f"no landmarks for record {sorted(map(str, unknown))[0]!r}: give the cohort the values come from"
         )
+    same_people(values, cohort)
     fiducial = cohort["fiducial"].sel(record=values["record"]).values  # (record, landmark)
     common = (template_of(cohort) if template is None else template).values
     values = values.transpose("record", ..., "time")
@@ -139,3 +140,23 @@ def _knots(own: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     y_low, y_high = (np.take_along_axis(own, k, axis=1) for k in (low, high))
     slope = np.divide(y_high - y_low, x[high] - x[low], out=np.ones(own.shape), where=high > low)
     return np.where(keep, own, y_low + (x - x[low]) * slope), keep
+
+
+def same_people(values: xr.DataArray | xr.Dataset, cohort: xr.Dataset) -> None:
+    """Refuses a cohort whose records have the names of other people's: data sets number theirs from 1.
+
+    Raises
+    ------
+    ValueError
+        When a record is another patient's in the cohort than in the values.
+    """
+    if "patient" not in values.coords or "patient" not in cohort.coords:
+        return
+    ours = values["patient"].values.astype(str)
+    theirs = cohort["patient"].sel(record=values["record"]).values.astype(str)
+    for record, a, b in zip(values["record"].values, ours, theirs, strict=True):
+        if a != b:
+            raise ValueError(
+                f"record '{record}' is patient '{a}' in the values and '{b}' in the cohort: give the cohort "
+                "that the values come from"
+            )

@@ -16,6 +16,7 @@ import torch
 import xarray as xr
 from torch import nn
 
+from .beats import need_records
 from .layers import activations_only, find_layer, positions, upsampling
 from .models import ModelError, ModelSpec, device_of, evaluating, spec_of
 from .prediction import on_workers, pieces, unusable
@@ -78,6 +79,7 @@ def ecgradcam(
         For an unknown target, variant or layer, or a cohort the network cannot read.
     """
     spec, wanted, outputs = asked_of(model, targets)
+    need_records(cohort)
     if variant not in VARIANTS:
         raise ModelError(f"unknown variant {variant!r}; expected one of {', '.join(VARIANTS)}")
     if client is not None:

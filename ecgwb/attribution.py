@@ -16,7 +16,8 @@ import torch
 import xarray as xr
 from torch import nn
 
-from .attention import asked_of, ecgradcam, labelled
+from .attention import VARIANTS, asked_of, ecgradcam, labelled
+from .beats import need_records
 from .edits import WAVES, blank
 from .models import ModelError, evaluating, spec_of
 from .prediction import CHUNK, batches, model_input, pieces
@@ -100,12 +101,15 @@ def attribute(
         When maps that should add up to f(x) - f(b) miss it, on average, by more than 5 % of its mean size.
     """
     spec, wanted, outputs = asked_of(model, targets)
+    need_records(cohort)
+    if method in VARIANTS:
+        return ecgradcam(model, cohort, targets, variant=method, layer=layer)
     if method == "ecgradcam":
         return ecgradcam(model, cohort, wanted, layer=layer)
     if method == "occlusion":
         return _occlusion(model, cohort, wanted, outputs)
     if method not in METHODS:
-        raise ModelError(f"unknown method {method!r}; expected one of ecgradcam, occlusion, {', '.join(METHODS)}")
+        raise ModelError(f"unknown method {method!r}; expected one of {', '.join([*VARIANTS, 'occlusion', *METHODS])}")
     if baseline not in BASELINES or (baseline == "mean" and spec.input != "beat"):
         raise ModelError(f"baseline is {baseline!r}; expected 'flat', or, for a network that takes beats, 'mean'")
     explain, per_uv, complete = METHODS[method]

@@ -19,11 +19,11 @@ from .records import FS, LEADS, Record, RecordError, lead_quality, limb_error, p
 
 TARGETS = ("pr", "qrs", "qt", "hr", "j_v5", "r_v5", "t_v5")
 UNITS = {"pr": "ms", "qrs": "ms", "qt": "ms", "hr": "bpm", "j_v5": "µV", "r_v5": "µV", "t_v5": "µV", "male": ""}
+RHYTHM = ("rhythm", "cycle_fiducial", "cycle_used")  # what a cohort holds of whole recordings
 N_BEFORE, N_SAMPLES = 250, 600
 TIME = (np.arange(N_SAMPLES) - N_BEFORE) * 1000.0 / FS  # -500 .. +698 ms
-
 SIMILAR = 0.9  # correlation with the record's own median beat from which a beat counts as of the same kind
-_FAINT_UV = 30.0  # no ECG is as small in all eight leads
+FAINT_UV = 30.0  # no ECG is as small in all eight leads
 _MAX_LAG = 15  # samples (30 ms) that cross-correlation may move a beat
 _TOGETHER_MS = 100.0  # QRS marks of one beat lie within this of their neighbour lead's
 _P_WITHIN_MS, _T_WITHIN_MS = 400.0, 700.0  # a P wave belongs to the QRS after it, a T wave to the QRS before it
@@ -133,7 +133,7 @@ def beat_arrays(
         raise RecordError(f"record {rid!r}: lead {dead} is empty or flat for half of it or more; all eight are needed")
     eight = prepare(raw)
     size = float(np.nanmax(np.nanmax(eight.signal, axis=1) - np.nanmin(eight.signal, axis=1)))
-    if size < _FAINT_UV:
+    if size < FAINT_UV:
         raise RecordError(
             f"record {rid!r}: no lead spans more than {size:.2g} µV; expected hundreds. Signals in mV are to be "
             "multiplied by 1000"

@@ -11,14 +11,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .beats import TIME, targets
+from .beats import RHYTHM, TIME, targets
 from .building import build, build_at, recipe
 from .landmarks import LANDMARKS
 from .records import RecordError
 from .sources import METADATA, cache_dir, list_source
 from .stores import open_store
-
-_RHYTHM = ("rhythm", "cycle_fiducial", "cycle_used")
 
 
 def open_cohort(name: str | Path, rhythm: bool = False) -> xr.Dataset:
@@ -186,4 +184,4 @@ def put_landmarks(cohort: xr.Dataset, landmarks: pd.DataFrame, source: str) -> x
 
 
 def _without_rhythm(cohort: xr.Dataset, rhythm: bool) -> xr.Dataset:
-    return cohort if rhythm else cohort.drop_vars([v for v in _RHYTHM if v in cohort])
+    return cohort if rhythm else cohort.drop_vars(RHYTHM, errors="ignore")

@@ -15,7 +15,7 @@ import xarray as xr
 from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter1d
 
-from .beats import TARGETS, TIME, UNITS, need_records, targets
+from .beats import RHYTHM, TARGETS, TIME, UNITS, need_records, targets
 from .landmarks import LANDMARKS
 
 WAVES = {"P": ("P_on", "P_off"), "QRS": ("QRS_on", "J"), "T": ("T_on", "T_off")}
@@ -80,7 +80,7 @@ def blank(cohort: xr.Dataset, wave: str, fill: str = "linear", *, sham: bool = F
         drawn = np.stack([np.interp(phase, _PHASES, lead) for lead in mean], axis=1)  # (record, lead, time)
         out = line + np.where(inner[:, None], drawn, 0.0)
     out[~there] = np.nan
-    result = cohort.copy()
+    result = cohort.drop_vars(RHYTHM, errors="ignore")  # recordings are not edited, and must not pass for it
     result["beat"] = (("record", "lead", "time"), out.astype(np.float32), cohort["beat"].attrs)
     result["blanked"] = (("record", "edge"), np.stack([start, stop], axis=1), {"units": "ms"})
     gone = np.where(there & (not sham) & (fill != "mean"), f"no {wave}", "")
@@ -106,7 +106,7 @@ def erase(cohort: xr.Dataset, mask: np.ndarray, fill: str = "linear") -> xr.Data
         changed = x * (1 - w) + x[np.isfinite(x).all(axis=(1, 2))].mean(axis=0) * w
     else:
         changed = _bridged(x, mask)
-    out = cohort.copy()
+    out = cohort.drop_vars(RHYTHM, errors="ignore")
     out["beat"] = (("record", "lead", "time"), changed.astype(np.float32), cohort["beat"].attrs)
     return out
 
@@ -318,7 +318,7 @@ def _neighbours(cohort: xr.Dataset, margin: float = 0.0) -> tuple[np.ndarray, np
 
 def _edited(cohort: xr.Dataset, x: np.ndarray, fiducial: np.ndarray) -> xr.Dataset:
     """The cohort with these beats and landmarks, and what is measured from them."""
-    stale = [v for v in cohort.data_vars if str(v).endswith("_manual") or v == "neighbour"]
+    stale = [v for v in cohort.data_vars if str(v).endswith("_manual") or v in ("neighbour", *RHYTHM)]
     out = cohort.drop_vars(stale)
     out["beat"] = (("record", "lead", "time"), x.astype(np.float32), cohort["beat"].attrs)
     out["fiducial"] = (("record", "landmark"), fiducial, cohort["fiducial"].attrs)

@@ -240,7 +240,7 @@ def faithfulness(
     without = {w: predict(model, b) for w, b in blanked.items()}
     effects = {(t, w): said[t].values - without[w][t].values for t in wanted for w in WAVES}
     rows = []
-    for method in methods:
+    for method in [methods] if isinstance(methods, str) else methods:
         maps = maps_of(model, cohort, method, wanted, by_lead=True)
         values = maps.values if "lead" in maps.dims else maps.values[:, :, None]  # (record, target, lead, time)
         kind = str(maps.attrs["method"])

@@ -203,12 +203,11 @@ def _ledger(manifest: Manifest) -> Path | None:
 
 
 def hashed(cohort: xr.Dataset) -> list[str]:
-    """Its patients, each once, as hashes of source and name, so that a manifest can be passed on without names."""
+    """Its patients, each once, as hashes of names, so that a manifest can be passed on without names."""
     if "patient" not in cohort.coords or not all(map(str, cohort["patient"].values)):
         raise ValueError("some records have no patient; without one nobody can tell discovery patients from others")
-    source = str(cohort.attrs.get("source", "cohort"))
     names = sorted({str(p) for p in cohort["patient"].values})
-    return [hashlib.sha256(f"{source}:{n}".encode()).hexdigest()[:16] for n in names]
+    return [hashlib.sha256(n.encode()).hexdigest()[:16] for n in names]
 
 
 def table_of(cohort: xr.Dataset, outcome: str, covariates: Sequence[str], features: Sequence[Feature]) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from typing import Any
 import xarray as xr
 
 from .alignment import align, template_of
+from .beats import RHYTHM
 from .maps import finish_map, map_sums, merge_maps
 from .prediction import parts_of
 
@@ -49,7 +50,7 @@ def map_chunks(
     makers = [values] if callable(values) else list(values)
     common = template_of(cohort) if template is None else template
     work = partial(_sums, makers=makers, template=common, by=by, seed=seed)
-    parts = (part.drop_vars([v for v in _UNUSED if v in part]) for _, part in parts_of(cohort))
+    parts = (part.drop_vars(RHYTHM, errors="ignore") for _, part in parts_of(cohort))
     if client is None:
         return finish_map(merge_maps(map(work, parts)), ci)
     sent = client.scatter(work, broadcast=True, hash=False)
@@ -58,9 +59,6 @@ def map_chunks(
         pairs = [futures[k : k + 2] for k in range(0, len(futures), 2)]
         futures = [client.submit(merge_maps, pair, pure=False) if len(pair) > 1 else pair[0] for pair in pairs]
     return finish_map(futures[0].result(), ci)
-
-
-_UNUSED = ("rhythm", "cycle_fiducial", "cycle_used")  # no map of beats needs them
 
 
 def _sums(

@@ -1,13 +1,13 @@
-"""Networks: the paper's, a compact one, anyone's; how they are described, stored and loaded.
+"""Models: how networks, the package's or anyone's, are described, stored and loaded.
 
-Imports nothing of the package: a network knows its input only by its `ModelSpec`.
+Imports nothing of the package but its networks: one knows its input only by its `ModelSpec`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
+
+from .networks import CompactNet, KanResWideX
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -73,7 +75,8 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         for name in ("leads", "targets", "units"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            given = getattr(self, name)
+            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
         if self.input not in ("beat", "rhythm"):
             raise ModelError(f"spec.input is {self.input!r}; expected 'beat' or 'rhythm'")
         if self.link not in ("identity", "logit"):
@@ -87,85 +90,6 @@ class ModelSpec:
         if self.link == "logit":
             return "log-odds"
         return self.units[self.targets.index(target)] if self.units else ""
-
-
-# ---------------------------------------------------------------- networks
-
-
-class KanResModule(nn.Module):
-    """[Conv 32->64 k50, BN, ReLU, Conv 64->32 k50, BN, ReLU, add input]: one of the paper's eight modules."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        # What padding="same" does with an even kernel, without its copy and its warning.
-        self.pad = nn.ConstantPad1d((24, 25), 0.0)
-        self.conv1, self.bn1, self.relu1 = nn.Conv1d(32, 64, 50), nn.BatchNorm1d(64), nn.ReLU()
-        self.conv2, self.bn2, self.relu2 = nn.Conv1d(64, 32, 50), nn.BatchNorm1d(32), nn.ReLU()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:  # (B, 32, T)
-        y = self.relu1(self.bn1(self.conv1(self.pad(x))))
-        return x + self.relu2(self.bn2(self.conv2(self.pad(y))))
-
-
-class KanResWideX(nn.Module):
-    """The paper's network (Hicks et al. 2021, released code): 1,651,496 parameters with 8 leads and 8 outputs.
-
-    Takes (record, lead, sample) in µV, of any length; last layer every 2 samples.
-    """
-
-    layer = "blocks"
-
-    def __init__(self, n_leads: int = 8, n_outputs: int = 8) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv1d(n_leads, 64, 8), nn.BatchNorm1d(64), nn.ReLU(),
-            nn.Conv1d(64, 32, 3), nn.BatchNorm1d(32), nn.ReLU(),
-            nn.AvgPool1d(2),
-        )  # fmt: skip
-        self.blocks = nn.Sequential(*(KanResModule() for _ in range(8)))
-        self.head = nn.Linear(32, n_outputs)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:  # (B, lead, sample) -> (B, output)
-        return self.head(self.blocks(self.stem(x)).mean(dim=2))
-
-
-class ResidualBlock(nn.Module):
-    def __init__(self, width: int, dilation: int) -> None:
-        super().__init__()
-
-        def conv() -> nn.Conv1d:
-            return nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation, bias=False)
-
-        self.conv1, self.bn1, self.relu1 = conv(), nn.BatchNorm1d(width), nn.ReLU()
-        self.conv2, self.bn2, self.relu2 = conv(), nn.BatchNorm1d(width), nn.ReLU()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:  # (B, width, T)
-        return self.relu2(x + self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x))))))
-
-
-class CompactNet(nn.Module):
-    """A residual net that looks locally: last layer every 8 ms, each position seeing 30 + 32 * sum(dilations) ms.
-
-    Every kernel is odd and centred, so position k of the last layer is centred on sample 4k exactly. Average pooling
-    and a linear head make the prediction the bias plus the mean over positions of a signed map. Takes µV.
-    """
-
-    layer = "blocks"
-    _UV = 500.0  # puts usual voltages near 1 for the first layer
-
-    def __init__(
-        self, n_leads: int = 8, n_outputs: int = 7, width: int = 64, dilations: Sequence[int] = (1, 1, 2, 2, 3, 3)
-    ) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv1d(n_leads, width // 2, 7, stride=2, padding=3, bias=False), nn.BatchNorm1d(width // 2), nn.ReLU(),
-            nn.Conv1d(width // 2, width, 5, stride=2, padding=2, bias=False), nn.BatchNorm1d(width), nn.ReLU(),
-        )  # fmt: skip
-        self.blocks = nn.Sequential(*(ResidualBlock(width, d) for d in dilations))
-        self.head = nn.Linear(width, n_outputs)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:  # (B, lead, sample) -> (B, output)
-        return self.head(self.blocks(self.stem(x / self._UV)).mean(dim=2))
 
 
 NETS = {"compact": CompactNet, "kanres": KanResWideX}
@@ -329,6 +253,8 @@ def wrap_model(module: nn.Module, spec: ModelSpec) -> nn.Module:
 
 def spec_of(model: nn.Module) -> ModelSpec:
     spec = getattr(model, "spec", None)
+    if isinstance(model, str):
+        raise ModelError(f"{model!r} is a name; load the network first with wb.load_model")
     if not isinstance(spec, ModelSpec):
         raise ModelError(f"{type(model).__name__} has no ModelSpec; say what it takes and gives:\n{_EXAMPLE}")
     return spec

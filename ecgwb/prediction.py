@@ -13,7 +13,7 @@ import torch
 import xarray as xr
 from torch import nn
 
-from .beats import need_records
+from .beats import FAINT_UV, need_records
 from .models import ModelError, ModelSpec, device_of, evaluating, spec_of
 from .records import complete_limb_leads
 
@@ -56,7 +56,13 @@ def model_input(model: nn.Module, cohort: xr.Dataset) -> tuple[np.ndarray, np.nd
             f"hold {x.shape[2]} samples from {start} ms at that rate"
         )
     x = x[:, :, first : first + spec.n_samples] * np.float32(spec.scale)
-    usable = np.isfinite(x).all(axis=(1, 2)) & (np.ptp(x, axis=2) > 0).any(axis=1)
+    span = np.ptp(x, axis=2).max(axis=1)  # (record,)
+    usable = np.isfinite(x).all(axis=(1, 2)) & (span > 0)
+    if usable.any() and np.median(span[usable]) < FAINT_UV * spec.scale:
+        raise ModelError(
+            f"half the records' leads span {np.median(span[usable]) / spec.scale:.2g} µV or less; expected hundreds. "
+            "Signals in mV are to be multiplied by 1000"
+        )
     return np.where(usable[:, None, None], x, np.float32(0)), usable
 
 
@@ -132,7 +138,7 @@ def predict(model: nn.Module, cohort: xr.Dataset, *, out_of_fold: bool = False, 
     Dataset
         One variable (record,) per target, in the target's unit (ms, bpm, µV; log-odds for ``male``, with
         ``male_probability`` beside it). NaN where a record cannot be used; ``wb.excluded`` lists those. The coordinate
-        ``seen`` is True for patients whose data shaped the network.
+        ``seen`` is True for patients whose data shaped the network; the same name is taken as the same person.
 
     Raises
     ------
@@ -174,8 +180,8 @@ def predict(model: nn.Module, cohort: xr.Dataset, *, out_of_fold: bool = False, 
 
 
 def _seen(spec: ModelSpec, cohort: xr.Dataset) -> np.ndarray:
-    """Whether each record's patient shaped the network."""
-    patients = spec.trained_on.get(str(cohort.attrs.get("source", "cohort")), [])
+    """Whether each record's patient shaped the network, by name: PTB-XL's people are the same in any folder."""
+    patients = sorted(set().union(*spec.trained_on.values()))
     if "patient" not in cohort.coords:
         return np.zeros(cohort.sizes["record"], dtype=bool)
     return np.isin(cohort["patient"].values.astype(str), patients)

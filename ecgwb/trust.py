@@ -276,6 +276,9 @@ def trust_panel(
     Panel
         ``checks``, ``table``, ``verdict``, ``plot()``.
     """
+    asked_of(model, targets)  # what is wrong is said before minutes of work
+    others = [others] if isinstance(others, nn.Module) else list(others)
+    maps_of(model, cohort.isel(record=slice(1)), method, targets)
     beside = [m for m in ("gradcam", "guided", "input_x_gradient", "saliency") if m != method]
     found = [
         response(model, cohort),

@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 import ecgwb as wb
-from ecgwb.models import CompactNet, KanResModule, KanResWideX, ModelError
+from ecgwb.models import CompactNet, KanResWideX, ModelError
+from ecgwb.networks import KanResModule
 from ecgwb.prediction import model_input
 
 
@@ -245,3 +246,45 @@ def test_a_cohort_without_patients_is_predicted_and_nobody_called_seen(tiny, lud
     said = wb.predict(tiny, ludb.isel(record=slice(3)).drop_vars("patient"))
     assert "seen" not in said.coords
     assert np.isfinite(said["a"]).all()
+
+
+def test_the_same_people_under_another_source_are_seen_too(sex_net, ptbxl):
+    elsewhere = ptbxl.isel(record=slice(40)).assign_attrs(source="ptbxl")
+    expected = wb.predict(sex_net, ptbxl.isel(record=slice(40)))["seen"]
+    np.testing.assert_array_equal(wb.predict(sex_net, elsewhere)["seen"], expected)
+    with pytest.raises(ModelError, match="no out-of-fold prediction"):
+        wb.predict(sex_net, elsewhere, out_of_fold=True)
+
+
+def test_other_peoples_records_of_the_same_name_are_refused(measures, ludb, ptbxl):
+    said = wb.predict(measures, ludb)
+    with pytest.raises(ValueError, match="record '1' is patient 'ludb-1' in the values and 'ptbxl-"):
+        wb.accuracy_table(said, ptbxl)
+    with pytest.raises(ValueError, match="give the cohort that the values come from"):
+        wb.align(wb.ecgradcam(measures, ludb, "qt"), ptbxl)
+
+
+def test_beats_in_millivolts_are_refused(measures, ludb):
+    some = ludb.isel(record=slice(5)).copy()
+    some["beat"] = some["beat"] / 1000
+    with pytest.raises(ModelError, match="Signals in mV are to be multiplied by 1000"):
+        wb.predict(measures, some)
+
+
+def test_edited_beats_are_no_rhythms():
+    cohort = wb.open_cohort("ludb", rhythm=True).isel(record=slice(3))
+    net = wb.load_model("compact-rhythm")
+    for edited in (wb.blank(cohort, "T"), wb.stretch(cohort, "QT", 20), wb.scale(cohort, "T", 0.8)):
+        with pytest.raises(ModelError, match="takes rhythms and the cohort has none"):
+            wb.predict(net, edited)
+
+
+def test_slips_are_named(measures, ludb):
+    with pytest.raises(ModelError, match="load the network first"):
+        wb.predict("compact-measures", ludb)
+    for call in (wb.ecgradcam, lambda m, c: wb.attribute(m, c, "saliency")):
+        with pytest.raises(ValueError, match="without the dimension 'record'"):
+            call(measures, ludb.isel(record=0))
+    assert wb.ModelSpec(targets="qt", units="ms", layer="x").targets == ("qt",)
+    one = ludb.isel(record=[0])
+    np.testing.assert_array_equal(wb.attribute(measures, one, "guided"), wb.ecgradcam(measures, one, variant="guided"))
