@@ -15,7 +15,7 @@ test: .venv/.ready
 # The explorer in JupyterLab and Debian's chromium (apt-get install chromium).
 browser: .venv/.ready
 	$(BIN)/python -m pip install --quiet -e '.[browser]'
-	ECGWB_BROWSER=required $(BIN)/python -m pytest tests/test_browser.py
+	ECGWB_BROWSER=required timeout 600 $(BIN)/python -m pytest tests/test_browser.py
 
 lab: .venv/.ready
 	$(BIN)/jupyter lab notebooks

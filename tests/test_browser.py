@@ -27,6 +27,7 @@ SIZES = {"laptop": (1366, 768), "projector": (1920, 1080)}
 PICTURE = "img.widget-image"
 
 try:
+    from playwright.sync_api import TimeoutError as PlaywrightTimeout
     from playwright.sync_api import sync_playwright
 except ModuleNotFoundError:
     sync_playwright = None
@@ -85,13 +86,16 @@ def page(lab):
         page.on("pageerror", lambda e: page.errors.append(str(e)))
         page.goto(f"{lab}/lab/tree/{NOTEBOOK}")
         page.wait_for_selector(".jp-Notebook .jp-Cell")
-        page.wait_for_function("document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle'")
-        page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
-        page.wait_for_selector(PICTURE)
-        # The last cell's picture: everything has run.
-        page.wait_for_function(
-            "document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle'", timeout=300_000
-        )
+        for _ in range(6):  # a command given before the kernel is connected is lost
+            page.wait_for_timeout(1000)
+            page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
+            try:
+                page.wait_for_selector(PICTURE, timeout=30_000)
+                break
+            except PlaywrightTimeout:
+                continue
+        page.wait_for_selector("text=after stretching it by 30 ms")  # a later cell has run, too
+        page.wait_for_timeout(2000)
         yield page
         browser.close()
 
