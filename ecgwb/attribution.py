@@ -50,8 +50,9 @@ def attribute(
     method : str
         With f the prediction, x the ECG as the network takes it, b the baseline:
 
-        - ``"ecgradcam"``: `ecgradcam`, for comparison. Which positions of a layer contribute; adds up to the prediction
-          where the head allows it. Resolves no leads, and no time finer than a receptive field.
+        - ``"ecgradcam"``, or a variant of it by name: `ecgradcam`, for comparison. Which positions of a layer
+          contribute; adds up to the prediction where the head allows it. Resolves no leads, and no time finer than a
+          receptive field.
         - ``"saliency"``: df/dx, signed (Simonyan et al. 2013). What a change too small to see would do, at one sample
           of one lead. Not what makes the prediction: a wave that matters may lie where f is flat. Noisy by nature.
         - ``"smoothgrad"``: the mean of df/dx over copies with white noise of `noise_uv` (Smilkov et al. 2017). Saliency
@@ -102,14 +103,14 @@ def attribute(
     """
     spec, wanted, outputs = asked_of(model, targets)
     need_records(cohort)
-    if method in VARIANTS:
-        return ecgradcam(model, cohort, targets, variant=method, layer=layer)
-    if method == "ecgradcam":
-        return ecgradcam(model, cohort, wanted, layer=layer)
+    if method in ("ecgradcam", *VARIANTS):
+        return ecgradcam(model, cohort, wanted, variant="gradcam" if method == "ecgradcam" else method, layer=layer)
     if method == "occlusion":
         return _occlusion(model, cohort, wanted, outputs)
     if method not in METHODS:
-        raise ModelError(f"unknown method {method!r}; expected one of {', '.join([*VARIANTS, 'occlusion', *METHODS])}")
+        raise ModelError(
+            f"unknown method {method!r}; expected one of {', '.join(['ecgradcam', *VARIANTS, 'occlusion', *METHODS])}"
+        )
     if baseline not in BASELINES or (baseline == "mean" and spec.input != "beat"):
         raise ModelError(f"baseline is {baseline!r}; expected 'flat', or, for a network that takes beats, 'mean'")
     explain, per_uv, complete = METHODS[method]
