@@ -147,8 +147,8 @@ code,pre{font-size:13px}pre{background:#f6f6f6;padding:1rem;overflow:auto}</styl
 def _page(folder: Path, notebooks: list[str]) -> str:
     parts = [_HEAD, "<h1>The paper's tables and figures</h1>"]
     parts.append(
-        "<p>Networks were trained on PTB-XL-500, the measuring one on synthetic recordings too, and judged on LUDB, 200 "
-        "people they never saw; the sex table also on PTB-XL patients kept out of the training. A map says which "
+        "<p>Networks were trained on PTB-XL-500, the measuring one on synthetic recordings too, and judged on LUDB, "
+        "200 people they never saw; the sex table also on PTB-XL patients kept out of the training. A map says which "
         "positions of a network's last layer contribute to a prediction; what a stretch of the ECG does to it is shown "
         "by edits.</p>"
     )
