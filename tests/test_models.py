@@ -9,7 +9,7 @@ from torch import nn
 
 import ecgwb as wb
 from ecgwb.models import CompactNet, KanResWideX, ModelError
-from ecgwb.networks import KanResModule
+from ecgwb.networks import KanResModule, LongConv1d
 from ecgwb.prediction import model_input
 
 
@@ -37,6 +37,21 @@ def test_a_kanres_module_pads_as_torch_does():
     for conv, bn in ((ours.conv1, ours.bn1), (ours.conv2, ours.bn2)):
         y = torch.relu(bn(nn.functional.conv1d(y, conv.weight, conv.bias, padding="same")))
     torch.testing.assert_close(ours(x), x + y)
+
+
+def test_a_long_convolution_in_training_has_the_values_and_gradients_of_torchs():
+    torch.manual_seed(0)
+    long = LongConv1d(6, 5, 50).train()
+    plain = nn.Conv1d(6, 5, 50)
+    plain.load_state_dict(long.state_dict())
+    x, weight = torch.randn(2, 3, 6, 349), torch.randn(3, 5, 300)
+    ours, theirs = x[0].clone().requires_grad_(), x[0].clone().requires_grad_()
+    for conv, given in ((long, ours), (plain, theirs)):
+        (conv(given) * weight).sum().backward()
+    torch.testing.assert_close(long(x[1]), plain(x[1]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(long.weight.grad, plain.weight.grad, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(long.bias.grad, plain.bias.grad, rtol=1e-4, atol=1e-3)
 
 
 def test_the_compact_net_is_ten_times_smaller_and_looks_every_8_ms():
