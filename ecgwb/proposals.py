@@ -122,6 +122,24 @@ def propose_features(
     ------
     ValueError
         When the null has too few runs or another shape, or no map resolves leads.
+
+    Examples
+    --------
+    The null is the whole training again, 19 times or more, with the outcome dealt out anew. (Two epochs
+    keep this short; they are too few to learn anything, and `ecgwb.discovery.Recipe` has 20.)
+
+    >>> import ecgwb as wb
+    >>> from ecgwb.discovery import Recipe, contrast_of, cross_fit, one_record_each, permuted
+    >>> people = one_record_each(wb.split_patients(wb.open_cohort("ptbxl500"))[0])
+    >>> recipe = Recipe(epochs=2, folds=2)
+    >>> nets = cross_fit(people, "male", recipe)
+    >>> dealt = [permuted(people, "male", k) for k in range(19)]
+    >>> null = xr.concat([contrast_of(cross_fit(p, "male", recipe, 1 + k), p, "male") for k, p in enumerate(dealt)], "run")
+    >>> found = wb.propose_features(
+    ...     nets.maps(people, "ecgradcam"), people, null, by_lead=lambda: nets.maps(people, "deeplift"), said=nets.said
+    ... )
+    >>> found.tried["null runs"]
+    19
     """
     lead_map = map_ if "lead" in map_.dims else by_lead
     if lead_map is None:
