@@ -133,10 +133,13 @@ def propose_features(
     >>> people = one_record_each(wb.split_patients(wb.open_cohort("ptbxl500"))[0])
     >>> recipe = Recipe(epochs=2, folds=2)
     >>> nets = cross_fit(people, "male", recipe)
-    >>> dealt = [permuted(people, "male", k) for k in range(19)]
-    >>> null = xr.concat([contrast_of(cross_fit(p, "male", recipe, 1 + k), p, "male") for k, p in enumerate(dealt)], "run")
+    >>> null = []
+    >>> for k in range(19):
+    ...     dealt = permuted(people, "male", k)
+    ...     null.append(contrast_of(cross_fit(dealt, "male", recipe, 1 + k), dealt, "male"))
     >>> found = wb.propose_features(
-    ...     nets.maps(people, "ecgradcam"), people, null, by_lead=lambda: nets.maps(people, "deeplift"), said=nets.said
+    ...     nets.maps(people, "ecgradcam"), people, xr.concat(null, "run"),
+    ...     by_lead=lambda: nets.maps(people, "deeplift"), said=nets.said,
     ... )
     >>> found.tried["null runs"]
     19
