@@ -20,12 +20,10 @@ browser: .venv/.ready
 lab: .venv/.ready
 	$(BIN)/jupyter lab notebooks
 
+# One table of this machine; each tests/bench_*.py prints more by itself.
 bench: .venv/.ready
 	$(BIN)/python tests/bench_landmarks.py
-	$(BIN)/python tests/bench_attention.py
-	$(BIN)/python tests/bench.py
-	$(BIN)/python tests/bench_cohorts.py
-	$(BIN)/python tests/bench_trust.py
+	$(BIN)/python tests/bench.py --table tests/bench.md
 
 # Slow, and resumed after a kill: its table is committed in notebooks/receptive_fields.csv.
 bench-fields: .venv/.ready

@@ -1,66 +1,54 @@
-"""`make bench`: speed and memory beside peers, in one run; every figure a ratio, with its spread over repeats.
+"""`make bench`: one table of this machine, every step beside its peers, and what was asked.
 
-The machine may be shared: compare ratios, not seconds.
+Each part prints its own detail on the way, and can be run alone. Peers without a permissive licence (ecgdeli) and those
+that are no dependency (torchcam) take part where they are installed. Machines are shared: read the ratios, each a
+median over repeats taken in turns, with the least and the most.
 """
 
 from __future__ import annotations
 
-import resource
-import time
+import argparse
+import os
+import platform
+import tempfile
+from pathlib import Path
 
-import numpy as np
+import bench_attention
+import bench_cohorts
+import bench_explorer
+import bench_landmarks
+import bench_networks
+import bench_trust
 import pandas as pd
 import torch
 
-import ecgwb as wb
-from ecgwb.models import KanResWideX
-from ecgwb.prediction import model_input
 
-REPEATS = 5
-
-
-def seconds(call):
-    call()
-    out = []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        call()
-        out.append(time.perf_counter() - began)
-    return np.array(out)
-
-
-def ratio(name, what, peer):
-    """Median and range of what / peer, run by run."""
-    r = what / peer
-    return {"": name, "ratio": np.median(r), "least": r.min(), "most": r.max()}
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--table", type=Path, help="also write the table there, as Markdown")
+    given = parser.parse_args()
+    began = os.getloadavg()[0]
+    rows = bench_landmarks.compare() + bench_networks.compare() + bench_attention.compare()
+    with tempfile.TemporaryDirectory() as folder:
+        rows += bench_cohorts.compare(Path(folder))
+    rows += bench_trust.compare() + bench_explorer.compare()
+    table = pd.DataFrame(rows, columns=["step", "what", "value", "least", "most", "asked"])
+    table = table.fillna({"asked": ""}).set_index(["step", "what"])
+    about = (
+        f"{os.cpu_count()} cores, {torch.get_num_threads()} threads of torch {torch.__version__.split('+')[0]}, Python "
+        f"{platform.python_version()}, load {began:.1f} before."
+    )
+    print(f"\n{table.round(2).to_string(na_rep='')}\n{about}")
+    if given.table:
+        given.table.write_text(f"`python tests/bench.py --table {given.table}`. {about}\n\n{_markdown(table)}\n")
 
 
-def main():
-    cohort = wb.open_cohort("ptbxl500")
-    model = wb.load_model("compact-measures")
-    x = torch.from_numpy(model_input(model, cohort)[0][:128])
-    torch.manual_seed(0)
-    kanres = KanResWideX().eval()
-
-    def forward(net):
-        with torch.inference_mode():
-            net(x)
-
-    small, large = seconds(lambda: forward(model)), seconds(lambda: forward(kanres))
-    records = [wb.Record(r, 500, wb.LEADS, str(i)) for i, r in enumerate(_rhythms(20))]
-    ours, nk = seconds(lambda: wb.delineate(records)), seconds(lambda: wb.delineate(records, "prominence"))
-    rows = [
-        ratio("KanResWideX / compact net, forward", large, small),
-        ratio("NeuroKit2 prominence / ecgwb, 8 leads of 10 s", nk, ours),
-    ]
-    print(pd.DataFrame(rows).set_index("").round(2).to_string())
-    print(f"{1000 * np.median(ours) / len(records):.0f} ms a record to delineate; "
-          f"{1000 * np.median(small) / 128:.2f} ms a beat forward; {torch.get_num_threads()} threads; "
-          f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")  # fmt: skip
-
-
-def _rhythms(n):
-    return wb.open_cohort("ptbxl500", rhythm=True)["rhythm"].values[:n]
+def _markdown(table: pd.DataFrame) -> str:
+    lines = ["| step | what | value | least | most | asked |", "|---|---|---:|---:|---:|---|"]
+    for (step, what), row in table.iterrows():
+        cells = ["" if pd.isna(v) else f"{v:.0f}" if abs(v) >= 100 else f"{v:.2f}" for v in row.iloc[:3]]
+        lines.append(f"| {step} | {what} | " + " | ".join(cells) + f" | {row['asked']} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

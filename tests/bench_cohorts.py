@@ -21,9 +21,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from timing import spread
 
 import ecgwb as wb
 from ecgwb import sources
@@ -108,8 +110,20 @@ def scale(sizes: list[int], work: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def speed(n: int, n_neurokit: int, work: Path) -> None:
-    """Seconds a record, in turns with NeuroKit2 on the same recordings."""
+def compare(work: Path) -> list[dict[str, Any]]:
+    """Rows of the table of `make bench`; the detail is printed."""
+    rows = speed(100, 8, work)
+    sizes = [200, 1000]
+    table = scale(sizes, work)
+    for what in ("build", "maps"):
+        small, large = table[f"{what}, peak MB"]
+        name = f"{what}: peak memory of {sizes[1]} records / of {sizes[0]}"
+        rows.append({"step": "cohort", "what": name, "value": large / small})
+    return rows
+
+
+def speed(n: int, n_neurokit: int, work: Path) -> list[dict[str, Any]]:
+    """Seconds a record, in turns with NeuroKit2 on the same recordings; printed, and as rows for `make bench`."""
     records = list(copies(n))
     wb.build_cohort(records[:10])  # imports, weights
     ratios, cpu, walls = [], [], []
@@ -136,6 +150,9 @@ def speed(n: int, n_neurokit: int, work: Path) -> None:
         print(f"  NeuroKit2 dwt, the same leads, {name}: {np.median(r):.1f} times ours ({min(r):.1f} to {max(r):.1f})")
     print("  (8 times asked; ours also reads, measures, doubts, grades and stores; theirs has one thread)")
     print(f"  CPU ms a record: reading {1000 * reading.cpu / n:.1f}, delineating {1000 * network.cpu / n:.1f}")
+    rate = {"what": "WFDB to finished store, records/s", **spread(1 / np.array(walls)), "asked": "20 or more"}
+    peer = {"what": "time, NeuroKit2 dwt / the whole build", **spread(np.array(ratios)), "asked": "8 or more"}
+    return [{"step": "cohort", **row} for row in (rate, peer)]
 
 
 def main() -> None:

@@ -7,16 +7,21 @@ has not seen the person. Time is per 12-lead record of 10 s, all leads and beats
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import time
 import warnings
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy.stats import spearmanr
+from timing import in_turns, ratio, spread
 
 from ecgwb import accuracy_table, fiducials, open_cohort
 from ecgwb.landmark_scores import score_landmarks
+from ecgwb.neurokit import NEUROKIT_METHODS
 from ecgwb.records import Record, read_record
 from ecgwb.sources import unpack
 
@@ -50,6 +55,47 @@ def show(scores: pd.DataFrame) -> None:
     text["best published"] = [BEST_PUBLISHED.get(p, "") for p in scores.index]
     text["Se / PPV at least"] = ["{} / {}".format(*FOUND[p]) if p in FOUND else "" for p in scores.index]
     print(text.to_string())
+
+
+def ecgdeli_waves(records: list[Record]) -> pd.DataFrame:
+    """ECGdeli's landmarks in the table of `delineate`; its own filter first, as its authors do."""
+    import ecgdeli
+
+    rows = []
+    for record in records:
+        found = ecgdeli.annotate(ecgdeli.filter_ecg(record.signal.T, record.fs), record.fs)
+        for lead, points in zip(record.leads, found.leads, strict=True):
+            ms = points.samples * 1000.0 / record.fs  # NaN where it found none
+            for wave, at in (("P", (0, 1, 2)), ("QRS", (3, 5, 7)), ("T", (9, 10, 11))):
+                rows += [(record.record_id, lead, wave, *m) for m in ms[:, at] if np.isfinite(m[1])]
+    return pd.DataFrame(rows, columns=list(fiducials.COLUMNS))
+
+
+def compare(n: int = 10) -> list[dict[str, Any]]:
+    """Rows of the table of `make bench`: time and accuracy beside every peer, on `n` people of LUDB."""
+    folder = unpack("ludb") / "data"
+    chosen = range(1, 201, 200 // n)
+    records = [read_record(folder / str(k)) for k in chosen]
+    manual = pd.concat([fiducials.read_annotations(folder / str(k)) for k in chosen])
+    calls = {"ecgwb": partial(fiducials.delineate, records)}
+    calls |= {f"NeuroKit2 {m}": partial(fiducials.delineate, records, m) for m in NEUROKIT_METHODS}
+    if importlib.util.find_spec("ecgdeli"):
+        calls["ecgdeli"] = partial(ecgdeli_waves, records)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        took = in_turns(calls, repeats=3)
+        sd = {k: score_landmarks(call(), manual)["sd"] for k, call in calls.items() if k != "ecgwb"}
+    unseen = fiducials.ludb_out_of_fold()
+    ours = score_landmarks(unseen[unseen["record"].isin([r.record_id for r in records])], manual)["sd"]
+    a_record = spread(1000 * took["ecgwb"] / n)
+    rows = [{"what": "12 leads of 10 s, ms a record", **a_record, "asked": "at most 40"}]
+    for peer, errors in sd.items():
+        asked = "10 or more" if peer == "NeuroKit2 dwt" else ""
+        rows.append({"what": f"time, {peer} / ours", **ratio(took[peer], took["ecgwb"]), "asked": asked})
+        for point in ("QRS_onset", "T_offset"):
+            if np.isfinite(errors[point]):
+                rows.append({"what": f"SD of {point}, {peer} / ours out of fold", "value": errors[point] / ours[point]})
+    return [{"step": "landmarks", **row} for row in rows]
 
 
 def main() -> None:

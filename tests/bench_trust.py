@@ -10,8 +10,11 @@ import torch
 import ecgwb as wb
 from ecgwb import sanity, trust
 
+LIMIT_S = 180.0
 
-def main():
+
+def compare():
+    """Row of the table of `make bench`; the detail is printed."""
     cohort, model = wb.open_cohort("ludb"), wb.load_model("compact-measures")
     rows = []
     for check in (
@@ -29,8 +32,10 @@ def main():
     took, work = time.perf_counter() - began, time.process_time() - worked
     n = cohort.sizes["record"]
     print(f"the whole panel on {n} beats, {torch.get_num_threads()} threads: {took:.0f} s, {work:.0f} s of a core; "
-          f"the bar is 180 s on two cores. {panel.verdict}")  # fmt: skip
+          f"the bar is {LIMIT_S:.0f} s on two cores. {panel.verdict}")  # fmt: skip
+    what = f"the whole panel on {n} beats, s / {LIMIT_S:.0f} s"
+    return [{"step": "trust", "what": what, "value": took / LIMIT_S, "asked": "at most 1"}]
 
 
 if __name__ == "__main__":
-    main()
+    compare()

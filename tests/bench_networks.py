@@ -1,0 +1,38 @@
+"""The compact network beside the paper's, forward: ``python tests/bench_networks.py``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from timing import in_turns, ratio, spread
+
+import ecgwb as wb
+from ecgwb.models import KanResWideX
+from ecgwb.prediction import model_input
+
+BEATS = 128
+
+
+def compare() -> list[dict[str, Any]]:
+    """Rows of the table of `make bench`."""
+    model = wb.load_model("compact-measures")
+    x = torch.from_numpy(model_input(model, wb.open_cohort("ptbxl500"))[0][:BEATS])
+    large = KanResWideX().eval()
+
+    def forward(net: torch.nn.Module) -> torch.Tensor:
+        with torch.inference_mode():
+            return net(x)
+
+    took = in_turns({"compact": lambda: forward(model), "kanres": lambda: forward(large)})
+    times = {"what": "forward, time of KanResWideX / compact's", "asked": "20 or more"}
+    beat = {"what": "compact net forward, ms a beat", "asked": "at most 0.5"}
+    return [
+        {"step": "network"} | times | ratio(took["kanres"], took["compact"]),
+        {"step": "network"} | beat | spread(1000 * took["compact"] / BEATS),
+    ]
+
+
+if __name__ == "__main__":
+    for row in compare():
+        print(row)
