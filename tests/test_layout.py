@@ -11,7 +11,8 @@ import yaml
 ROOT = Path(__file__).parent.parent
 FLOW = [
     "records", "filters", "neurokit", "delineator", "fiducials", "landmarks", "beats", "sources", "stores", "chunks",
-    "building", "cohorts", "networks", "models", "prediction", "layers", "attention", "alignment", "maps", "contrasts",
+    "building", "cohorts", "manual",
+    "networks", "models", "prediction", "layers", "attention", "alignment", "maps", "contrasts",
     "mapping", "resampling", "accuracy", "edits", "attribution", "remeasurement", "effects", "checks", "sanity",
     "trust", "features", "grammar", "regression", "designs", "manifests", "comparisons", "cards", "augmentation",
     "fitting", "screening", "proposals", "plants", "discovery", "discovery_bench", "sex_table", "landmark_scores",
