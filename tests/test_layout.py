@@ -16,8 +16,8 @@ FLOW = [
     "mapping", "resampling", "accuracy", "edits", "attribution", "remeasurement", "effects", "checks", "sanity",
     "trust", "features", "grammar", "regression", "designs", "manifests", "comparisons", "cards", "augmentation",
     "fitting", "screening", "proposals", "plants", "discovery", "discovery_bench", "sex_table", "landmark_scores",
-    "delineator_examples", "delineator_training", "training", "figures", "ecg_paper", "exploration", "explorer",
-    "lessons", "paper",
+    "delineator_examples", "delineator_training", "training", "beat_figures", "figures", "ecg_paper", "record_search",
+    "exploration", "explorer", "lessons", "paper",
 ]  # fmt: skip
 FILES = sorted(p for p in (ROOT / "ecgwb").glob("*.py"))
 
