@@ -240,8 +240,8 @@ class Exploration:
     def _beat(self, view: View, c: xr.Dataset, shown: xr.DataArray | None, wait: bool) -> Figure:
         # A fixed layout: finding the best one takes a third of the time a picture may take.
         figure, (top, bottom) = plt.subplots(
-            2, 1, figsize=(7.2, 4.6), sharex=True, height_ratios=(3, 2), layout="none",
-            gridspec_kw={"left": 0.1, "right": 0.9, "top": 0.93, "bottom": 0.1, "hspace": 0.14},
+            2, 1, figsize=(6.4, 4.4), sharex=True, height_ratios=(3, 2), layout="none",
+            gridspec_kw={"left": 0.11, "right": 0.89, "top": 0.93, "bottom": 0.1, "hspace": 0.14},
         )  # fmt: skip
         fiducial = c["fiducial"].isel(record=0)
         if view.edited:
@@ -279,7 +279,7 @@ class Exploration:
             vmax=limit, alpha=0.75, zorder=-3, interpolation="nearest",
         )  # fmt: skip
         top.set_ylim(low, high)
-        colour_bar(figure, (0.915, 0.5, 0.012, 0.36), limit, shown)
+        colour_bar(figure, (0.905, 0.5, 0.013, 0.36), limit, shown)
         bottom.plot(time, curve, color="C1", label=f"record {view.record}")
         here = self._on_this_beat(view, own) if wait or self.has_cohort_map(view) else None
         if here is not None:
@@ -287,7 +287,7 @@ class Exploration:
             bottom.plot(time, here["mean"], color="C0", label=f"{len(self._some)} people, warped onto this beat")
         bottom.axhline(0, color="0.5", lw=0.5)
         bottom.set_ylabel(f"{shown.attrs['long_name']}\n({str(shown['unit'].values) or 'no unit'})")
-        bottom.legend(loc="upper right")
+        bottom.legend(loc="upper left")
 
     def _on_this_beat(self, view: View, own: np.ndarray) -> xr.Dataset | None:
         """The cohort's map, as the record's is shown, on this beat's own time; None without landmarks."""

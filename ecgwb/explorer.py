@@ -22,7 +22,7 @@ from .edits import WAVES
 from .exploration import MOVABLE, SCALED, STRETCHED, VIEWS, WAYS, Exploration, View
 from .record_search import ORDERS
 
-_DPI = 96
+_DPI = 112
 _SEARCH = "search: 12, male, age>60, error>20, doubt>30"
 _NOTHING = (
     "no record fits this search; change it. Words begin an id, sex, diagnosis or rhythm; numbers go as age>60, "
@@ -48,7 +48,7 @@ class Explorer(w.VBox):
     def __init__(self, cohort: xr.Dataset, model: nn.Module, store: str | Path | None = None, by: str = "by hand"):
         self.of, self._store, self._by = Exploration(cohort, model), store, by
         targets, leads = list(self.of.spec.targets), [str(v) for v in cohort["lead"].values]
-        wide, half = w.Layout(width="100%"), w.Layout(width="48%")
+        wide, half = w.Layout(width="98%"), w.Layout(width="48%")
         self.search = w.Text(placeholder=_SEARCH, layout=wide)
         self.order = w.Dropdown(options=ORDERS, description="sorted by", layout=wide)
         ids = self.of.records()
@@ -99,8 +99,11 @@ class Explorer(w.VBox):
         left += [self.target, self.variant, self.layer, self.lead]
         right = [w.HTML("<b>What if</b>"), *edits, self.reset, w.HTML("<b>Move a landmark</b>"), self.landmark]
         right += [self.move, w.HBox([self.keep, self.take_back]), self.export]
+        for control in (*left, *right):
+            if getattr(control, "description", "") and hasattr(control.style, "description_width"):
+                control.style.description_width = "62px"
         middle = w.VBox([self.view, self.picture, self.said, self.kept], layout=w.Layout(flex="1 1 0", min_width="0"))
-        side = [w.VBox(part, layout=w.Layout(width="240px")) for part in (left, right)]
+        side = [w.VBox(part, layout=w.Layout(width="210px", flex="0 0 auto")) for part in (left, right)]
         super().__init__([w.HBox([side[0], middle, side[1]])])
         self.refresh()
 
@@ -190,7 +193,8 @@ class Explorer(w.VBox):
             for row in [tuple(heads), *self.of.numbers(view)]
         )
         trouble = _warning(f"the network says nothing here: {self.of.trouble}") if self.of.trouble else ""
-        return f"{trouble}<div>{html.escape('; '.join(about))}</div><table>{cells}</table>"
+        words = f"{trouble}<div>{html.escape('; '.join(about))}</div><table>{cells}</table>"
+        return f"<div style='line-height:1.3'>{words}</div>"
 
     def _list(self, _change: Any) -> None:
         ids = self.of.records(self.search.value, self.order.value, self.target.value)
@@ -313,4 +317,4 @@ def _png(figure: Figure) -> bytes:
 
 
 def _warning(text: str) -> str:
-    return f"<div style='color:#b00020'>{html.escape(text)}</div>"
+    return f"<div style='color:#b00020;line-height:1.3'>{html.escape(text)}</div>"
