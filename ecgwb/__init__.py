@@ -26,6 +26,7 @@ from .fitting import fit
 from .grammar import Feature, feature_table
 from .landmarks import LANDMARKS
 from .manifests import Manifest, freeze, load_manifest
+from .manual import move_landmark, undo_landmark
 from .mapping import map_chunks
 from .maps import cohort_map, finish_map, map_sums, merge_maps, segment_table
 from .models import ModelError, ModelSpec, load_model, save_model, wrap_model
@@ -90,6 +91,7 @@ __all__ = [
     "map_sums",
     "measure",
     "merge_maps",
+    "move_landmark",
     "nested_models",
     "open_cohort",
     "plant",
@@ -108,5 +110,6 @@ __all__ = [
     "stretch",
     "template_of",
     "trust_panel",
+    "undo_landmark",
     "wrap_model",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,6 +14,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from .beat_figures import mark_waves, plot_beat
 from .landmarks import LANDMARKS
 from .maps import MEASURED_IN, SEGMENTS, segments
 
@@ -34,40 +34,6 @@ SAYS = (
 def use_style() -> None:
     """The workbench's look for all figures that follow."""
     plt.style.use(STYLE)
-
-
-def plot_beat(beat: xr.DataArray, fiducial: xr.DataArray | None = None, ax: Axes | None = None, **line: Any) -> Axes:
-    """One lead of a beat in µV over ms, with its landmarks as ticks and P, QRS and T as shades.
-
-    Parameters
-    ----------
-    beat : DataArray (time,) or (phase,), µV
-    fiducial : DataArray (landmark,), ms
-    """
-    ax = ax or plt.gca()
-    x = beat[beat.dims[0]].values
-    style: dict[str, Any] = {"color": "black", "lw": 1.0} | line
-    ax.plot(x, beat.values, **style)
-    if fiducial is not None:
-        mark_waves(ax, fiducial)
-    ax.set(xlabel="ms from the QRS fiducial", ylabel="µV", xlim=(x[0], x[-1]))
-    return ax
-
-
-def mark_waves(ax: Axes, fiducial: xr.DataArray) -> Axes:
-    """P, QRS and T as grey shades named on top, the other landmarks as thin lines."""
-    at = dict(zip(LANDMARKS, np.asarray(fiducial, dtype=float), strict=True))
-    for wave in ("P", "QRS", "T"):
-        a, b = (at[m] for m in SEGMENTS[wave])
-        if np.isfinite(a + b):
-            ax.axvspan(a, b, color="0.93", lw=0, zorder=-2)
-            ax.annotate(
-                wave, ((a + b) / 2, 1), xycoords=("data", "axes fraction"), va="bottom", ha="center", color="0.4"
-            )
-    for m in ("P_peak", "R", "T_peak"):
-        if np.isfinite(at[m]):
-            ax.axvline(at[m], color="0.8", lw=0.6, zorder=-1)
-    return ax
 
 
 def plot_cohort_map(

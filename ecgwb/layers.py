@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +28,37 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
     if not name or name not in layers:
         raise ModelError(f"the network has no layer {name!r}; it has {', '.join(n for n in layers if n)}")
     return layers[name]
+
+
+def readable_layers(model: nn.Module, x: np.ndarray) -> list[str]:
+    """Layers that a map can be read from: those giving (record, channel, position) once in a forward pass.
+
+    The spec's own comes first, then blocks of layers in their order, or, where there are hardly any, its layers.
+
+    Parameters
+    ----------
+    x : array (record, lead, sample)
+        As `model_input` gives.
+    """
+    modules = {name: m for name, m in model.named_modules() if name}
+    calls: dict[str, int] = dict.fromkeys(modules, 0)
+
+    def note(name: str) -> Any:
+        def hook(_module: nn.Module, _inputs: tuple[torch.Tensor, ...], y: Any) -> None:
+            calls[name] += 1 if isinstance(y, torch.Tensor) and y.ndim == 3 and y.shape[2] > 1 else 2
+
+        return hook
+
+    handles = [m.register_forward_hook(note(name)) for name, m in modules.items()]
+    try:
+        with evaluating(model), torch.no_grad():
+            model(torch.as_tensor(x, dtype=torch.float32, device=device_of(model)))
+    finally:
+        for handle in handles:
+            handle.remove()
+    once = [name for name, n in calls.items() if n == 1]
+    blocks = [name for name in once if any(modules[name].children())]
+    return list(dict.fromkeys([spec_of(model).layer, *(blocks if len(blocks) > 1 else once)]))
 
 
 @contextlib.contextmanager

@@ -104,9 +104,19 @@ def source(page):
     return page.get_attribute(PICTURE, "src")
 
 
+def still(page):
+    """The picture, once it has stopped changing: the cohort's map may be added to it a second after."""
+    last, same = source(page), 0
+    while same < 3:
+        page.wait_for_timeout(100)
+        now = source(page)
+        same, last = (same + 1, last) if now == last else (0, now)
+    return last
+
+
 def changed(page, do):
     """Milliseconds from an action to another picture."""
-    before = source(page)
+    before = still(page)
     began = time.perf_counter()
     do()
     page.wait_for_function(f"document.querySelector('{PICTURE}').src !== {before!r}", timeout=30_000)
@@ -129,8 +139,11 @@ def shots(page, name):
 def test_each_control_changes_the_picture(page):
     shots(page, "explorer")
     changed(page, lambda: dropdown(page, "target").select_option("QT"))
-    changed(page, lambda: dropdown(page, "variant").select_option("published"))
-    changed(page, lambda: dropdown(page, "variant").select_option("gradcam"))
+    changed(page, lambda: dropdown(page, "map by").select_option("published"))
+    changed(page, lambda: dropdown(page, "map by").select_option("saliency"))
+    changed(page, lambda: dropdown(page, "map by").select_option("gradcam"))
+    changed(page, lambda: dropdown(page, "layer").select_option("blocks.2"))
+    changed(page, lambda: dropdown(page, "layer").select_option("blocks"))
     changed(page, lambda: dropdown(page, "lead").select_option("V2"))
     for view in ("12 leads", "rhythm", "beat"):
         changed(page, lambda view=view: page.locator(f"button.widget-toggle-button:text-is('{view}')").click())
@@ -172,13 +185,34 @@ def test_a_moving_slider_answers_and_does_not_pile_up(page):
     changed(page, lambda: page.locator("button:text-is('undo edits')").click())
 
 
+def test_a_landmark_is_moved_by_keys_kept_and_taken_back(page):
+    dropdown(page, "landmark").select_option("T_off")
+    page.locator(".widget-slider:has(label:text-is('by ms')) .noUi-handle").focus()
+    took = [changed(page, lambda: page.keyboard.press("ArrowRight")) for _ in range(5)]
+    print(f"landmark: {sorted(took)[2]:.0f} ms from key to picture")
+    page.wait_for_selector("text=not kept yet")
+    shots(page, "landmark")
+    changed(page, lambda: page.locator("button:text-is('keep')").click())
+    page.wait_for_selector("text=by hand: T_off")
+    shots(page, "byhand")
+    changed(page, lambda: page.locator("button:text-is('undo')").click())
+    page.wait_for_function("!document.body.innerText.includes('by hand: T_off')")
+    dropdown(page, "landmark").select_option("none")
+
+
+def test_export_names_the_file_and_shows_the_code(page):
+    page.locator("button:text-is('export figure and code')").click()
+    page.wait_for_selector("text=figure = Exploration(cohort, model).draw")
+    shots(page, "export")
+
+
 def test_an_empty_search_is_said_in_place(page):
-    field = page.get_by_placeholder("search: id, male, fibrillation")
+    field = page.get_by_placeholder("search: 12, male, age>60")
     field.fill("nobody")
-    page.wait_for_selector("text=no record holds these words")
+    page.wait_for_selector("text=no record fits this search")
     shots(page, "empty")
     field.fill("")
-    page.wait_for_function("!document.body.innerText.includes('no record holds these words')")
+    page.wait_for_function("!document.body.innerText.includes('no record fits this search')")
 
 
 def test_nothing_went_wrong_on_the_way(page):

@@ -11,12 +11,13 @@ import yaml
 ROOT = Path(__file__).parent.parent
 FLOW = [
     "records", "filters", "neurokit", "delineator", "fiducials", "landmarks", "beats", "sources", "stores", "chunks",
-    "building", "cohorts", "networks", "models", "prediction", "layers", "attention", "alignment", "maps", "contrasts",
+    "building", "cohorts", "manual",
+    "networks", "models", "prediction", "layers", "attention", "alignment", "maps", "contrasts",
     "mapping", "resampling", "accuracy", "edits", "attribution", "remeasurement", "effects", "checks", "sanity",
     "trust", "features", "grammar", "regression", "designs", "manifests", "comparisons", "cards", "augmentation",
     "fitting", "screening", "proposals", "plants", "discovery", "discovery_bench", "sex_table", "landmark_scores",
-    "delineator_examples", "delineator_training", "training", "figures", "ecg_paper", "exploration", "explorer",
-    "lessons", "paper",
+    "delineator_examples", "delineator_training", "training", "beat_figures", "figures", "ecg_paper", "record_search",
+    "exploration", "explorer", "lessons", "paper",
 ]  # fmt: skip
 FILES = sorted(p for p in (ROOT / "ecgwb").glob("*.py"))
 
