@@ -32,7 +32,8 @@ from .maps import cohort_map, finish_map, map_sums, merge_maps, segment_table
 from .models import ModelError, ModelSpec, load_model, save_model, wrap_model
 from .prediction import predict
 from .proposals import map_contrast, propose_features
-from .records import LEADS, Record, RecordError, read_record
+from .reading import read_record
+from .records import LEADS, Record, RecordError
 from .regression import nested_models, split_patients
 from .remeasurement import remeasure
 from .screening import screen_features

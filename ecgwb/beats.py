@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .fiducials import delineate
+from .fiducials import delineate, need_rate
 from .filters import fill_gaps, prepare
 from .landmarks import LANDMARKS, doubt_of, global_marks, in_order, intervals, median_if_common
 from .records import FS, LEADS, Record, RecordError, lead_quality, limb_error, pick_leads
@@ -23,7 +23,7 @@ RHYTHM = ("rhythm", "cycle_fiducial", "cycle_used")  # what a cohort holds of wh
 N_BEFORE, N_SAMPLES = 250, 600
 TIME = (np.arange(N_SAMPLES) - N_BEFORE) * 1000.0 / FS  # -500 .. +698 ms
 SIMILAR = 0.9  # correlation with the record's own median beat from which a beat counts as of the same kind
-FAINT_UV = 30.0  # no ECG is as small in all eight leads
+FAINT_UV, HUGE_UV = 30.0, 1e5  # no ECG is as small in all eight leads, or as large in half of them
 _MAX_LAG = 15  # samples (30 ms) that cross-correlation may move a beat
 _TOGETHER_MS = 100.0  # QRS marks of one beat lie within this of their neighbour lead's
 _P_WITHIN_MS, _T_WITHIN_MS = 400.0, 700.0  # a P wave belongs to the QRS after it, a T wave to the QRS before it
@@ -126,18 +126,18 @@ def beat_arrays(
 ) -> dict[str, Any]:
     """What `representative_beat` returns, as plain arrays by name; their dims are `BEAT_VARIABLES`."""
     rid = record.record_id
+    need_rate(record)
     raw = pick_leads(record, LEADS)
     quality = lead_quality(raw)
     if not quality["usable"].all():
         dead = ", ".join(quality.index[~quality["usable"]])
         raise RecordError(f"record {rid!r}: lead {dead} is empty or flat for half of it or more; all eight are needed")
     eight = prepare(raw)
-    size = float(np.nanmax(np.nanmax(eight.signal, axis=1) - np.nanmin(eight.signal, axis=1)))
-    if size < FAINT_UV:
-        raise RecordError(
-            f"record {rid!r}: no lead spans more than {size:.2g} µV; expected hundreds. Signals in mV are to be "
-            "multiplied by 1000"
-        )
+    sizes = np.nanmax(eight.signal, axis=1) - np.nanmin(eight.signal, axis=1)
+    if sizes.max() < FAINT_UV or np.median(sizes) > HUGE_UV:
+        fix = "in mV are to be multiplied by 1000" if sizes.max() < FAINT_UV else "in µV are not to be called mV"
+        seen = f"the leads span {np.median(sizes):.2g} µV"
+        raise RecordError(f"record {rid!r}: {seen}; expected hundreds to thousands. Signals {fix}")
     if waves is None:
         waves = delineate(record, method=method)
     beats = find_beats(waves, eight)

@@ -197,13 +197,17 @@ def recipe() -> str:
     digest = hashlib.sha256()
     names = [
         "records",
+        "reading",
         "filters",
         "delineator",
         "fiducials",
         "landmarks",
         "beats",
+        "metadata",
+        "synthetic",
         "sources",
         "stores",
+        "electrodes",
         "chunks",
         "building",
     ]

@@ -6,12 +6,14 @@ import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from .beats import BEAT_VARIABLES, UNITS, beat_arrays
+from .electrodes import LOG_ODDS, likeliest_swap
 from .fiducials import delineate, read_annotations
 from .landmarks import LANDMARKS
 from .records import FS, LEADS, LIMB_TOLERANCE, Record, RecordError
@@ -33,6 +35,8 @@ WORTH_A_LOOK = {
     "lead_saturated": (0.005, "{} is saturated for {:.1%} of it"),
     "lead_noise": (10.0, "{} is noisy ({:.0f} µV)"),
 }
+# Beyond what any of LUDB's and PTB-XL-500's people have: 975 to 7,520 µV, 71 ms, and 263 to 588 ms.
+USUAL_SPAN_UV, USUAL_QRS_MS, USUAL_QT_MS = (700.0, 10_000.0), 68.0, (255.0, 600.0)
 
 
 def build_chunk(items: Sequence[Item], waves: pd.DataFrame | None = None) -> Part:
@@ -97,11 +101,6 @@ def _labelled(beat: dict[str, Any], item: Item, record: Record) -> dict[str, Any
     beat["male"] = {"male": 1.0, "female": 0.0}.get(str(meta.get("sex", "")), np.nan)
     text = {k: str(meta.get(k, "")) for k in _TEXT}
     text["patient"] = text["patient"] or item.record_id
-    flags = list(record.metadata.get("flags", []))
-    if beat["limb_error"] > LIMB_TOLERANCE and not any(f.startswith("limb leads disagree") for f in flags):
-        flags.append(f"limb leads disagree: they break II = I + III by {100 * beat['limb_error']:.0f} % of their size")
-    for name, (limit, words) in WORTH_A_LOOK.items():
-        flags += [words.format(lead, x) for lead, x in zip(LEADS, beat[name], strict=True) if x > limit]
     measured = {k: float(meta[k]) for k in MEASURED_12SL if k in meta}
     return {
         **beat,
@@ -109,6 +108,27 @@ def _labelled(beat: dict[str, Any], item: Item, record: Record) -> dict[str, Any
         "record": item.record_id,
         "age": float(meta.get("age", np.nan)),
         "fold": int(meta.get("fold", -1)),
-        "flags": "; ".join(flags),
+        "flags": "; ".join(_doubts(beat, record)),
         **text,
     }
+
+
+def _doubts(beat: dict[str, Any], record: Record) -> list[str]:
+    """What is worth a look, in words: none of it is certain, and no record is left out for it."""
+    flags = list(record.metadata.get("flags", []))
+    if beat["limb_error"] > LIMB_TOLERANCE and not any(f.startswith("limb leads disagree") for f in flags):
+        flags.append(f"limb leads disagree: they break II = I + III by {100 * beat['limb_error']:.0f} % of their size")
+    for name, (limit, words) in WORTH_A_LOOK.items():
+        flags += [words.format(lead, x) for lead, x in zip(LEADS, beat[name], strict=True) if x > limit]
+    for a, b in combinations(range(len(LEADS)), 2):
+        if np.array_equal(beat["rhythm"][a], beat["rhythm"][b], equal_nan=True):
+            flags.append(f"{LEADS[a]} and {LEADS[b]} hold the same signal")
+    span = float(np.ptp(beat["beat"], axis=1).max())
+    if not USUAL_SPAN_UV[0] <= span <= USUAL_SPAN_UV[1]:
+        flags.append(f"the largest lead spans {span:.0f} µV: a rare ECG, or a wrong gain")
+    if beat["qrs"] < USUAL_QRS_MS or not (np.isnan(beat["qt"]) or USUAL_QT_MS[0] <= beat["qt"] <= USUAL_QT_MS[1]):
+        flags.append(f"QRS {beat['qrs']:.0f} ms, QT {beat['qt']:.0f} ms: a rare ECG, or a wrong sampling rate")
+    swap, log_odds = likeliest_swap(beat["beat"], beat["fiducial"])
+    if log_odds > LOG_ODDS:
+        flags.append(f"the limb leads look like those of interchanged electrodes ({swap}, perhaps)")
+    return flags

@@ -14,9 +14,10 @@ import xarray as xr
 from .beats import RHYTHM, TIME, targets
 from .building import build, build_at, recipe
 from .landmarks import LANDMARKS
+from .metadata import METADATA
 from .records import RecordError
-from .sources import METADATA, cache_dir, list_source
-from .stores import open_store
+from .sources import cache_dir, list_source
+from .stores import CHUNK, open_store
 
 
 def open_cohort(name: str | Path, rhythm: bool = False) -> xr.Dataset:
@@ -59,6 +60,13 @@ def open_cohort(name: str | Path, rhythm: bool = False) -> xr.Dataset:
         if not store.is_dir():
             build_cohort(text, out=store)
         return _without_rhythm(open_store(store), rhythm).load()
+    unfinished = Path(text.removesuffix(".building") + ".building")
+    if unfinished.is_dir() and not (Path(text).is_dir() and text != str(unfinished)):
+        done = len(list(unfinished.glob("*.npz")))
+        raise RecordError(
+            f"{text} is unfinished: {done} chunks of {CHUNK} records are done, kept in {unfinished}. Run the same "
+            "build_cohort call again: it goes on from there"
+        )
     if not Path(text).is_dir():
         raise RecordError(
             f"no cohort {text!r}; expected 'ludb', 'ptbxl500', 'synthetic:N' or the folder of a Zarr store"

@@ -13,7 +13,8 @@ from torch import Tensor
 from .delineator import RATE, WAVES
 from .fiducials import read_annotations
 from .filters import prepare
-from .records import FS, read_record
+from .reading import read_record
+from .records import FS
 
 PEAK_SD = 3.0  # width of a peak's target, samples at 250 Hz
 # Leads a training example shows: any number must do, and many recorders have one or two.

@@ -26,7 +26,7 @@ from .delineator import Delineator
 from .delineator_examples import Person, examples, load_people
 from .fiducials import WEIGHTS, delineate_with, read_annotations, save_out_of_fold
 from .landmark_scores import score_landmarks
-from .records import read_record
+from .reading import read_record
 from .sources import unpack
 
 N_FOLDS = 5

@@ -215,11 +215,7 @@ def _check(records: list[Record]) -> None:
     for record in records:
         if not isinstance(record, Record):
             raise ValueError(f"expected a Record or a list of them, got {type(record).__name__}; see read_record")
-        if not MIN_FS <= record.fs <= MAX_FS:
-            raise RecordError(
-                f"record {record.record_id!r}: sampling rate is {record.fs:g} Hz, expected {MIN_FS:g} to "
-                f"{MAX_FS:g} Hz; resample it first, or correct the header's rate"
-            )
+        need_rate(record)
         if record.duration_ms < 1000 * MIN_SECONDS:
             raise RecordError(
                 f"record {record.record_id!r}: {record.duration_ms:.0f} ms long, expected {MIN_SECONDS:g} s or more; "
@@ -230,6 +226,15 @@ def _check(records: list[Record]) -> None:
     if twice:
         raise ValueError(
             f"several records share the id {twice[0]!r}; give each a record_id of its own, to tell rows apart"
+        )
+
+
+def need_rate(record: Record) -> None:
+    """Says when a recording is sampled too seldom or too often for landmarks, before it is resampled to any length."""
+    if not MIN_FS <= record.fs <= MAX_FS:
+        raise RecordError(
+            f"record {record.record_id!r}: sampling rate is {record.fs:g} Hz, expected {MIN_FS:g} to "
+            f"{MAX_FS:g} Hz; resample it first, or correct the header's rate"
         )
 
 

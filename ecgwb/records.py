@@ -5,17 +5,13 @@ The first step of the flow. Everything later takes a `Record`; whatever is wrong
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import wfdb
 
 LEADS = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 """The eight independent leads, in the order every cohort and network uses."""
@@ -25,7 +21,6 @@ FS = 500
 
 # Each limb lead from I and II (Einthoven, Goldberger); the digital leads obey this exactly, up to rounding.
 _FROM_I_II = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}
-_UV_PER_UNIT = {"uv": 1.0, "µv": 1.0, "μv": 1.0, "mv": 1e3, "v": 1e6}
 _SPELLING = {name.lower(): name for name in LEADS12}
 # Limb leads recorded in one system agree to rounding and filter ripple; a lead with a wrong gain is off by far more.
 LIMB_TOLERANCE = 0.1
@@ -114,109 +109,7 @@ def standard_lead(name: str) -> str:
     return _SPELLING.get(str(name).strip().lower(), str(name).strip())
 
 
-# ---------------------------------------------------------------- reading
-
-
-def read_record(path: str | Path) -> Record:
-    """Read a WFDB recording (.hea with .dat or .mat), in µV whatever the header's unit.
-
-    Parameters
-    ----------
-    path : str or Path
-        The record, with or without ``.hea`` or ``.dat``.
-
-    Returns
-    -------
-    Record
-        ``metadata`` has age, sex and diagnosis where the header's comments give them; names and dates are not kept.
-        ``metadata["flags"]`` lists doubts about the voltages.
-
-    Raises
-    ------
-    RecordError
-        When a file is missing, truncated or malformed, or a unit is not a voltage.
-
-    Warns
-    -----
-    UserWarning
-        When the limb leads break II = I + III (or aVR, aVL, aVF) by more than 10 %: gains cannot be right.
-
-    Notes
-    -----
-    Some headers, all of LUDB's among them, state each lead's own range (max - min) as its gain, so that physical
-    values would scale every lead to 1 mV. Where all gains are ranges and the stored integers obey II = I + III,
-    the integers are read as µV. For LUDB that is exact for the ratios of the limb leads and an inference for the
-    absolute scale and the chest leads: its amplitudes then match PTB-XL's.
-    """
-    record = read_flagged(path)
-    doubt = [f for f in record.metadata["flags"] if f.startswith("limb leads disagree")]
-    if doubt:
-        warnings.warn(
-            f"record {record.record_id!r}: {doubt[0]}; gains or lead names in its header cannot be right", stacklevel=2
-        )
-    return record
-
-
-def read_flagged(path: str | Path) -> Record:
-    """`read_record` without its warning; the doubt is in ``metadata["flags"]`` all the same."""
-    base = Path(path)
-    if base.suffix in (".hea", ".dat", ".mat"):
-        base = base.with_suffix("")
-    header = base.with_name(base.name + ".hea")
-    if not header.is_file():
-        raise RecordError(
-            f"record {base.name!r}: no header at {header}; expected a WFDB record (.hea with .dat or .mat)"
-        )
-    try:
-        wf = wfdb.rdrecord(str(base), physical=False)
-        stored = np.asarray(wf.d_signal, dtype=np.float64).T  # (lead, sample)
-        physical = np.asarray(wf.dac(), dtype=np.float64).T
-    except Exception as e:  # wfdb raises whatever its parser met; the reader needs the file and the reason
-        raise RecordError(f"record {base.name!r}: {_why_unreadable(base, e)}") from e
-    if stored.ndim != 2 or stored.size == 0:
-        raise RecordError(f"record {base.name!r}: {header} lists no samples")
-    unknown = sorted({u for u in wf.units if str(u).lower() not in _UV_PER_UNIT})
-    if unknown:
-        raise RecordError(f"record {base.name!r}: unit {unknown[0]!r} in {header} is not a voltage (mV, uV or V)")
-
-    flags: list[str] = []
-    stored[np.isnan(physical)] = np.nan
-    if _gains_are_ranges(stored, np.asarray(wf.adc_gain)) and limb_error(stored, wf.sig_name, 0.0) < LIMB_TOLERANCE:
-        signal = stored
-        flags.append("header gains are each lead's own range; stored integers read as µV")
-    else:
-        signal = physical * np.array([_UV_PER_UNIT[str(u).lower()] for u in wf.units])[:, None]
-    error = limb_error(signal, wf.sig_name)
-    if error > LIMB_TOLERANCE:
-        flags.append(f"limb leads disagree: they break II = I + III by {100 * error:.0f} % of their size")
-    metadata = _read_comments(wf.comments) | {"flags": flags}
-    return Record(signal, wf.fs, tuple(wf.sig_name), record_id=base.name, metadata=metadata)
-
-
-def _why_unreadable(base: Path, error: Exception) -> str:
-    try:
-        head = wfdb.rdheader(str(base))
-        for name in sorted(set(head.file_name or [])):
-            file = base.with_name(name)
-            if not file.is_file():
-                return f"{file} is missing; the header names it"
-            n = sum(f == name for f in head.file_name)
-            need = 2 * n * (head.sig_len or 0)
-            if head.fmt and set(head.fmt) == {"16"} and file.stat().st_size < need:
-                return (
-                    f"{file} is truncated: {file.stat().st_size} bytes, the header promises {need} "
-                    f"({head.sig_len} samples of {n} leads); fetch the file again"
-                )
-    except Exception as e:
-        return f"the header {base}.hea is malformed ({type(e).__name__}: {e})"
-    return f"not readable as WFDB ({type(error).__name__}: {error})"
-
-
-def _gains_are_ranges(stored: np.ndarray, gain: np.ndarray) -> bool:
-    if stored.shape[0] < 2 or np.isnan(stored).all(axis=1).any():
-        return False
-    span = np.nanmax(stored, axis=1) - np.nanmin(stored, axis=1)
-    return bool(np.all(np.abs(gain - span) <= 1) and np.ptp(span) > 0)
+# ---------------------------------------------------------------- quality and lead algebra
 
 
 def limb_error(signal: np.ndarray, leads: Iterable[str], unknown: float = np.nan) -> float:
@@ -239,37 +132,6 @@ def limb_error(signal: np.ndarray, leads: Iterable[str], unknown: float = np.nan
             off = rows[lead] - (a * rows["I"] + b * rows["II"])
             worst = max(worst, float(np.sqrt(np.mean(off**2))) / size)
     return worst
-
-
-def _read_comments(comments: Iterable[str]) -> dict[str, Any]:
-    """Age, sex, rhythm and diagnoses from WFDB comments. Anything else, such as a name or a date, is left behind."""
-    found: dict[str, Any] = {}
-    diagnoses, in_list = [], False
-    for line in comments:
-        text = line.strip().lstrip("#").strip()
-        key, _, value = text.partition(":")
-        key, value = key.strip(" <>").lower(), value.strip().rstrip(".")
-        if key == "age":
-            number = re.search(r"\d+(\.\d+)?", value)
-            if number:
-                found["age"] = float(number.group())
-        elif key in ("sex", "gender"):
-            letter = value[:1].lower()
-            if letter in ("m", "f"):
-                found["sex"] = "male" if letter == "m" else "female"
-        elif key == "rhythm":
-            found["rhythm"] = value
-        elif key in ("diagnoses", "diagnosis", "dx"):
-            in_list = True
-            diagnoses += [value] if value else []
-        elif in_list and text:
-            diagnoses.append(text.rstrip("."))
-    if diagnoses:
-        found["diagnosis"] = "; ".join(diagnoses)
-    return found
-
-
-# ---------------------------------------------------------------- quality and lead algebra
 
 
 def lead_quality(record: Record) -> pd.DataFrame:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
+import re
 import tarfile
 import tempfile
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import starmap
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import platformdirs
 
-from .records import LEADS, Record, RecordError, read_flagged
+from .metadata import METADATA, read_table, tidy
+from .reading import read_flagged
+from .records import LEADS, Record, RecordError
+from .synthetic import generate
 
 _DATA = Path(__file__).parent / "data"
 _ARCHIVES = {  # name: (archive, folder in the cache, top folder inside the archive)
@@ -30,9 +31,6 @@ CREDITS = {
     "ptbxl": "PTB-XL, Wagner et al., Scientific Data 7:154 (2020), doi 10.1038/s41597-020-0495-6; CC BY 4.0",
     "synthetic": "deepfake-ecg, Thambawita et al., Sci Rep 11:21896 (2021), doi 10.1038/s41598-021-01295-2; MIT",
 }
-METADATA = ("age", "sex", "patient", "diagnosis", "rhythm_label", "device", "site", "fold")
-"""The columns a cohort carries along `record`. Nothing else of a header or table is kept: no names, no dates."""
-
 MEASURED_12SL = {  # what PTB-XL+ calls them in features/12sl_features.csv, our unit, and our units per theirs
     "pr_12sl": ("PR_Int_Global", "ms", 1.0),
     "qrs_12sl": ("QRS_Dur_Global", "ms", 1.0),
@@ -101,7 +99,8 @@ def list_source(source: Any, metadata: Any = None) -> Source:
     ----------
     source : str, Path, DataFrame or iterable of Record
         "ludb", "ptbxl500", "synthetic:N"; a folder of LUDB, of PTB-XL, or of any WFDB records (searched through);
-        a table with a ``path`` column; or records already in memory.
+        a table with a ``path`` column, or the CSV file of one (its paths start from its folder); or records already
+        in memory.
     metadata : DataFrame or path of a CSV, optional
         One row a record, joined on its ``record`` column (the record's name).
 
@@ -117,11 +116,17 @@ def list_source(source: Any, metadata: Any = None) -> Source:
         found = _synthetic(source)
     elif isinstance(source, (str, Path)):
         folder = Path(source)
-        if not folder.is_dir():
+        if folder.suffix.lower() == ".csv" and folder.is_file():
+            table = read_table(folder)
+            if "path" in table:
+                table["path"] = [str(folder.parent / str(p)) for p in table["path"]]
+            found = _table(table)
+        elif not folder.is_dir():
             raise RecordError(
-                f"no folder {folder}; expected 'ludb', 'ptbxl500', 'synthetic:N' or a folder of recordings"
+                f"no folder {folder}; expected 'ludb', 'ptbxl500', 'synthetic:N', a folder of recordings, or a CSV "
+                "table of their paths"
             )
-        if (folder / "ludb.csv").is_file():
+        elif (folder / "ludb.csv").is_file():
             found = _ludb(folder)
         elif (folder / "ptbxl_database.csv").is_file():
             found = _ptbxl(folder)
@@ -142,15 +147,16 @@ def list_source(source: Any, metadata: Any = None) -> Source:
 
 
 def _join(source: Source, metadata: Any) -> Source:
-    # As text: names such as 001 are not numbers.
-    text = {"record": str, "patient": str}
-    table = metadata if isinstance(metadata, pd.DataFrame) else pd.read_csv(metadata, dtype=text)
+    table = metadata if isinstance(metadata, pd.DataFrame) else read_table(metadata)
     if "record" not in table:
         raise RecordError(f"metadata has no column 'record'; it has {', '.join(map(str, table.columns))}")
-    rows = {str(r["record"]): r for r in table.to_dict("records")}
+    named = table["record"].astype(str)
+    if named.duplicated().any():
+        raise RecordError(f"metadata has two rows for record {named[named.duplicated()].iloc[0]!r}; give one")
+    rows = dict(zip(named, table.to_dict("records"), strict=True))
 
     def joined(item: Item) -> Item:
-        return replace(item, metadata=item.metadata | _tidy(rows.get(item.record_id, {})))
+        return replace(item, metadata=item.metadata | tidy(rows.get(item.record_id, {})))
 
     items: Iterable[Item] = map(joined, source.items)
     if isinstance(source.items, list):
@@ -162,23 +168,6 @@ def _join(source: Source, metadata: Any) -> Source:
             )
     ignored = [str(c) for c in table.columns if c not in ("record", *METADATA)]
     return replace(source, items=items, rows=frozenset(rows), ignored=ignored)
-
-
-def _tidy(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """A metadata row with the columns a cohort keeps, in its conventions."""
-    out: dict[str, Any] = {k: v for k, v in row.items() if k in METADATA and not pd.isna(v)}
-    if "sex" in out:
-        word = str(out["sex"]).strip().lower()
-        known = {"m": "male", "male": "male", "f": "female", "female": "female"}
-        out["sex"] = known.get(word, "")
-        if not out["sex"] and word:
-            raise RecordError(f"metadata: sex is {row['sex']!r}; expected 'male' or 'female' (or M, F)")
-    if "age" in out:
-        try:
-            out["age"] = float(out["age"])
-        except (TypeError, ValueError):
-            raise RecordError(f"metadata: age is {row['age']!r}; expected a number of years") from None
-    return out | {k: str(out[k]) for k in ("patient", "diagnosis", "device", "site") if k in out}
 
 
 # ---------------------------------------------------------------- each kind of source
@@ -198,31 +187,42 @@ def _of_ludb(name: str) -> dict[str, Any]:
 
 
 def _ptbxl(folder: Path, sha256: str | None = None, name: str = "ptbxl") -> Source:
-    table = pd.read_csv(folder / "ptbxl_database.csv")
+    table = read_table(folder / "ptbxl_database.csv")
     measured = _of_12sl(folder)
     items = []
+    needed = ("ecg_id", "patient_id", "age", "sex", "filename_hr")
+    if lacking := [c for c in needed if c not in table]:
+        raise RecordError(f"{folder / 'ptbxl_database.csv'} has no column {lacking[0]!r}; expected PTB-XL's table")
+    table["age"] = pd.to_numeric(table["age"], errors="coerce")
     for row in table.to_dict("records"):
         base = folder / str(row["filename_hr"])
+        if not base.is_relative_to(folder) or ".." in base.relative_to(folder).parts:
+            raise RecordError(f"ptbxl_database.csv names the file {row['filename_hr']!r}, outside its own folder")
         if not base.with_name(base.name + ".hea").is_file() and isinstance(row.get("filename_lr"), str):
             low = folder / row["filename_lr"]
             base = low if low.with_name(low.name + ".hea").is_file() else base
-        codes = ast.literal_eval(row["scp_codes"]) if isinstance(row.get("scp_codes"), str) else {}
+        codes = re.findall(r"'([^']+)'\s*:", str(row.get("scp_codes", "")))  # "{'NORM': 100.0, 'SR': 0.0}"
         meta = {
             "age": min(row["age"], 90.0),  # 300 stands for "over 89" in the full set
             "sex": {0: "male", 1: "female"}.get(row["sex"], ""),
-            "patient": f"ptbxl-{int(row['patient_id'])}",
+            "patient": f"ptbxl-{_whole(row['patient_id'])}",
             "diagnosis": "; ".join(codes),
             "device": " ".join(str(row.get("device", "")).split()),
-            "site": "" if pd.isna(row.get("site")) else str(int(row["site"])),
+            "site": "" if pd.isna(row.get("site")) else _whole(row["site"]),
         }
         if pd.isna(meta["age"]):
             del meta["age"]
-        meta |= measured.get(int(row["ecg_id"]), {})
-        items.append(Item(str(row["ecg_id"]), partial(read_flagged, base), meta, fingerprint=_state(base)))
+        meta |= measured.get(_whole(row["ecg_id"]), {})
+        items.append(Item(_whole(row["ecg_id"]), partial(read_flagged, base), meta, fingerprint=_state(base)))
     return Source(name, items, sha256 or _hash_files([folder / "ptbxl_database.csv"]), CREDITS["ptbxl"])
 
 
-def _of_12sl(folder: Path) -> dict[int, dict[str, float]]:
+def _whole(number: Any) -> str:
+    """A number of a table, whole even where a gap in its column made it 5.0, as text."""
+    return str(number).removesuffix(".0")
+
+
+def _of_12sl(folder: Path) -> dict[str, dict[str, float]]:
     """The measurements that PTB-XL+ has of each recording by the 12SL program, where that data set is at hand.
 
     It is looked for in the PTB-XL folder, in a folder inside it and in a folder beside it.
@@ -238,7 +238,8 @@ def _of_12sl(folder: Path) -> dict[int, dict[str, float]]:
         raise RecordError(f"{file} has no column 'ecg_id'; expected the table of PTB-XL+ 1.0.1, or no such file")
     table = table.set_index("ecg_id").rename(columns=columns).astype(float)
     table = table.mul(pd.Series({ours: factor for ours, (_, _, factor) in MEASURED_12SL.items()})[table.columns])
-    return {int(k): {str(n): v for n, v in row.items() if not pd.isna(v)} for k, row in table.to_dict("index").items()}  # type: ignore[call-overload]
+    rows = table.to_dict("index").items()
+    return {_whole(k): {str(n): v for n, v in row.items() if not pd.isna(v)} for k, row in rows}
 
 
 def _wfdb_folder(folder: Path) -> Source:
@@ -260,7 +261,7 @@ def _table(table: pd.DataFrame) -> Source:
     for row in table.to_dict("records"):
         path = Path(str(row["path"]))
         name = str(row.get("record", path.stem))
-        items.append(Item(name, partial(read_flagged, path), _tidy(row), fingerprint=_state(path)))
+        items.append(Item(name, partial(read_flagged, path), tidy(row), fingerprint=_state(path)))
     return Source("table", items, _hash_files([Path(str(p)) for p in table["path"]]))
 
 
@@ -272,7 +273,7 @@ def _in_memory(records: Iterable[Record]) -> Source:
         if not isinstance(r, Record):
             raise RecordError(f"item {i} of the source is a {type(r).__name__}; expected an ecgwb.Record")
         told = hashlib.sha256(f"{r.fs} {r.leads}".encode() + r.signal.tobytes()).hexdigest()
-        return Item(r.record_id or str(i), partial(_same, r), _tidy(r.metadata), fingerprint=told)
+        return Item(r.record_id or str(i), partial(_same, r), tidy(r.metadata), fingerprint=told)
 
     items = starmap(item, enumerate(records))
     return Source("records", list(items) if isinstance(records, Sequence) else items, "")
@@ -304,40 +305,14 @@ def _state(base: Path) -> str:
 
 def _synthetic(source: str) -> Source:
     number = source.partition(":")[2]
-    if not number.isdigit() or int(number) < 1:
+    if not (number.isascii() and number.isdigit()) or int(number) < 1:
         raise RecordError(
             f"{source!r}: expected 'synthetic:N' with a whole number N of recordings, such as 'synthetic:200'"
         )
-    try:
-        import deepfakeecg  # an extra: its generator comes with the package, about 50 MB
-    except ImportError:
-        raise ImportError(
-            "synthetic cohorts need the package deepfake-ecg: install the extra with  pip install 'ecgwb[synthetic]'"
-        ) from None
-    signals = _generate(int(number), Path(deepfakeecg.__file__).parent / "checkpoints" / "g_stat.pt")
+    signals = generate(int(number))
     name = [f"synthetic-{i}" for i in range(len(signals))]
     items = [
         Item(n, partial(Record, x, 500.0, LEADS, n), {"patient": n}, fingerprint=source)
         for n, x in zip(name, signals, strict=True)
     ]
     return Source(source, items, hashlib.sha256(signals.tobytes()).hexdigest(), CREDITS["synthetic"])
-
-
-def _generate(n: int, checkpoint: Path, batch: int = 32) -> np.ndarray:
-    """(record, lead, sample) µV; record i is the same whatever `n`. The ends (100 ms) are cut: the GAN rings there."""
-    import torch
-    from deepfakeecg import Generator
-
-    # Its layers use a spelling that torch has since renamed, and draw initial weights from the caller's stream.
-    with warnings.catch_warnings(), torch.random.fork_rng():
-        warnings.simplefilter("ignore", FutureWarning)
-        net = Generator()
-    net.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["stat_dict"])
-    net.eval()
-    noise = torch.Generator().manual_seed(0)
-    out = []
-    with torch.inference_mode():
-        for start in range(0, n, batch):
-            z = torch.empty(batch, 8, 5000).uniform_(-1, 1, generator=noise)  # the paper's latent: 8 leads of noise
-            out.append((net(z) * 6000).round().numpy()[: n - start, :, 50:-50])
-    return np.concatenate(out).astype(np.float32)

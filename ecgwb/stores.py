@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import socket
+import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ from .records import FS, RecordError
 CHUNK = 50  # records built, and stored, together
 RHYTHM_SAMPLES = 10 * FS
 LARGE = ("beat", "rhythm", "cycle_fiducial", "cycle_used")  # read and written chunk by chunk; the rest fits in memory
+_EVERY_CHUNK = "every_chunk_is_stored"
+_NEVER_EMPTY = ("record", "beat", "fiducial")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Part = dict[str, np.ndarray]  # every variable of some records, the record first; ``failures`` holds JSON
@@ -149,7 +152,8 @@ def put_together(
     else:
         # Zarr format 2: format 3 has no settled text type yet.
         whole = {str(k): {"chunks": v.shape} for k, v in cohort.variables.items()}
-        cohort.to_zarr(store, mode="w", zarr_format=2, consolidated=False, encoding=whole)
+        cohort = cohort.assign_attrs({_EVERY_CHUNK: True})
+        cohort.to_zarr(store, mode="w", zarr_format=2, consolidated=False, encoding=whole, write_empty_chunks=True)
         group = zarr.open_group(store, mode="a", zarr_format=2, use_consolidated=False)
         large = {
             k: group.create_array(
@@ -158,6 +162,7 @@ def put_together(
                 chunks=(min(CHUNK, n), *shape),
                 dtype=_dtype(k),
                 fill_value=np.nan,
+                config={"write_empty_chunks": True},
                 attributes={"_ARRAY_DIMENSIONS": ["record", *form[k][0]], **form[k][1]},
             )
             for k, shape in shapes.items()
@@ -219,12 +224,23 @@ def open_store(store: Path) -> xr.Dataset:
         When there is no readable cohort.
     """
     try:
-        cohort = xr.open_zarr(store, chunks=None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what zarr has to say of a broken store, the error says
+            cohort = xr.open_zarr(store, chunks=None)
+            arrays = dict(zarr.open_group(store, mode="r").arrays())
+        for name, variable in cohort.variables.items():
+            if name not in LARGE:
+                variable.load()
     except Exception as e:  # zarr's errors differ by what is broken; the reader needs the place and the fix
         raise RecordError(f"{store} is not a readable cohort ({type(e).__name__}: {e}); build it again") from e
     if "beat" not in cohort or "fiducial" not in cohort:
         raise RecordError(f"{store} holds no beats and landmarks; expected a store made by build_cohort")
-    for name, variable in cohort.variables.items():
-        if name not in LARGE:
-            variable.load()
+    # Zarr reads a missing chunk as NaN, and leaves out chunks of nothing but NaN where it is not told otherwise.
+    told = cohort.attrs.pop(_EVERY_CHUNK, False)
+    for name, array in arrays.items():
+        if (told or name in _NEVER_EMPTY) and array.nchunks_initialized < array.nchunks:
+            raise RecordError(
+                f"{store} lacks {array.nchunks - array.nchunks_initialized} of the {array.nchunks} chunks of {name!r}; "
+                "fetch it again, or remove it and build it again"
+            )
     return cohort.drop_encoding()  # so that a changed cohort can be stored again in any format

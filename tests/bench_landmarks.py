@@ -22,7 +22,8 @@ from timing import in_turns, ratio, spread
 from ecgwb import accuracy_table, fiducials, open_cohort
 from ecgwb.landmark_scores import score_landmarks
 from ecgwb.neurokit import NEUROKIT_METHODS
-from ecgwb.records import Record, read_record
+from ecgwb.reading import read_record
+from ecgwb.records import Record
 from ecgwb.sources import unpack
 
 BARS = {"P_onset": 15.0, "P_offset": 12.7, "QRS_onset": 8.5, "QRS_offset": 8.8, "T_offset": 20.0}

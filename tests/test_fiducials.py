@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from ecgwb import delineator, delineator_examples, delineator_training, fiducials, neurokit
 from ecgwb.filters import prepare
 from ecgwb.landmark_scores import match, score_landmarks
-from ecgwb.records import Record, RecordError, read_record
+from ecgwb.reading import read_record
+from ecgwb.records import Record, RecordError
 from ecgwb.sources import unpack
 
 POINTS = ["onset_ms", "peak_ms", "offset_ms"]

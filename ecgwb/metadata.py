@@ -1,0 +1,50 @@
+"""What is known of the people: tables of them, and the few columns that a cohort keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .records import RecordError
+
+METADATA = ("age", "sex", "patient", "diagnosis", "rhythm_label", "device", "site", "fold")
+"""The columns a cohort carries along `record`. Nothing else of a header or table is kept: no names, no dates."""
+
+
+def read_table(file: Any) -> pd.DataFrame:
+    """A table of people or paths from a CSV; names such as 001 stay text.
+
+    Raises
+    ------
+    RecordError
+        When there is no such file, or it is no CSV.
+    """
+    if not isinstance(file, (str, Path)):
+        raise RecordError(f"metadata is a {type(file).__name__}; expected a DataFrame or the path of a CSV")
+    if not Path(file).is_file():
+        raise RecordError(f"no file {file}; expected a CSV with a row a record, its columns named in the first line")
+    try:
+        return pd.read_csv(file, dtype={"record": str, "patient": str, "path": str})
+    except (ValueError, OSError) as e:  # pandas' parser errors are ValueErrors
+        raise RecordError(f"{file} cannot be read as a CSV: {e}") from e
+
+
+def tidy(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """A metadata row with the columns a cohort keeps, in its conventions."""
+    known = {k: v for k, v in row.items() if k in METADATA}
+    out: dict[str, Any] = {k: v for k, v in known.items() if not (pd.api.types.is_scalar(v) and pd.isna(v))}
+    if "sex" in out:
+        word = str(out["sex"]).strip().lower()
+        out["sex"] = {"m": "male", "male": "male", "f": "female", "female": "female"}.get(word, "")
+        if not out["sex"] and word:
+            raise RecordError(f"metadata: sex is {row['sex']!r}; expected 'male' or 'female' (or M, F)")
+    for name, kind, what in (("age", float, "number of years"), ("fold", int, "whole number")):
+        if name in out:
+            try:
+                out[name] = kind(out[name])
+            except (TypeError, ValueError, OverflowError):
+                raise RecordError(f"metadata: {name} is {row[name]!r}; expected a {what}") from None
+    return out | {k: str(out[k]) for k in ("patient", "diagnosis", "rhythm_label", "device", "site") if k in out}
