@@ -16,7 +16,7 @@ from .grammar import Feature, Point, point_at, times
 from .landmarks import LANDMARKS
 from .screening import Proposals, rank, unlike
 
-PLACES = 3  # that one map may name
+PLACES = 12  # that one map may name: networks spread a contrast over positions whose loss they hardly notice
 _SMOOTH_MS = 20.0  # over which a lead's map is averaged before its largest point is sought
 _SIDE = 0.7  # of the largest value: how far a place reaches
 _CONFIRMED = 2.0  # t of an edit's effect
@@ -87,7 +87,7 @@ def propose_features(
 
     1. Where: `map_contrast` of `map_` is compared with the largest value anywhere on each curve of `null` (max
        statistic), so that the chance that a null map proposes anything is `alpha`.
-    2. In which lead: the largest contrasts of `by_lead`, within reach of the former, name up to three places.
+    2. In which lead: the largest contrasts of `by_lead`, within reach of the former, name up to twelve places.
     3. Each is erased in its lead, and kept if that takes separation away (t of 2 or more) from what the network says.
        Where only erasing it in all leads does, the lead is not established, and durations alone are written.
     4. Candidates of the grammar there are ranked by their likelihood-ratio test beside `baseline`; one that correlates

@@ -41,7 +41,8 @@ from .sources import cache_dir
 
 OUTCOME, BASELINE = "male", ("age", "hr")
 FOLDER = Path(__file__).parent / "data"
-RECIPE = Recipe(epochs=60)
+# From discovery patients alone: of three tried, the one whose map was confirmed by edits. It sees 190 ms.
+RECIPE = Recipe({"name": "compact", "width": 32, "dilations": [1, 2, 2]}, epochs=100)
 _SHAPE = ("r_uv", "s_uv", "r_time_ms", "s_time_ms")  # what the paper added to QRS duration
 _WAVES = ("r_upslope", "r_downslope", "qrs_area_uvms", "j_uv", "t_uv", "t_area_uvms")
 _WHOLE = ("qrs_ms", "jt_ms", "qtc_ms", "tpe_ms", "qrs_axis_deg", "t_axis_deg")  # all that need no P wave
@@ -77,7 +78,7 @@ def campaign(runs: int, recipe: Recipe = RECIPE, source: str = "ptbxl500") -> di
     """
     if runs < 20:
         raise ValueError(f"{runs} permuted runs; expected at least 20, each with 19 others for its null")
-    discovery, test = (_known(c) for c in split_patients(open_cohort(source)))
+    discovery, test = (_known(c) for c in split_patients(open_cohort(source, rhythm=True)))  # richer copies
     folder = cache_dir() / "discovery" / f"sex-{source}-{recipe_key(recipe)}"
     labelled = {k: discovery if k < 0 else permuted(discovery, OUTCOME, k) for k in range(-1, runs)}
     nets, curves = {}, {}
