@@ -10,16 +10,17 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from scipy.ndimage import uniform_filter1d
+from scipy.stats import norm
 
 from .edits import erase
 from .grammar import Feature, Point, point_at, times
 from .landmarks import LANDMARKS
 from .screening import Proposals, rank, unlike
 
-PLACES = 12  # that one map may name: networks spread a contrast over positions whose loss they hardly notice
+PLACES = 12  # that one map may name at most: networks spread a contrast over positions whose loss they hardly notice
 _SMOOTH_MS = 20.0  # over which a lead's map is averaged before its largest point is sought
 _SIDE = 0.7  # of the largest value: how far a place reaches
-_CONFIRMED = 2.0  # t of an edit's effect
+_CONFIRMED = float(norm.isf(0.025 / PLACES))  # t of a place's contrast, and of its edit's effect: 5 % over all places
 _PEAKS = {"P": ("P_on", "P_peak", "P_off"), "QRS": ("QRS_on", "R", "J"), "T": ("T_on", "T_peak", "T_off")}
 
 
@@ -87,8 +88,9 @@ def propose_features(
 
     1. Where: `map_contrast` of `map_` is compared with the largest value anywhere on each curve of `null` (max
        statistic), so that the chance that a null map proposes anything is `alpha`.
-    2. In which lead: the largest contrasts of `by_lead`, within reach of the former, name up to twelve places.
-    3. Each is erased in its lead, and kept if that takes separation away (t of 2 or more) from what the network says.
+    2. In which lead: the largest contrasts of `by_lead`, within reach of the former, name up to twelve places of a t of
+       2.9 or more (two-sided 5 %, by Bonferroni over twelve).
+    3. Each is erased in its lead, and kept if that takes separation away (by the same t) from what the network says.
        Where only erasing it in all leads does, the lead is not established, and durations alone are written.
     4. Candidates of the grammar there are ranked by their likelihood-ratio test beside `baseline`; one that correlates
        by 0.8 or more with better ones, alone or together, is passed over.
@@ -209,7 +211,7 @@ def _places(lead_map: xr.DataArray, y: np.ndarray, allowed: np.ndarray) -> list[
     t = map_contrast(values.copy(data=np.where(missing, np.nan, smooth)), y).transpose("lead", "phase").values
     left = np.where(allowed, np.abs(np.nan_to_num(t)), 0.0)
     out: list[Place] = []
-    while len(out) < PLACES and left.max() > 0:
+    while len(out) < PLACES and left.max() >= _CONFIRMED:
         lead, k = np.unravel_index(int(left.argmax()), left.shape)
         beyond = np.flatnonzero(np.nan_to_num(t[lead] * np.sign(t[lead, k])) < _SIDE * abs(t[lead, k]))
         start, stop = beyond[beyond < k].max(initial=-1) + 1, beyond[beyond > k].min(initial=len(phase)) - 1
