@@ -4,7 +4,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: paper test browser lab bench bench-fields bench-scale discovery-bench sex-table lint types clean
+.PHONY: paper test bad-input browser lab bench bench-fields bench-scale discovery-bench sex-table lint types clean
 
 paper: .venv/.ready
 	$(BIN)/python -m ecgwb paper
@@ -20,6 +20,10 @@ browser: .venv/.ready
 lab: .venv/.ready
 	$(BIN)/jupyter lab notebooks
 
+# Writes the README's table of what happens to bad input anew.
+bad-input: .venv/.ready
+	$(BIN)/python tests/bad_input.py
+
 # One table of this machine; each tests/bench_*.py prints more by itself.
 bench: .venv/.ready
 	$(BIN)/python tests/bench_landmarks.py
@@ -34,7 +38,11 @@ bench-scale: .venv/.ready
 	$(BIN)/python tests/bench_cohorts.py --records 0 --sizes 500 2000 20000 --table tests/bench_scale.md
 
 # Hours; killed, it goes on where it was. Options: make discovery-bench ARGS="--runs 2 --nothing 20"
-discovery-bench: .venv/.ready
+discovery-# Writes the README's table of what happens to bad input anew.
+bad-input: .venv/.ready
+	$(BIN)/python tests/bad_input.py
+
+bench: .venv/.ready
 	$(BIN)/python -m ecgwb.discovery_bench $(ARGS)
 
 # An hour where sex-campaign.json is not there yet, seconds where it is.

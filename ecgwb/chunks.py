@@ -31,6 +31,7 @@ FORM = BEAT_VARIABLES | {
 }
 # Above these a lead's quality is said in words. About 5 % of LUDB's leads and 0.5 % of PTB-XL-500's are.
 WORTH_A_LOOK = {
+    "lead_missing": (0.01, "{} is missing for {:.0%} of it"),
     "lead_flat": (0.1, "{} is flat for {:.0%} of it"),
     "lead_saturated": (0.005, "{} is saturated for {:.1%} of it"),
     "lead_noise": (10.0, "{} is noisy ({:.0f} µV)"),
@@ -119,7 +120,8 @@ def _doubts(beat: dict[str, Any], record: Record) -> list[str]:
     if beat["limb_error"] > LIMB_TOLERANCE and not any(f.startswith("limb leads disagree") for f in flags):
         flags.append(f"limb leads disagree: they break II = I + III by {100 * beat['limb_error']:.0f} % of their size")
     for name, (limit, words) in WORTH_A_LOOK.items():
-        flags += [words.format(lead, x) for lead, x in zip(LEADS, beat[name], strict=True) if x > limit]
+        told = [words.format(lead, x) for lead, x in zip(LEADS, beat[name], strict=True) if x > limit]
+        flags += told if len(told) < len(LEADS) else [words.format("every lead", beat[name].max())]
     for a, b in combinations(range(len(LEADS)), 2):
         if np.array_equal(beat["rhythm"][a], beat["rhythm"][b], equal_nan=True):
             flags.append(f"{LEADS[a]} and {LEADS[b]} hold the same signal")

@@ -17,7 +17,7 @@ from .landmarks import LANDMARKS
 from .metadata import METADATA
 from .records import RecordError
 from .sources import cache_dir, list_source
-from .stores import CHUNK, open_store
+from .stores import open_store
 
 
 def open_cohort(name: str | Path, rhythm: bool = False) -> xr.Dataset:
@@ -64,7 +64,7 @@ def open_cohort(name: str | Path, rhythm: bool = False) -> xr.Dataset:
     if unfinished.is_dir() and not (Path(text).is_dir() and text != str(unfinished)):
         done = len(list(unfinished.glob("*.npz")))
         raise RecordError(
-            f"{text} is unfinished: {done} chunks of {CHUNK} records are done, kept in {unfinished}. Run the same "
+            f"{text} is unfinished: {done} chunks of its records are done, kept in {unfinished}. Run the same "
             "build_cohort call again: it goes on from there"
         )
     if not Path(text).is_dir():
@@ -126,9 +126,18 @@ def build_cohort(source: Any, out: str | Path | None = None, metadata: Any = Non
             stacklevel=2,
         )
     if out is None:
-        return build(found, client)
-    build_at(Path(out), found, client)
-    return open_store(Path(out))
+        cohort = build(found, client)
+    else:
+        build_at(Path(out), found, client)
+        cohort = open_store(Path(out))
+    unjoined = json.loads(cohort.attrs["metadata_without_record"])
+    if unjoined:
+        warnings.warn(
+            f"{len(unjoined)} metadata rows fit no recording, such as {unjoined[0]!r}; "
+            "attrs['metadata_without_record'] lists them",
+            stacklevel=2,
+        )
+    return cohort
 
 
 def put_landmarks(cohort: xr.Dataset, landmarks: pd.DataFrame, source: str) -> xr.Dataset:

@@ -1,9 +1,8 @@
 """Whether the limb leads look like those of interchanged electrodes: they follow from the chest leads, roughly.
 
 The heart's dipole is seen by both, so the chest leads foretell I and II in QRS and T (the idea is that of Kors & van
-Herpen, J Electrocardiol 34 Suppl:69-74, 2001), and P points down and to the left. Of the six ways in which three electrodes lie on three places,
-the likeliest is named. It is a likelihood, never a proof:
-dextrocardia looks the same.
+Herpen, J Electrocardiol 34 Suppl:69-74, 2001), and P points down and to the left. Of the six ways in which three
+electrodes lie on three places, the likeliest is named. It is a likelihood, never a proof: dextrocardia looks the same.
 """
 
 from __future__ import annotations

@@ -186,7 +186,7 @@ def _tensors(path: Path) -> tuple[dict[str, torch.Tensor], ModelSpec | None]:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as e:  # torch's errors differ by what the pickle would do
             raise ModelError(
-                f"{path} is refused: neither safetensors nor a checkpoint of tensors alone ({str(e).splitlines()[0]}). "
+                f"{path} is refused: neither safetensors nor a checkpoint of tensors alone ({type(e).__name__}). "
                 "A pickle runs code when opened; where you trust it, open it yourself, wrap_model and save_model it"
             ) from e
         for key in ("state_dict", "model"):

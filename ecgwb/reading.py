@@ -92,7 +92,7 @@ def read_flagged(path: str | Path) -> Record:
     if stored.ndim != 2 or stored.size == 0:
         raise RecordError(f"record {base.name!r}: {header.name} lists no samples")
     units = _units(header, wf.units)
-    unknown = sorted({u for u in units if u not in _UV_PER_UNIT})
+    unknown = sorted({u for u in units if u.lower() not in _UV_PER_UNIT})
     if unknown:
         raise RecordError(f"record {base.name!r}: unit {unknown[0]!r} in {header.name} is not a voltage (mV, uV or V)")
 
@@ -103,7 +103,7 @@ def read_flagged(path: str | Path) -> Record:
         flags.append("header gains are each lead's own range; stored integers read as µV")
     else:
         with np.errstate(over="ignore"):
-            signal = physical * np.array([_UV_PER_UNIT[u] for u in units])[:, None]
+            signal = physical * np.array([_UV_PER_UNIT[u.lower()] for u in units])[:, None]
     record = Record(signal, wf.fs, tuple(map(str, wf.sig_name)), record_id=base.name)
     error = limb_error(record.signal, record.leads)
     if error > LIMB_TOLERANCE:
@@ -122,6 +122,8 @@ def _check_files(base: Path, segment: bool = False) -> None:
     """
     said = f"record {base.name!r}: "
     header = base.with_name(base.name + ".hea")
+    for line in _lines(header):
+        _check_name(said, line.split()[0].decode("ascii", "ignore"))
     try:
         head = wfdb.rdheader(str(base))
     except Exception as e:  # as above
@@ -130,8 +132,7 @@ def _check_files(base: Path, segment: bool = False) -> None:
     if isinstance(head, wfdb.MultiRecord):
         if segment:
             raise RecordError(f"{said}a segment that has segments of its own; expected leads")
-        for name in {str(n) for n in head.seg_name or [] if n != "~"}:
-            _check_name(said, name)
+        for name in sorted({str(n) for n in head.seg_name or [] if n != "~"}):
             if name == base.name or not base.with_name(name + ".hea").is_file():
                 raise RecordError(f"{said}its segment {name!r} has no header of its own in the same folder")
             _check_files(base.with_name(name), segment=True)
@@ -145,7 +146,6 @@ def _check_files(base: Path, segment: bool = False) -> None:
     if head.sig_len is not None and head.sig_len <= 0:
         raise RecordError(f"{said}the header {header.name} promises {head.sig_len} samples; expected some")
     for name in sorted(set(names) - {"~"}):
-        _check_name(said, name)
         file = base.with_name(name)
         if not file.is_file():
             raise RecordError(f"{said}{name} is missing; the header names it")
@@ -166,14 +166,19 @@ def _check_files(base: Path, segment: bool = False) -> None:
 
 
 def _check_name(said: str, name: str) -> None:
-    if Path(name).name != name or "\\" in name or name in ("", ".", ".."):
+    if "/" in name or "\\" in name or name in (".", ".."):
         raise RecordError(f"{said}its header names the file {name!r}; expected files in the header's own folder")
 
 
+def _lines(header: Path) -> list[bytes]:
+    """A header's lines after the first, without comments: one a lead, or a segment."""
+    return [x for x in header.read_bytes().splitlines() if x.strip() and not x.lstrip().startswith(b"#")][1:]
+
+
 def _units(header: Path, parsed: Iterable[str]) -> list[str]:
-    """The leads' units in lower case; "µV" is "uv", although wfdb, which reads ASCII, sees "V"."""
-    lines = [x for x in header.read_bytes().splitlines() if x.strip() and not x.lstrip().startswith(b"#")][1:]
-    units = [str(u).lower() for u in parsed]
+    """The leads' units; "µV" is "uv", although wfdb, which reads ASCII, sees "V"."""
+    lines = _lines(header)
+    units = list(map(str, parsed))
     return ["uv" if len(lines) == len(units) and _MICRO.search(lines[k]) else u for k, u in enumerate(units)]
 
 

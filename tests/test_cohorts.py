@@ -170,7 +170,10 @@ def test_metadata_is_joined_and_what_does_not_join_is_said(folder):
         }
     )
     records = [wb.read_record(folder / str(i)) for i in (1, 2, 3)]
-    with pytest.warns(UserWarning, match="columns not kept: name"):
+    with (
+        pytest.warns(UserWarning, match="columns not kept: name"),
+        pytest.warns(UserWarning, match="1 metadata rows fit no recording, such as '99'"),
+    ):
         cohort = wb.build_cohort(records, metadata=metadata)
     assert cohort["age"].values.tolist()[:2] == [40, 50]
     assert cohort["sex"].values.tolist()[:2] == ["female", "male"]
