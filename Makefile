@@ -38,11 +38,7 @@ bench-scale: .venv/.ready
 	$(BIN)/python tests/bench_cohorts.py --records 0 --sizes 500 2000 20000 --table tests/bench_scale.md
 
 # Hours; killed, it goes on where it was. Options: make discovery-bench ARGS="--runs 2 --nothing 20"
-discovery-# Writes the README's table of what happens to bad input anew.
-bad-input: .venv/.ready
-	$(BIN)/python tests/bad_input.py
-
-bench: .venv/.ready
+discovery-bench: .venv/.ready
 	$(BIN)/python -m ecgwb.discovery_bench $(ARGS)
 
 # An hour where sex-campaign.json is not there yet, seconds where it is.
