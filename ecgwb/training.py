@@ -43,7 +43,7 @@ class Recipe:
 
 RECIPES = {
     ("compact", "measures"): Recipe(TARGETS, ("ptbxl500", "synthetic:4000"), 150, 4000),
-    ("kanres", "measures"): Recipe(TARGETS, ("ptbxl500", "synthetic:4000"), 20, 4000),
+    ("kanres", "measures"): Recipe(TARGETS, ("ptbxl500", "synthetic:4000"), 60, 4000),
     ("compact", "rhythm"): Recipe(TARGETS, ("ptbxl500",), 60, input="rhythm"),
     ("kanres", "rhythm"): Recipe(TARGETS, ("ptbxl500",), 10, input="rhythm"),
     ("compact", "sex"): Recipe(("male",), ("ptbxl500",), 60),
