@@ -20,7 +20,10 @@ SAME, AGREE = 0.9, 0.5  # correlations from which two maps are the same, and bel
 _BLUR_MS = 20.0  # standard deviation of the blur before maps of different sharpness are compared
 
 
-@dataclass(frozen=True)
+_SAID = {True: "passed", False: "FAILED", None: "not judged"}
+
+
+@dataclass(frozen=True, repr=False)
 class Check:
     """One check's outcome.
 
@@ -43,16 +46,18 @@ class Check:
     passed: bool | None
     draw: Callable[[Axes], None]
 
+    def __repr__(self) -> str:
+        return f"{self.name}: {_SAID[self.passed]}. {self.verdict}"
+
     def plot(self, ax: Axes | None = None) -> Axes:
         """The table as a picture, with the outcome above it."""
         ax = ax or plt.gca()
         self.draw(ax)
-        said = {True: "passed", False: "FAILED", None: "not judged"}[self.passed]
-        ax.set_title(f"{self.name}: {said}", loc="left", color="C3" if self.passed is False else "black")
+        ax.set_title(f"{self.name}: {_SAID[self.passed]}", loc="left", color="C3" if self.passed is False else "black")
         return ax
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Panel:
     """All checks of one network.
 
@@ -86,6 +91,10 @@ class Panel:
         for ax in axes.flat[n:]:
             ax.axis("off")
         return figure
+
+    def __repr__(self) -> str:
+        lines = [f"{c.name}: {_SAID[c.passed]}" for c in self.checks.values()]
+        return "\n".join([self.verdict, *lines, "In full: .table, .checks[name].table, .plot()"])
 
     def _repr_html_(self) -> str:
         with pd.option_context("display.max_colwidth", None):

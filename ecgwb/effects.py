@@ -117,6 +117,7 @@ def dose_response(
     """
     _need_beats(model)
     spec = spec_of(model)
+    measured = measured and any(t in TARGETS for t in spec.targets)
     intact, said = plant(cohort, 0.0, 0.0), predict(model, cohort)
     anew = remeasure(cohort) if measured else cohort
     patient = _patients(cohort)

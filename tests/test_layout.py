@@ -17,7 +17,8 @@ FLOW = [
     "trust", "features", "grammar", "regression", "designs", "manifests", "comparisons", "cards", "augmentation",
     "fitting", "screening", "proposals", "plants", "discovery", "discovery_bench", "sex_table", "landmark_scores",
     "delineator_examples", "delineator_training", "training", "beat_figures", "figures", "ecg_paper", "record_search",
-    "exploration", "explorer", "lessons", "paper",
+    "exploration", "explorer", "lessons", "effect_figures", "beat_exhibits", "map_exhibits", "network_exhibits",
+    "exhibits", "paper",
 ]  # fmt: skip
 FILES = sorted(p for p in (ROOT / "ecgwb").glob("*.py"))
 
