@@ -94,6 +94,9 @@ EXHIBITS: dict[str, Callable[[Asked], Shown]] = {
     "bland_altman": lambda a: network_exhibits.bland_altman(a.model, a.cohort),
     "accuracy_by_group": lambda a: network_exhibits.by_group(a.model, a.cohort),
     "receptive_field": lambda a: network_exhibits.receptive_field(a.model),
+    "networks": lambda a: network_exhibits.side_by_side(
+        {n: load_model(n) for n in ("compact-measures", "kanres-measures")}, a.cohort
+    ),
     "sex_seeds": lambda a: network_exhibits.sex_seeds(SEX_SEEDS),
     "cohort_map": lambda a: map_exhibits.cohort_map(a.maps, a.target),
     "shares": lambda a: map_exhibits.shares([map_exhibits.maps_of_cohort(m, a.cohort) for m in a.models]),

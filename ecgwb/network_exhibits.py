@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -298,4 +298,28 @@ def trust(model: nn.Module, cohort: xr.Dataset, others: Sequence[nn.Module] = ()
         "what a check asks for.",
         panel.plot(),
         panel.table,
+    )
+
+
+def side_by_side(models: Mapping[str, nn.Module], cohort: xr.Dataset) -> Shown:
+    """Errors of several networks for the same targets, by name."""
+    table = pd.concat({k: accuracy_table(predict(m, cohort), cohort) for k, m in models.items()}, names=["network"])
+    targets = list(dict.fromkeys(table.index.get_level_values("target")))
+    fig, ax = plt.subplots(figsize=(figures.ONE_COLUMN, 0.3 * len(targets) + 0.9))
+    for k, (name, r) in enumerate(table.groupby(level="network", sort=False)):
+        share = r.droplevel("network").loc[targets]
+        share = share[["score", "low", "high"]].div(share["constant"], axis=0)
+        away = [share["score"] - share["low"], share["high"] - share["score"]]
+        ax.errorbar(share["score"], np.arange(len(targets)) + 0.2 * k, xerr=away, fmt="o", ms=4, capsize=2, label=name)
+    ax.set(yticks=range(len(targets)), yticklabels=[figures.NAMES[t] for t in targets], xlim=(0, None))
+    ax.set_xlabel("mean absolute error / that of a constant")
+    ax.invert_yaxis()
+    ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=2)
+    each = [f"{figures.NAMES[t]} " + ", ".join(f"{v:.1f}" for v in table.xs(t, level=1)["score"]) for t in targets]
+    return Shown(
+        "Networks side by side",
+        f"{source_of(cohort)}: mean absolute error with 95 % intervals over patients, as a share of the error of "
+        f"always saying the median. {', '.join(models)}, in their units: {'; '.join(each)}.",
+        fig,
+        table,
     )
