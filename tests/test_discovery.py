@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +14,7 @@ from ecgwb.grammar import Feature
 from ecgwb.plants import DOWNSLOPE, LABEL, PLANTS, T_PEAK, mixed_people, planted_cohort
 from ecgwb.resampling import auc
 from ecgwb.screening import Proposals
-from ecgwb.sex_table import sex_table
+from ecgwb.sex_table import FOLDER, sex_table
 
 TINY = Recipe({"name": "compact", "width": 8, "dilations": [1]}, epochs=1, folds=2)
 
@@ -199,3 +201,13 @@ def test_the_sex_table_is_on_the_same_people_and_counts_what_it_is_told():
     assert test.loc["+ QRS duration", "auc"] == pytest.approx(0.72, abs=0.1)  # Hicks et al. 2021, without age and rate
     assert set(by.index.get_level_values("by")) == {"age", "diagnosis", "device"}
     assert isinstance(by, pd.DataFrame)
+
+
+def test_the_shipped_sex_table_is_what_its_command_makes():
+    said = json.loads((FOLDER / "sex-campaign.json").read_text())
+    assert [row[how]["passed"] for row in said["permuted"] for how in ("attention", "screening")] == [0] * 40
+    table, _ = sex_table(said)
+    kept = pd.read_csv(FOLDER / "sex-table.csv", index_col=["model", "people"])
+    numbers = kept.select_dtypes("number").columns
+    assert table.index.equals(kept.index)
+    np.testing.assert_allclose(table[numbers].astype(float), kept[numbers], rtol=2e-3, atol=2e-3)
