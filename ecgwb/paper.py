@@ -102,7 +102,7 @@ def make_paper(notebooks: str | Path = "notebooks", out: str | Path = "paper") -
         notebook = nbformat.read(file, as_version=4)
         os.environ[FOLDER_VARIABLE] = str(folder)
         # The kernel's own log would bury the progress bar; errors still come through.
-        run = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(source)}})
+        run = NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": str(source)}})
         run.extra_arguments = ["--log-level=ERROR"]
         run.execute()
         body, _ = HTMLExporter().from_notebook_node(notebook)
