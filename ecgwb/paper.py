@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import html
 import json
 import os
 import platform
@@ -18,6 +17,7 @@ from tqdm.auto import tqdm
 
 from .filters import FILTERS
 from .models import WEIGHTS, shipped
+from .pages import exhibits_in, html_page, pdf_page
 from .sources import CREDITS, archive_sha256
 
 _PACKAGES = (
@@ -73,7 +73,7 @@ def make_paper(notebooks: str | Path = "notebooks", out: str | Path = "paper") -
     notebooks : path
         The folder with ``00_tour.ipynb`` and the steps of the paper.
     out : path
-        Exhibits, the executed notebooks as HTML, ``provenance.json`` and ``index.html`` go there.
+        Exhibits, the executed notebooks as HTML, ``provenance.json``, ``index.html`` and ``paper.pdf`` go there.
 
     Returns
     -------
@@ -102,15 +102,27 @@ def make_paper(notebooks: str | Path = "notebooks", out: str | Path = "paper") -
         notebook = nbformat.read(file, as_version=4)
         os.environ[FOLDER_VARIABLE] = str(folder)
         # The kernel's own log would bury the progress bar; errors still come through.
-        run = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(source)}})
+        run = NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": str(source)}})
         run.extra_arguments = ["--log-level=ERROR"]
         run.execute()
         body, _ = HTMLExporter().from_notebook_node(notebook)
         (folder / f"{file.stem}.html").write_text(body)
     (folder / "provenance.json").write_text(json.dumps(provenance(), indent=1))
+    return write_pages(folder, [f.stem for f in files], began)
+
+
+def write_pages(folder: Path, notebooks: list[str], began: float | None = None) -> Path:
+    """``paper.pdf`` and ``index.html`` of the exhibits in a folder; without the packages for PDF, the latter alone."""
+    try:
+        pdf_page(folder)
+        pdf = True
+    except ModuleNotFoundError as e:
+        print(f"no paper.pdf, which needs {e.name}: install the extra with  pip install 'ecgwb[lab]'")
+        pdf = False
     page = folder / "index.html"
-    page.write_text(_page(folder, [f.stem for f in files]))
-    print(f"{page}: {len(list(folder.glob('*.csv')))} exhibits in {time.time() - began:.0f} s")
+    page.write_text(html_page(folder, notebooks, pdf))
+    took = f" in {time.time() - began:.0f} s" if began else ""
+    print(f"{page}{' and paper.pdf' if pdf else ''}: {len(exhibits_in(folder))} exhibits{took}")
     return page
 
 
@@ -135,34 +147,3 @@ def provenance() -> dict[str, object]:
         "parameters": {"filters": FILTERS, "bootstrap resamples": 1000, "interval": 0.95},
         "method": "Hicks et al., Sci Rep 11:10949 (2021), doi 10.1038/s41598-021-90285-5",
     }
-
-
-_HEAD = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>ecgwb: the paper's tables and figures</title><style>
-body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}
-figure{margin:2.5rem 0}img{max-width:100%;border:1px solid #ddd}figcaption{color:#444}h2{margin:0 0 .4rem}
-code,pre{font-size:13px}pre{background:#f6f6f6;padding:1rem;overflow:auto}</style>"""
-
-
-def _page(folder: Path, notebooks: list[str]) -> str:
-    parts = [_HEAD, "<h1>The paper's tables and figures</h1>"]
-    parts.append(
-        "<p>Networks were trained on PTB-XL-500, the measuring one on synthetic recordings too, and judged on LUDB, "
-        "200 people they never saw; the sex table also on PTB-XL patients kept out of the training. A map says which "
-        "positions of a network's last layer contribute to a prediction; what a stretch of the ECG does to it is shown "
-        "by edits.</p>"
-    )
-    links = ", ".join(f'<a href="{n}.html">{n}</a>' for n in notebooks)
-    parts.append(f"<p>Made by the notebooks {links}.</p>")
-    for file in sorted(folder.glob("*.json")):
-        about = json.loads(file.read_text())
-        if "caption" not in about:
-            continue
-        name, title, caption = about["name"], html.escape(about["title"]), html.escape(about["caption"])
-        files = " · ".join(f'<a href="{name}.{kind}">{kind.upper()}</a>' for kind in ("pdf", "png", "csv"))
-        parts.append(
-            f'<figure id="{name}"><h2>{title}</h2><img src="{name}.png" alt="{title}">'
-            f"<figcaption>{caption}<br>{files}</figcaption></figure>"
-        )
-    parts.append(f"<h2>Provenance</h2><pre>{html.escape((folder / 'provenance.json').read_text())}</pre></html>")
-    return "\n".join(parts)
