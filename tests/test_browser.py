@@ -215,6 +215,11 @@ def test_an_empty_search_is_said_in_place(page):
     page.wait_for_function("!document.body.innerText.includes('no record fits this search')")
 
 
+def test_the_static_picture_for_exported_pages_is_hidden_where_widgets_live(page):
+    assert page.locator(".ecgwb-static").count() == 1
+    assert not page.locator(".ecgwb-static").is_visible()
+
+
 def test_nothing_went_wrong_on_the_way(page):
     assert page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
     assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
