@@ -155,7 +155,7 @@ def mean_beats(cohort: xr.Dataset) -> Shown:
         ax.set_title(lead, y=1.08)
     fig.supxlabel("ms on the common beat", fontsize=8)
     fig.supylabel("µV", fontsize=8)
-    fig.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    fig.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     counts = ", ".join(f"{g.sizes['record']} {sex}" for sex, g in groups.items())
     return Shown(
         "Mean beats of women and men",

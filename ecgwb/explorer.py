@@ -14,6 +14,7 @@ import ipywidgets as w
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
+from IPython.display import HTML, display
 from matplotlib.figure import Figure
 from torch import nn
 
@@ -23,6 +24,7 @@ from .exploration import MOVABLE, SCALED, STRETCHED, VIEWS, WAYS, Exploration, V
 from .record_search import ORDERS
 
 _DPI = 112
+_LIVE = ", ".join(f".{shell} .ecgwb-static" for shell in ("jp-LabShell", "jp-NotebookShell"))  # where widgets are live
 _SEARCH = "search: 12, male, age>60, error>20, doubt>30"
 _NOTHING = (
     "no record fits this search; change it. Words begin an id, sex, diagnosis or rhythm; numbers go as age>60, "
@@ -277,12 +279,16 @@ class Explorer(w.VBox):
         plt.close(figure)
         self.kept.value = f"kept as {html.escape(str(file))}<pre>{html.escape(self.of.code(view))}</pre>"
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """With a static picture, which is what an exported page shows where no kernel runs."""
-        bundle = super()._repr_mimebundle_(**kwargs)
-        if isinstance(bundle, dict):
-            bundle["image/png"] = base64.b64encode(self.picture.value).decode()
-        return bundle
+    def _ipython_display_(self) -> None:
+        """The widgets and, for an exported page, where no kernel runs, a static picture and its words under them."""
+        display(self._repr_mimebundle_(), raw=True)
+        picture = base64.b64encode(self.picture.value).decode()
+        display(
+            HTML(
+                f"<style>{_LIVE}{{display:none}}</style><div class='ecgwb-static'><img alt='what the explorer shows' "
+                f"style='max-width:100%' src='data:image/png;base64,{picture}'>{self.said.value}</div>"
+            )
+        )
 
 
 def explore(cohort: xr.Dataset, model: nn.Module, *, store: str | Path | None = None, by: str = "by hand") -> Explorer:

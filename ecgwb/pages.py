@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 TITLE = "The paper's tables and figures"
-_MOST_ROWS, _MOST_COLUMNS = 60, 16  # of a table on a page; larger ones are in their CSV alone
+_MOST_ROWS, _MOST_COLUMNS = 60, 20  # of a table on a page; larger ones are in their CSV alone
 _WHAT = (
     "Networks were trained on PTB-XL-500, the measuring one on synthetic recordings too, and judged on LUDB, 200 "
     "people they never saw; sex also on PTB-XL patients kept out of the training. A map says which positions of a "
@@ -130,6 +130,7 @@ def pdf_page(folder: Path) -> Path:
     caption = ParagraphStyle("caption", text, fontSize=7.5, leading=10.5, textColor=HexColor("#333333"))
     heading = ParagraphStyle("heading", text, fontName="Bold", fontSize=11, leading=14, spaceBefore=4, spaceAfter=4)
     cell = ParagraphStyle("cell", text, fontSize=6, leading=7.4, spaceAfter=0)
+    small = ParagraphStyle("small", cell, fontSize=4.6, leading=5.8)
     code = ParagraphStyle("code", text, fontName="Code", fontSize=5.6, leading=7.4, spaceAfter=0)
     margin = 15 * mm
     width, height = A4[0] - 2 * margin, A4[1] - 2 * margin - 10 * mm
@@ -150,12 +151,14 @@ def pdf_page(folder: Path) -> Path:
             placed.append((self.canv.getPageNumber() - 1, x, y, self.scale, self.file))
 
     def grid(table: pd.DataFrame) -> Table:
-        longest = np.array([max(len(str(v)) for v in [c, *table[c]]) for c in table.columns]) + 2.0
-        rows = [[Paragraph(f"<b>{html.escape(str(c))}</b>", cell) for c in table.columns]]
-        rows += [[Paragraph(html.escape(v), cell) for v in r] for r in table.to_numpy(str)]
+        style = small if table.shape[1] > 14 else cell
+        # A heading may be broken between words, a number never.
+        longest = np.array([max([*map(len, str(c).split()), *table[c].map(len)]) for c in table.columns]) + 1.0
+        rows = [[Paragraph(f"<b>{html.escape(str(c))}</b>", style) for c in table.columns]]
+        rows += [[Paragraph(html.escape(v), style) for v in r] for r in table.to_numpy(str)]
         lines = [("LINEBELOW", (0, 0), (-1, -1), 0.2, HexColor("#cccccc")), ("VALIGN", (0, 0), (-1, -1), "TOP")]
         lines += [(f"{side}PADDING", (0, 0), (-1, -1), 1.2) for side in ("TOP", "BOTTOM", "LEFT", "RIGHT")]
-        wanted = longest * 3.8  # points
+        wanted = longest * 0.64 * style.fontSize + 2.4  # points
         if wanted.sum() > width:  # the widest column is broken into lines, the others are not
             wanted[wanted.argmax()] = max(width - np.delete(wanted, wanted.argmax()).sum(), 60)
         return Table(rows, list(wanted * min(1.0, width / wanted.sum())), repeatRows=1, style=lines, hAlign="LEFT")

@@ -88,16 +88,27 @@ def page(lab):
         page.wait_for_selector(".jp-Notebook .jp-Cell")
         for _ in range(6):  # a command given before the kernel is connected is lost
             page.wait_for_timeout(1000)
+            answer_dialogs(page)
             page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
             try:
                 page.wait_for_selector(PICTURE, timeout=30_000)
                 break
             except PlaywrightTimeout:
                 continue
+        answer_dialogs(page)
         page.wait_for_selector("text=after stretching it by 30 ms")  # a later cell has run, too
         page.wait_for_timeout(2000)
+        answer_dialogs(page)
         yield page
         browser.close()
+
+
+def answer_dialogs(page):
+    """A command given before the kernel is connected may make JupyterLab ask which kernel to take."""
+    accept = page.locator(".jp-Dialog button.jp-mod-accept")
+    while accept.count():
+        accept.first.click()
+        page.wait_for_timeout(500)
 
 
 def source(page):
@@ -213,6 +224,11 @@ def test_an_empty_search_is_said_in_place(page):
     shots(page, "empty")
     field.fill("")
     page.wait_for_function("!document.body.innerText.includes('no record fits this search')")
+
+
+def test_the_static_picture_for_exported_pages_is_hidden_where_widgets_live(page):
+    assert page.locator(".ecgwb-static").count() == 1
+    assert not page.locator(".ecgwb-static").is_visible()
 
 
 def test_nothing_went_wrong_on_the_way(page):

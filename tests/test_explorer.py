@@ -1,11 +1,16 @@
+import base64
 import dataclasses
 import io
 import itertools
+from pathlib import Path
 
 import matplotlib.image
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pytest
+from nbclient import NotebookClient
+from nbconvert import HTMLExporter
 
 import ecgwb as wb
 from ecgwb.exploration import WAYS, Exploration, View
@@ -245,5 +250,21 @@ def test_export_keeps_the_figure_and_says_how_it_is_made(explorer, tmp_path):
     assert "wb.ecgradcam(model, one" in explorer.kept.value
 
 
-def test_an_exported_page_holds_a_static_picture(explorer):
-    assert explorer._repr_mimebundle_()["image/png"]
+def test_an_exported_page_holds_a_static_picture_under_the_widget():
+    code = (
+        "import ecgwb as wb\nfew = wb.open_cohort('ludb').isel(record=slice(5))\n"
+        "wb.explore(few, wb.load_model('compact-measures'))"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    root = str(Path(__file__).parent.parent)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": root}}).execute()
+    page, _ = HTMLExporter().from_notebook_node(notebook)
+    widget = page.index("application/vnd.jupyter.widget-view+json", page.index("<body"))
+    static = page.index('class="ecgwb-static"')
+    assert static > widget
+    encoded = page[page.index("base64,", static) + 7 :].split('"', 1)[0]
+    picture = matplotlib.image.imread(io.BytesIO(base64.b64decode(encoded)))
+    assert picture.shape[1] > 500
+    assert picture[..., :3].std() > 0.05  # something is drawn
+    assert "predicted" in page[static:]
