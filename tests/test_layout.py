@@ -11,7 +11,7 @@ import yaml
 ROOT = Path(__file__).parent.parent
 FLOW = [
     "records", "reading", "filters", "neurokit", "delineator", "fiducials", "landmarks", "beats",
-    "metadata", "synthetic", "sources", "stores", "electrodes", "chunks",
+    "arguments", "metadata", "synthetic", "sources", "stores", "electrodes", "chunks",
     "building", "cohorts", "networks", "models", "prediction", "layers", "attention", "alignment", "maps", "contrasts",
     "mapping", "resampling", "accuracy", "edits", "attribution", "remeasurement", "effects", "checks", "sanity",
     "trust", "features", "grammar", "regression", "designs", "manifests", "comparisons", "cards", "augmentation",
