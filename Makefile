@@ -52,23 +52,7 @@ bench-scale: .venv/.ready
 	$(BIN)/python tests/bench_cohorts.py --records 0 --sizes 500 2000 20000 --table tests/bench_scale.md
 
 # Hours; killed, it goes on where it was. Options: make discovery-bench ARGS="--runs 2 --nothing 20"
-discovery-# Writes the README's table of what happens to bad input anew.
-bad-input: .venv/.ready
-	$(BIN)/python tests/bad_input.py
-
-# Minutes: altered recordings and bent cohorts by the thousand; writes the table of tests/fuzz.md.
-fuzz: .venv/.ready
-	$(BIN)/python tests/fuzzing.py --recordings 5000 --calls 1000 --table tests/fuzz.md
-
-# The lowest versions that pyproject.toml allows, in an environment of their own, on the tests that need no extra.
-lowest:
-	$(PYTHON) -m venv .venv-lowest
-	.venv-lowest/bin/python -m pip install --quiet "$(TORCH)"
-	.venv-lowest/bin/python -m pip install --quiet -c tests/lowest.txt -e . pytest hypothesis pyyaml
-	.venv-lowest/bin/python -m pytest $(addprefix tests/test_,$(addsuffix .py,layout records cohorts alignment maps models \
-	  attention features figures comparisons))
-
-bench: .venv/.ready
+discovery-bench: .venv/.ready
 	$(BIN)/python -m ecgwb.discovery_bench $(ARGS)
 
 # An hour where sex-campaign.json is not there yet, seconds where it is.
