@@ -4,7 +4,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: paper test bad-input browser lab bench bench-fields bench-scale discovery-bench sex-table lint types clean
+.PHONY: paper test bad-input fuzz lowest browser lab bench bench-fields bench-scale discovery-bench sex-table lint types clean
 
 paper: .venv/.ready
 	$(BIN)/python -m ecgwb paper
@@ -23,6 +23,18 @@ lab: .venv/.ready
 # Writes the README's table of what happens to bad input anew.
 bad-input: .venv/.ready
 	$(BIN)/python tests/bad_input.py
+
+# Minutes: altered recordings and bent cohorts by the thousand; writes the table of tests/fuzz.md.
+fuzz: .venv/.ready
+	$(BIN)/python tests/fuzzing.py --recordings 5000 --calls 1000 --table tests/fuzz.md
+
+# The lowest versions that pyproject.toml allows, in an environment of their own, on the tests that need no extra.
+lowest:
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet "$(TORCH)"
+	.venv-lowest/bin/python -m pip install --quiet -c tests/lowest.txt -e . pytest hypothesis pyyaml
+	.venv-lowest/bin/python -m pytest $(addprefix tests/test_,$(addsuffix .py,layout records cohorts alignment maps models \
+	  attention features figures comparisons))
 
 # One table of this machine; each tests/bench_*.py prints more by itself.
 bench: .venv/.ready

@@ -10,8 +10,11 @@
 Time is in ms, voltage in µV, rate in Hz, everywhere.
 """
 
+import inspect as _inspect
+
 from .accuracy import accuracy_table
 from .alignment import align, template_of
+from .arguments import checked as _checked
 from .attention import departure, ecgradcam
 from .attribution import attribute
 from .beats import TARGETS, representative_beat
@@ -114,3 +117,7 @@ __all__ = [
     "undo_landmark",
     "wrap_model",
 ]
+
+for _name in __all__:
+    if _inspect.isfunction(globals().get(_name)):
+        globals()[_name] = _checked(globals()[_name])

@@ -57,6 +57,8 @@ def accuracy_table(
     UserWarning
         When the network has seen some of these patients.
     """
+    if "beat" in predictions or "fiducial" in predictions:
+        raise ModelError("the first argument is a cohort; accuracy_table takes predictions, then the cohort")
     unknown = set(predictions["record"].values.tolist()) - set(cohort["record"].values.tolist())
     if unknown:
         raise ModelError(
@@ -68,7 +70,7 @@ def accuracy_table(
         warnings.warn(
             f"{n_seen} of {predictions.sizes['record']} records are of patients whose data shaped the network: no "
             "measure of how it does on others. Leave them out with predictions.isel(record=~predictions.seen.values)",
-            stacklevel=2,
+            stacklevel=3,
         )
     cohort = cohort.sel(record=predictions["record"].values)  # paired by name, whatever the order
     if by is not None:

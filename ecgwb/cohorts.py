@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -58,7 +59,9 @@ def open_cohort(name: str | Path, rhythm: bool = False) -> xr.Dataset:
     if text in ("ludb", "ptbxl500") or text.startswith("synthetic:"):
         store = cache_dir() / "cohorts" / f"{text.replace(':', '-')}-{recipe()}.zarr"
         if not store.is_dir():
-            build_cohort(text, out=store)
+            store.parent.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(store.with_suffix(".lock")):  # who comes second waits for the first
+                build_cohort(text, out=store)
         return _without_rhythm(open_store(store), rhythm).load()
     unfinished = Path(text.removesuffix(".building") + ".building")
     if unfinished.is_dir() and not (Path(text).is_dir() and text != str(unfinished)):
@@ -123,7 +126,7 @@ def build_cohort(source: Any, out: str | Path | None = None, metadata: Any = Non
         warnings.warn(
             f"metadata columns not kept: {', '.join(found.ignored)}. Kept are {', '.join(METADATA)}; add a number of "
             'your own with cohort.assign(ef=("record", values))',
-            stacklevel=2,
+            stacklevel=3,
         )
     if out is None:
         cohort = build(found, client)
@@ -135,7 +138,7 @@ def build_cohort(source: Any, out: str | Path | None = None, metadata: Any = Non
         warnings.warn(
             f"{len(unjoined)} metadata rows fit no recording, such as {unjoined[0]!r}; "
             "attrs['metadata_without_record'] lists them",
-            stacklevel=2,
+            stacklevel=3,
         )
     return cohort
 

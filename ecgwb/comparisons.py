@@ -91,7 +91,7 @@ def compare_features(
         warnings.warn(
             f"this manifest was tested on {before[-1]['again']} of these people before ({before[-1]['when']}, "
             f"{before[-1]['cohort']}); what is found now was not found on people seen for the first time",
-            stacklevel=2,
+            stacklevel=3,
         )
     names = [f.name for f in manifest.features]
     rows = [_row(m, people, manifest, ci, seed) for m in ("baseline", *names, ALL)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy.integrate import trapezoid
 
 from .beats import TIME, need_records
 from .edits import baseline
@@ -184,7 +185,7 @@ def _area(x: np.ndarray, start: float, stop: float) -> np.ndarray:
     if not np.isfinite(start + stop):
         return np.full(len(x), np.nan)
     inside = (start <= TIME) & (stop >= TIME)
-    return np.trapezoid(x[:, inside], TIME[inside], axis=1)
+    return trapezoid(x[:, inside], TIME[inside], axis=1)
 
 
 def _described(columns: list[str]) -> dict[str, dict[str, str]]:

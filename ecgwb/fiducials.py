@@ -203,7 +203,7 @@ def _neurokit_table(records: list[Record], method: str) -> pd.DataFrame:
             why = ", ".join(f"{record.leads[there[i]]} ({error})" for i, error in failed.items())
             warnings.warn(
                 f"record {record.record_id!r}: NeuroKit2's {method!r} failed on lead {why}; these leads have no waves",
-                stacklevel=3,
+                stacklevel=4,
             )
     return _table(rows)
 

@@ -163,17 +163,27 @@ def load_manifest(path: str | Path) -> Manifest:
     Raises
     ------
     ValueError
-        When the file was changed since.
+        When there is no such file, it is no manifest, or it was changed since.
     """
-    said = json.loads(Path(path).read_text())
-    out = Manifest(
+    if not Path(path).is_file():
+        raise ValueError(f"no manifest {str(path)!r}; expected the file that freeze(..., path=...) wrote")
+    try:
+        said = json.loads(Path(path).read_text())
+        out = _from_json(said, path)
+        sha256 = said["sha256"]
+    except (LookupError, TypeError, ValueError) as e:
+        raise ValueError(f"{path} is no manifest of freeze ({type(e).__name__}: {e})") from e
+    if out.sha256 != sha256:
+        raise ValueError(f"{path} was changed after it was frozen: its content no longer has the hash it carries")
+    return out
+
+
+def _from_json(said: dict[str, Any], path: str | Path) -> Manifest:
+    return Manifest(
         tuple(Feature.from_json(f) for f in said["features"]), said["outcome"], said["binary"],
         tuple(Column.from_json(c) for c in said["columns"]), said["coefficients"], said["tried"], said["source"],
         tuple(said["discovery"]), said["n"], said["notes"], str(path),
     )  # fmt: skip
-    if out.sha256 != said["sha256"]:
-        raise ValueError(f"{path} was changed after it was frozen: its content no longer has the hash it carries")
-    return out
 
 
 def earlier_tests(manifest: Manifest, people: Iterable[str]) -> list[dict[str, Any]]:

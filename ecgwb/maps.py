@@ -276,22 +276,36 @@ def segment_table(aligned: xr.DataArray, ci: float = 0.95, *, seed: int = 0) -> 
         Rows target and segment: ``share`` (0..1) of the summed absolute departure, with a percentile interval
         ``low``, ``high`` from 1,000 resamplings of patients; ``span``: the segment's share of the beat's length, which
         is what an even map would give; ``n`` records.
+
+    Raises
+    ------
+    ValueError
+        When there are fewer than two patients, or all maps are the same.
     """
     masks = segments(aligned)
     patient = pd.factorize(
         aligned["patient"].values if "patient" in aligned.coords else np.arange(aligned.sizes["record"])
     )[0]
-    n_patients = int(patient.max()) + 1
+    n_patients = int(patient.max(initial=-1)) + 1
+    if n_patients < 2:
+        raise ValueError(f"of {n_patients} patients no table says how people's maps differ; expected two or more")
     draws = patient_draws(n_patients, seed)
     rows = []
     names = aligned["target"].values if "target" in aligned.dims else [""]
     for t in names:
         values = (aligned.sel(target=t) if "target" in aligned.dims else aligned).transpose("record", "phase").values
-        away = np.abs(values - np.nanmean(values, axis=0, where=np.isfinite(values)))
-        part = np.stack([np.nansum(away[:, m], axis=1) for m in masks.values()], axis=1)  # (record, segment)
+        seen = np.isfinite(values)
+        mean = np.where(seen, values, 0.0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+        away = np.where(seen, np.abs(values - mean), 0.0)
+        if not away.any():
+            raise ValueError(
+                f"people's maps{f' of {t}' if str(t) else ''} do not differ; there is nothing to share out"
+            )
+        part = np.stack([away[:, m].sum(axis=1) for m in masks.values()], axis=1)  # (record, segment)
         per_patient = np.zeros((n_patients, len(masks)))
         np.add.at(per_patient, patient, part)
         boot = draws @ per_patient
+        boot = boot[boot.sum(axis=1) > 0]  # a resampling may draw none but people whose maps are the mean's
         boot = boot / boot.sum(axis=1, keepdims=True)
         share = per_patient.sum(axis=0) / per_patient.sum()
         low, high = np.quantile(boot, [(1 - ci) / 2, (1 + ci) / 2], axis=0)

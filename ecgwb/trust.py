@@ -20,11 +20,13 @@ from .checks import AGREE, Check, Panel, between, both, map_size, matrix, ratio,
 from .edits import erase
 from .effects import DOSES, dose_response, faithfulness, maps_of, point_spread
 from .maps import MEASURED_IN, SEGMENTS, segments
+from .models import ModelError
 from .prediction import predict
 from .sanity import agreement, consistency, randomisation, specificity
 
 _WINDOW = 20  # samples (40 ms) erased together
 _SHARES = (0.1, 0.2, 0.4)  # of the beat, erased or kept
+FEWEST = 10  # people of whom a verdict may be given
 _QRS_MS = 100.0  # a map that cannot tell this apart cannot tell QRS from what follows
 
 
@@ -265,7 +267,7 @@ def trust_panel(
     model : nn.Module
         That takes representative beats.
     cohort : Dataset
-        Some 200 people it has not seen; their labels are not used.
+        Some 200 people it has not seen, and no fewer than 10; their labels are not used.
     others : sequence of nn.Module
         Networks trained alike but for chance, for `consistency`.
     method : str
@@ -277,6 +279,12 @@ def trust_panel(
         ``checks``, ``table``, ``verdict``, ``plot()``.
     """
     asked_of(model, targets)  # what is wrong is said before minutes of work
+    people = len(np.unique(cohort["patient" if "patient" in cohort.coords else "record"].values))
+    if people < FEWEST:
+        raise ModelError(
+            f"the cohort has {people} people; verdicts need {FEWEST} or more, and some 200 to be of use. The single "
+            "checks of ecgwb.trust ask for no number"
+        )
     others = [others] if isinstance(others, nn.Module) else list(others)
     maps_of(model, cohort.isel(record=slice(1)), method, targets)
     beside = [m for m in ("gradcam", "guided", "input_x_gradient", "saliency") if m != method]

@@ -265,7 +265,7 @@ def test_a_departure_adds_up_to_the_prediction_less_the_cohorts_mean_prediction(
     away = wb.departure(maps)
     for t in measures.spec.targets:
         wanted = said[t] - said[t].mean()
-        np.testing.assert_allclose(away.sel(target=t).mean("time"), wanted, atol=1e-4 * np.abs(said[t]).max())
+        np.testing.assert_allclose(away.sel(target=t).mean("time"), wanted, atol=1e-4 * float(np.abs(said[t]).max()))
         assert float(away.sel(target=t)["bias"]) == pytest.approx(float(said[t].mean()), rel=1e-4)
     assert np.abs(away.mean("record")).max() < 1e-3 * np.abs(maps).max()
     one = wb.departure(maps.isel(record=[3]), maps)

@@ -1,0 +1,83 @@
+"""What README and docstrings print runs as printed."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+import shutil
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from torch import nn
+
+import ecgwb
+import ecgwb as wb
+from ecgwb.__main__ import main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+class Mine(nn.Module):
+    """What a reader might bring: three leads of 300 samples, one target."""
+
+    def __init__(self):
+        super().__init__()
+        layers = [(nn.Conv1d(3 if k == 0 else 4, 4, 5, padding=2), nn.ReLU()) for k in range(4)]
+        self.features = nn.Sequential(*(x for pair in layers for x in pair))
+        self.head = nn.Linear(4, 1)
+
+    def forward(self, x):
+        return self.head(self.features(x).mean(dim=2))
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory, ludb_folder):
+    """The folder in which a reader types: ``my_folder`` and ``people.csv``."""
+    folder = tmp_path_factory.mktemp("reader")
+    (folder / "my_folder").mkdir()
+    for i in (1, 2, 3):
+        for kind in ("hea", "dat"):
+            shutil.copy(ludb_folder / "data" / f"{i}.{kind}", folder / "my_folder" / f"{i}.{kind}")
+    people = {"record": [1, 2, 3], "age": [40, 50, 60], "sex": ["F", "M", "F"], "patient": ["a", "b", "c"]}
+    pd.DataFrame(people).to_csv(folder / "people.csv", index=False)
+    return folder
+
+
+def test_the_blocks_of_the_readme_run_one_after_the_other(there, monkeypatch):
+    monkeypatch.chdir(there)
+    blocks = [b for b in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if ">>>" not in b]
+    assert len(blocks) >= 2
+    names = {"wb": wb, "my_module": Mine(), "signal": wb.read_record("my_folder/1").signal[[0, 1, 6], ::2]}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+    assert names["cohort"].sizes["record"] == 3
+    assert names["cohort"]["age"].values.tolist() == [40, 50, 60]
+    assert names["model"].spec.targets == ("qt",)
+
+
+def test_the_commands_of_the_readme_are_there(there, monkeypatch):
+    monkeypatch.chdir(there)
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:`|^)make ([a-z-]+)", README, re.MULTILINE))
+    assert {"paper", "test", "lab", "bench"} <= named <= targets
+    command = re.search(r"`python -m ecgwb (build [^`]*)`", README).group(1)
+    assert main(command.replace("mine.zarr", "by_command.zarr").split()) == 0
+    assert wb.open_cohort("by_command.zarr").sizes["record"] == 3
+    for script in re.findall(r"`python (tests/[a-z_]+\.py)`", README):
+        assert (ROOT / script).is_file()
+
+
+def test_the_example_of_the_package_runs():
+    example = textwrap.dedent(re.search(r"\n\n((?:    .*\n|\n)+)", ecgwb.__doc__).group(1))
+    names = {}
+    exec(example, names)
+    assert np.isfinite(names["wb"].cohort_map(names["maps"])["mean"]).any()
+
+
+@pytest.mark.parametrize("name", [m.name for m in pkgutil.iter_modules(ecgwb.__path__) if m.name != "__main__"])
+def test_examples_in_docstrings_print_what_they_say(name):
+    assert doctest.testmod(importlib.import_module(f"ecgwb.{name}")).failed == 0
