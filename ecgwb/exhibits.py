@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import xarray as xr
 from torch import nn
 
-from . import beat_exhibits, figures, map_exhibits, network_exhibits
+from . import beat_exhibits, discovery_exhibits, figures, map_exhibits, network_exhibits
 from .beat_exhibits import Shown
 from .cohorts import open_cohort
 from .models import load_model, spec_of
@@ -86,6 +86,7 @@ EXHIBITS: dict[str, Callable[[Asked], Shown]] = {
     "dose_response": _doses,
     "map_against_effect": _waves,
     "sex_table": lambda a: sex(),
+    "discovery_bench": lambda a: discovery_exhibits.discovery_bench(),
     "beat": lambda a: beat_exhibits.beat(a.cohort, a.record),
     "landmarks": lambda a: beat_exhibits.landmarks(a.cohort),
     "intervals": lambda a: beat_exhibits.intervals(a.cohort),

@@ -211,3 +211,11 @@ def test_the_shipped_sex_table_is_what_its_command_makes():
     numbers = kept.select_dtypes("number").columns
     assert table.index.equals(kept.index)
     np.testing.assert_allclose(table[numbers].astype(float), kept[numbers], rtol=2e-3, atol=2e-3)
+
+
+def test_the_shipped_benchmark_of_discovery_is_the_summary_of_its_runs():
+    runs = pd.read_csv(bench.RESULTS)
+    assert len(runs.drop_duplicates(["plant", "d", "n", "number", "method"])) == len(runs) == 2 * (4 * 20 + 100)
+    keys = ["plant", "d", "n", "method"]
+    kept = pd.read_csv(FOLDER / "discovery-bench-summary.csv").set_index(keys)
+    pd.testing.assert_frame_equal(bench.summary(runs)[kept.columns], kept, rtol=1e-3, check_dtype=False)

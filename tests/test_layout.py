@@ -18,7 +18,7 @@ FLOW = [
     "fitting", "screening", "proposals", "plants", "discovery", "discovery_bench", "sex_table", "landmark_scores",
     "delineator_examples", "delineator_training", "training", "beat_figures", "figures", "ecg_paper", "record_search",
     "exploration", "explorer", "lessons", "effect_figures", "beat_exhibits", "map_exhibits", "network_exhibits",
-    "exhibits", "pages", "paper",
+    "discovery_exhibits", "exhibits", "pages", "paper",
 ]  # fmt: skip
 FILES = sorted(p for p in (ROOT / "ecgwb").glob("*.py"))
 
