@@ -162,14 +162,19 @@ def merge_maps(sums: Iterable[xr.Dataset]) -> xr.Dataset:
     whole: xr.Dataset | None = None
     for part in sums:
         if whole is None:
-            whole = part
+            whole = part.copy(deep=True)
+            del part  # sums are large: the next ones are made before this name would let go of these
             continue
         for name in ("template", "draws_by_seed"):
             if whole.attrs.get(name) != part.attrs.get(name):
                 raise ValueError(f"maps with different {name!r} cannot be added; align all parts to one template, "
                                  "and give map_sums one seed")  # fmt: skip
-        one, other = xr.align(whole, part, join="outer", fill_value=0, copy=False)
-        whole = one.copy(data={k: one[k].values + other[k].values for k in one.data_vars})
+        whole, other = xr.align(whole, part, join="outer", fill_value=0, copy=False)
+        for key, variable in whole.data_vars.items():
+            have = variable.values  # ours, so added to in place, unless the alignment filled it
+            added = np.add(have, other[key].values, out=have if have.flags.writeable else None)
+            whole[key] = variable.copy(data=added)
+        del part, other
     if whole is None:
         raise ValueError("there is no map to add up")
     return whole
