@@ -70,7 +70,7 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
             hint = hints().get(key, Any)
             # A model is asked for its spec, which says more.
             if key != "model" and not fits(value, hint):
-                source = f", as from {_FROM[key]}" if key in _FROM else ""
+                source = f", as from {_FROM[key]}" if key in _FROM and hint is not str else ""
                 raise TypeError(f"{name}: {key} is {_kind(value)}; expected {_said(hint)}{source}")
             if isinstance(value, xr.Dataset):
                 given[key] = _record_first(value)

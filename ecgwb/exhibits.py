@@ -34,6 +34,7 @@ class Asked:
 
     def __init__(self, target: str = "qt", cohort: str = "ludb", model: str | None = None, record: str = "2") -> None:
         self.target, self.record, self._cohort, self._model = target, record, cohort, model
+        self.unused = model is not None  # until an exhibit looks at the network asked for
 
     @cached_property
     def cohort(self) -> xr.Dataset:
@@ -45,6 +46,7 @@ class Asked:
 
     @property
     def name(self) -> str:
+        self.unused = False
         return self._model or ("compact-sex" if self.target == "male" else "compact-measures")
 
     @property
@@ -149,6 +151,9 @@ def make_figure(name: str, asked: Asked, out: str | Path | None = None) -> tuple
         raise ValueError(f"no record {asked.record!r} in this cohort; its records are {_some(asked.cohort)}")
     with plt.style.context(figures.STYLE):
         shown = EXHIBITS[name](asked)
+        if asked.unused:
+            plt.close(shown.figure)
+            raise ValueError(f"the figure {name!r} shows no network, or the shipped ones; leave --model out")
         file.parent.mkdir(parents=True, exist_ok=True)
         # No creation date, so that the same inputs give the same file.
         dated = {"pdf": "CreationDate", "svg": "Date"}.get(file.suffix[1:].lower())

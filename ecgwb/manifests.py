@@ -114,6 +114,9 @@ def freeze(
     given = getattr(features, "tried", {}) if tried is None else tried
     counts = {str(k): int(v) for k, v in given.items()}
     features = list(features)
+    odd = [f for f in features if not isinstance(f, Feature)]
+    if odd:
+        raise TypeError(f"features hold a {type(odd[0]).__name__}; expected wb.Feature, as from wb.propose_features")
     names = [f.name for f in features]
     if not features:
         raise ValueError("no feature to freeze; finding none is a result too, and needs no test")

@@ -172,14 +172,16 @@ def _write(store: Path, cohort: xr.Dataset) -> None:
     group = zarr.open_group(store, mode="r+", zarr_format=2, use_consolidated=False)
     # The log first: with it, a write that was cut short is made whole by the same call or taken back.
     group.attrs[_LOG] = cohort.attrs.get(_LOG, "[]")
-    for name in _CHANGED:
-        values = cohort[name].values
-        if name not in group:
-            dims: Any = {"_ARRAY_DIMENSIONS": list(map(str, cohort[name].dims))}
-            # Without a fill value, which would be read back as missing.
-            group.create_array(
-                name, shape=values.shape, chunks=values.shape, dtype=values.dtype, attributes=dims, fill_value=None
-            )
-        array: Any = group[name]
-        array[:] = values
+    # A chunk of nothing but False or NaN is written too: a missing one means a broken store.
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        for name in _CHANGED:
+            values = cohort[name].values
+            if name not in group:
+                dims: Any = {"_ARRAY_DIMENSIONS": list(map(str, cohort[name].dims))}
+                # Without a fill value, which would be read back as missing.
+                group.create_array(
+                    name, shape=values.shape, chunks=values.shape, dtype=values.dtype, attributes=dims, fill_value=None
+                )
+            array: Any = group[name]
+            array[:] = values
     zarr.consolidate_metadata(store, zarr_format=2)

@@ -81,6 +81,7 @@ def cohort_map(aligned: xr.DataArray, by: str | None = None, ci: float = 0.95, *
     """
     if not 0 < ci < 1:
         raise ValueError(f"ci is {ci}; expected a level between 0 and 1, such as 0.95")
+    need_aligned(aligned)
     if not aligned.sizes["record"]:
         raise ValueError("there is no record to average")
     return finish_map(map_sums(aligned, by, seed=seed), ci)
@@ -258,11 +259,19 @@ def _groups(aligned: xr.DataArray, by: str | None) -> dict[Any, np.ndarray]:
     return {g: np.flatnonzero(values == g) for g in groups}
 
 
+def need_aligned(aligned: xr.DataArray) -> None:
+    if "phase" not in aligned.dims or "record" not in aligned.dims:
+        over = ", ".join(map(str, aligned.dims))
+        raise ValueError(
+            f"the maps are over {over}, not over record and phase; align them first: wb.align(maps, cohort)"
+        )
+
+
 def segments(aligned: xr.DataArray | xr.Dataset) -> dict[str, np.ndarray]:
     """Masks over phase of P, PQ, QRS, ST, T on the common beat, and of the rest."""
     marks = json.loads(aligned.attrs["template"]) if "template" in aligned.attrs else None
     if marks is None:
-        raise ValueError("the map carries no template; expected what align gives")
+        raise ValueError("the map carries no template; expected what wb.align(maps, cohort) gives")
     f = dict(zip(LANDMARKS, [np.nan if m is None else m for m in marks], strict=True))
     phase = aligned["phase"].values
     out = {s: (phase >= f[a]) & (phase < f[b]) for s, (a, b) in SEGMENTS.items()}

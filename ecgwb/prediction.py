@@ -161,7 +161,8 @@ def predict(model: nn.Module, cohort: xr.Dataset, *, out_of_fold: bool = False, 
         if lacking:
             raise ModelError(
                 f"the network has seen the patient of record {lacking[0]!r} ({len(lacking)} such records) and carries "
-                "no out-of-fold prediction for it; leave those out: predictions.isel(record=~predictions.seen.values)"
+                "no out-of-fold prediction for it; predict without out_of_fold, and leave those out: "
+                "predictions.isel(record=~predictions.seen.values)"
             )
         for i in np.flatnonzero(seen):
             out[i] = others[str(cohort["record"].values[i])]

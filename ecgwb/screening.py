@@ -60,7 +60,18 @@ def screen_features(
 
     Likelihood-ratio tests beside `baseline`, Holm-corrected over all of them; one that correlates by 0.8 or more with
     better ones, alone or together, is passed over.
+
+    Raises
+    ------
+    ValueError
+        When the outcome is in the baseline, or fewer than 20 people have it.
     """
+    if outcome in baseline:
+        raise ValueError(f"the outcome {outcome!r} is in the baseline {tuple(baseline)}; give another baseline")
+    if outcome in cohort and cohort[outcome].dtype.kind in "fiub":
+        known = int(np.isfinite(cohort[outcome].values.astype(float)).sum())
+        if known < FEWEST:
+            raise ValueError(f"{known} records have {outcome!r}; expected at least {FEWEST} to screen on")
     features = screening_features([str(v) for v in cohort["lead"].values])
     ranked = rank(features, cohort, outcome, baseline)
     p = np.array([v for _, v in ranked])

@@ -59,6 +59,8 @@ def removal(
         that with random ones, below 1; with intervals. Passed where both lie on the right side of 1 with theirs.
     """
     maps = map_size(maps_of(model, cohort, method, targets, by_lead=True))
+    if maps.sizes["time"] != len(TIME):  # a network of another rate or a shorter window
+        maps = maps.interp(time=TIME)
     names = [str(t) for t in maps["target"].values]
     n, n_windows = cohort.sizes["record"], len(TIME) // _WINDOW
     told_by = maps.values[..., : n_windows * _WINDOW].reshape(n, len(names), n_windows, _WINDOW).mean(axis=3)

@@ -268,3 +268,12 @@ def test_on_real_people_qrs_duration_tells_sex(ptbxl, ludb):
             assert row["effect"] > 0  # men's QRS is wider (Hicks et al. 2021)
             assert row["lr_p"] == row["p"]  # one feature: nothing to correct for
             assert row["note"] == ""
+
+
+def test_what_cannot_be_screened_or_frozen_is_refused(ptbxl):
+    with pytest.raises(ValueError, match="is in the baseline"):
+        wb.screen_features(ptbxl, outcome="age")
+    with pytest.raises(ValueError, match="8 records have 'male'; expected at least 20"):
+        wb.screen_features(ptbxl.isel(record=slice(8)))
+    with pytest.raises(TypeError, match=r"features hold a str; expected wb\.Feature"):
+        wb.freeze(["R in V5"], ptbxl, tried={"candidates": 1})

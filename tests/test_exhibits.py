@@ -56,6 +56,7 @@ def test_a_figure_by_name_is_vector_with_its_fonts_and_has_its_numbers_beside_it
         (["cohort_map", "--cohort", "nowhere"], "no cohort 'nowhere'"),
         (["cohort_map", "--model", "nothing"], "no model 'nothing'"),
         (["receptive_field"], "run this in the repository"),
+        (["sex_seeds", "--model", "compact-measures"], "leave --model out"),
     ],
 )
 def test_what_cannot_be_made_is_said(given, said, capsys, tmp_path, monkeypatch):

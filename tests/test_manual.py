@@ -130,3 +130,14 @@ def test_large_variables_are_shared_not_read(few, tmp_path):
     moved = wb.move_landmark(mine, "2", "T_off", t_off(few) + 24)
     assert not moved["beat"].variable._in_memory
     assert not mine["beat"].variable._in_memory
+
+
+def test_a_store_opens_after_all_was_undone_and_with_nothing_left_of_a_wave(ludb_folder, tmp_path):
+    store = tmp_path / "mine.zarr"
+    wb.build_cohort([wb.read_record(ludb_folder / "data" / k) for k in ("1", "2")], out=store)
+    wb.move_landmark(wb.open_cohort(store), "2", "T_off", 380.0, store=store)
+    wb.undo_landmark(wb.open_cohort(store), "2", "T_off", store=store)
+    assert not wb.open_cohort(store)["manual"].any()
+    for record in ("1", "2"):
+        wb.move_landmark(wb.open_cohort(store), record, "P_on", float("nan"), store=store)
+    assert wb.open_cohort(store)["pr"].isnull().all()

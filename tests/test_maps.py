@@ -187,3 +187,9 @@ def test_patients_not_records_are_compared():
         wb.map_difference(mixed)
     with pytest.raises(ValueError, match="a difference takes two"):
         wb.map_difference(once[:25])
+
+
+def test_maps_that_are_not_aligned_are_named(measures, ludb):
+    maps = wb.ecgradcam(measures, ludb.isel(record=slice(3)), "qt")
+    with pytest.raises(ValueError, match=r"not over record and phase; align them first: wb\.align"):
+        wb.cohort_map(maps)

@@ -193,3 +193,16 @@ def test_pictures_show_the_tables_numbers(measures, people):
     for (i, j), text in shown.items():
         assert text == f"{check.table.loc[(rows[i], columns[j]), 'r']:.2f}"
     plt.close("all")
+
+
+def test_a_network_of_another_rate_and_a_shorter_window_is_judged_too(people):
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Conv1d(3, 8, 7, padding=3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool1d(1), torch.nn.Flatten(),
+        torch.nn.Linear(8, 1),
+    )  # fmt: skip
+    spec = wb.ModelSpec(
+        leads=("I", "II", "V1"), fs=250, n_samples=300, scale=0.001, targets=("qt",), units=("ms",), layer="1"
+    )
+    check = removal(wb.wrap_model(net, spec), people)
+    assert np.isfinite(check.table.to_numpy(float)).all()
