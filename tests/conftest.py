@@ -4,6 +4,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -11,6 +12,7 @@ import xarray as xr
 from torch import nn
 
 import ecgwb as wb
+from ecgwb import figures
 from ecgwb.beats import TIME
 from ecgwb.landmarks import LANDMARKS
 from ecgwb.sources import unpack
@@ -85,3 +87,11 @@ def made_cohort(fiducial, beat=None, patient=None, hr=60.0):
 
 
 TYPICAL = [-200, -150, -100, -40, 0, 50, 150, 250, 350]
+
+
+@pytest.fixture
+def paper_style():
+    """Figures as the package draws them, closed afterwards."""
+    with plt.style.context(figures.STYLE):
+        yield
+    plt.close("all")

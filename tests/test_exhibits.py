@@ -13,12 +13,7 @@ from ecgwb.__main__ import main
 from ecgwb.effect_figures import plot_dose_response, plot_map_against_effect, plot_sex_table
 from ecgwb.exhibits import EXHIBITS
 
-
-@pytest.fixture(autouse=True)
-def style():
-    with plt.style.context(figures.STYLE):
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("paper_style")
 
 
 @pytest.fixture(scope="module")

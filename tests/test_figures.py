@@ -6,12 +6,7 @@ import pytest
 import ecgwb as wb
 from ecgwb import figures
 
-
-@pytest.fixture(autouse=True)
-def axes():
-    with plt.style.context(figures.STYLE):
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("paper_style")
 
 
 @pytest.fixture(scope="module")

@@ -132,7 +132,7 @@ def test_what_erasing_does_not_confirm_is_not_proposed(cohort, null):
         said=lambda c: c["beat"].sel(lead="V5", time=400.0).values, **NOBODY,
     )  # fmt: skip
     assert not found
-    assert 1 <= len(found.places) <= 12
+    assert len(found.places) == 2
     assert found.tried["candidates"] == 0
 
 
@@ -150,7 +150,8 @@ def test_where_only_all_leads_together_matter_durations_alone_are_proposed(cohor
         maps_of(cohort, 1.0), flat, null, by_lead=maps_of(cohort, 1.0, 5, True), said=mean_of_leads, **NOBODY
     )
     place = found.places.iloc[0]
-    assert place["edit_t"] < 2.9 < place["all_t"]
+    assert place["edit_t"] < 2
+    assert place["all_t"] > 2.9
     assert all(not f.leads() for f in found)
 
 
