@@ -17,7 +17,7 @@ from .alignment import align, template_of
 from .arguments import checked as _checked
 from .attention import departure, ecgradcam
 from .attribution import attribute
-from .beats import TARGETS, representative_beat
+from .beats import representative_beat
 from .cohorts import build_cohort, excluded, open_cohort, put_landmarks
 from .comparisons import compare_features
 from .contrasts import map_difference
@@ -32,6 +32,7 @@ from .manifests import Manifest, freeze, load_manifest
 from .manual import move_landmark, undo_landmark
 from .mapping import map_chunks
 from .maps import cohort_map, finish_map, map_sums, merge_maps, segment_table
+from .measurements import TARGETS
 from .models import ModelError, ModelSpec, load_model, save_model, wrap_model
 from .prediction import predict
 from .proposals import map_contrast, propose_features

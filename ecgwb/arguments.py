@@ -22,8 +22,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .beats import TARGETS, TIME
 from .landmarks import LANDMARKS
+from .measurements import TARGETS, TIME
 from .records import LEADS, RecordError
 
 _FROM = {  # by parameter: where such a thing comes from

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 import xarray as xr
 
-from .beats import N_BEFORE, N_SAMPLES, TARGETS, TIME, targets
 from .landmarks import LANDMARKS
+from .measurements import N_BEFORE, N_SAMPLES, TARGETS, TIME, targets
 from .records import FS, LEADS
 
 _STRETCH, _GAIN = 0.25, 0.4  # largest natural-log factor of time and of voltage of a whole copy

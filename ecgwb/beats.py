@@ -15,13 +15,10 @@ import xarray as xr
 from .fiducials import delineate, need_rate
 from .filters import fill_gaps, prepare
 from .landmarks import LANDMARKS, doubt_of, global_marks, in_order, intervals, median_if_common
+from .measurements import N_BEFORE, N_SAMPLES, TARGETS, TIME, UNITS, targets
 from .records import FS, LEADS, Record, RecordError, lead_quality, limb_error, pick_leads
 
-TARGETS = ("pr", "qrs", "qt", "hr", "j_v5", "r_v5", "t_v5")
-UNITS = {"pr": "ms", "qrs": "ms", "qt": "ms", "hr": "bpm", "j_v5": "µV", "r_v5": "µV", "t_v5": "µV", "male": ""}
 RHYTHM = ("rhythm", "cycle_fiducial", "cycle_used")  # what a cohort holds of whole recordings
-N_BEFORE, N_SAMPLES = 250, 600
-TIME = (np.arange(N_SAMPLES) - N_BEFORE) * 1000.0 / FS  # -500 .. +698 ms
 SIMILAR = 0.9  # correlation with the record's own median beat from which a beat counts as of the same kind
 FAINT_UV, HUGE_UV = 30.0, 1e5  # no ECG is as small in all eight leads, or as large in half of them
 _MAX_LAG = 15  # samples (30 ms) that cross-correlation may move a beat
@@ -316,35 +313,3 @@ def _best_lag(windows: np.ndarray, size: np.ndarray, template: np.ndarray) -> tu
     found = np.einsum("bklt,kt->bl", lagged, t) / np.maximum(np.sqrt(size * (t**2).sum()), 1e-12)
     best = found.argmax(axis=1)
     return _LAGS[best], found.max(axis=1)
-
-
-# ---------------------------------------------------------------- targets
-
-
-def targets(beat: np.ndarray, fiducial: np.ndarray, hr: float) -> dict[str, float]:
-    """The seven measurements of a beat; NaN where a landmark they need is absent.
-
-    Parameters
-    ----------
-    beat : array (lead, time), µV, the eight leads
-    fiducial : array (landmark,), ms
-    hr : float, bpm
-        From the rhythm: a single beat rarely shows its RR.
-
-    Returns
-    -------
-    dict
-        ``pr``, ``qrs``, ``qt`` ms; ``hr`` bpm; in V5, from the mean of the 10 ms before QRS_on: ``j_v5`` at J,
-        ``r_v5`` the maximum within QRS, ``t_v5`` the largest deflection between J and T_off, signed (µV).
-    """
-    out = intervals(fiducial) | {"hr": float(hr), "j_v5": np.nan, "r_v5": np.nan, "t_v5": np.nan}
-    qrs_on, j, t_off = fiducial[3], fiducial[5], fiducial[8]
-    v5 = beat[LEADS.index("V5")]
-    if np.isfinite(qrs_on) and np.isfinite(j):
-        v5 = v5 - v5[(qrs_on - 10 <= TIME) & (qrs_on > TIME)].mean()
-        out["j_v5"] = float(np.interp(j, TIME, v5))
-        out["r_v5"] = float(v5[(qrs_on <= TIME) & (j >= TIME)].max())
-        if np.isfinite(t_off):
-            st_t = v5[(j <= TIME) & (t_off >= TIME)]
-            out["t_v5"] = float(st_t[np.abs(st_t).argmax()]) if st_t.size else np.nan
-    return out

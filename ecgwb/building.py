@@ -202,6 +202,7 @@ def recipe() -> str:
         "delineator",
         "fiducials",
         "landmarks",
+        "measurements",
         "beats",
         "metadata",
         "synthetic",

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .beats import BEAT_VARIABLES, UNITS, beat_arrays
+from .beats import BEAT_VARIABLES, beat_arrays
 from .electrodes import LOG_ODDS, likeliest_swap
 from .fiducials import delineate, read_annotations
 from .landmarks import LANDMARKS
+from .measurements import UNITS, pacing_spike
 from .records import FS, LEADS, LIMB_TOLERANCE, Record, RecordError
 from .sources import MEASURED_12SL, Item
 from .stores import RHYTHM_SAMPLES, Part
@@ -130,6 +131,11 @@ def _doubts(beat: dict[str, Any], record: Record) -> list[str]:
         flags.append(f"the largest lead spans {span:.0f} µV: a rare ECG, or a wrong gain")
     if beat["qrs"] < USUAL_QRS_MS or not (np.isnan(beat["qt"]) or USUAL_QT_MS[0] <= beat["qt"] <= USUAL_QT_MS[1]):
         flags.append(f"QRS {beat['qrs']:.0f} ms, QT {beat['qt']:.0f} ms: a rare ECG, or a wrong sampling rate")
+    qrs_on = beat["fiducial"][LANDMARKS.index("QRS_on")]
+    spike = pacing_spike(beat["beat"], qrs_on) if np.isfinite(qrs_on) else None
+    if spike is not None:
+        side = "before" if spike[0] < qrs_on else "after"
+        flags.append(f"a pacing spike {abs(spike[0] - qrs_on):.0f} ms {side} QRS_on; voltages are read without it")
     swap, log_odds = likeliest_swap(beat["beat"], beat["fiducial"])
     if log_odds > LOG_ODDS:
         flags.append(f"the limb leads look like those of interchanged electrodes ({swap}, perhaps)")

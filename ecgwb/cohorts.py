@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .beats import RHYTHM, TIME, targets
+from .beats import RHYTHM
 from .building import build, build_at, recipe
 from .landmarks import LANDMARKS
+from .measurements import TIME, targets
 from .metadata import METADATA
 from .records import RecordError
 from .sources import cache_dir, list_source

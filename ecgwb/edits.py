@@ -15,8 +15,9 @@ import xarray as xr
 from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter1d
 
-from .beats import RHYTHM, TARGETS, TIME, UNITS, need_records, targets
+from .beats import RHYTHM, need_records
 from .landmarks import LANDMARKS
+from .measurements import TARGETS, TIME, UNITS, baseline, targets
 
 WAVES = {"P": ("P_on", "P_off"), "QRS": ("QRS_on", "J"), "T": ("T_on", "T_off")}
 FILLS = ("linear", "flat", "mean")
@@ -266,11 +267,6 @@ def plant(
 
 
 # ---------------------------------------------------------------- shared
-
-
-def baseline(beat: np.ndarray, qrs_on: float) -> np.ndarray:
-    """Level (lead,) of a beat (lead, time), µV: the mean of the 10 ms before QRS_on."""
-    return beat[:, (qrs_on - 10 <= TIME) & (qrs_on > TIME)].mean(axis=1)
 
 
 def _beats(cohort: xr.Dataset) -> np.ndarray:

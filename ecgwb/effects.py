@@ -16,9 +16,9 @@ from torch import nn
 from .accuracy import accuracy_table
 from .attention import VARIANTS, asked_of, ecgradcam
 from .attribution import attribute
-from .beats import TARGETS, UNITS
 from .edits import WAVES, blank, lift, plant, scale, stretch
 from .maps import patient_draws
+from .measurements import TARGETS, UNITS
 from .models import ModelError, spec_of
 from .prediction import model_input, predict
 from .remeasurement import remeasure

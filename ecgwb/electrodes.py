@@ -13,8 +13,8 @@ import numpy as np
 import xarray as xr
 from scipy.optimize import minimize
 
-from .beats import TIME
 from .landmarks import LANDMARKS
+from .measurements import TIME
 
 # Leads I and II as recorded, from I and II as they ought to be.
 SWAPS: dict[str, np.ndarray] = {

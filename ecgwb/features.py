@@ -7,9 +7,9 @@ import pandas as pd
 import xarray as xr
 from scipy.integrate import trapezoid
 
-from .beats import TIME, need_records
-from .edits import baseline
+from .beats import need_records
 from .landmarks import LANDMARKS
+from .measurements import TIME, levelled
 
 _AHA = "AHA/ACCF/HRS 2009, doi 10.1161/CIRCULATIONAHA.108.191095"
 _FAINT_T_UV = 20.0  # a T wave lower than this has no shape to measure
@@ -54,7 +54,8 @@ QT_PER_RR = 0.154  # ms of QT per ms of RR in 5,018 people of Framingham (Sagie 
 def measure(cohort: xr.Dataset, *, qt_per_rr: float = QT_PER_RR) -> pd.DataFrame:
     """The classic measurements of every record.
 
-    Voltages are taken from the mean of the 10 ms before QRS_on. Leads are those of the cohort.
+    Voltages are read as `ecgwb.measurements.levelled` gives them, from the mean of the 10 ms before QRS_on. Leads are
+    those of the cohort.
 
     Parameters
     ----------
@@ -94,7 +95,7 @@ def measure(cohort: xr.Dataset, *, qt_per_rr: float = QT_PER_RR) -> pd.DataFrame
         marks = {m: f[m][i] for m in LANDMARKS}
         if not np.isfinite([marks["QRS_on"], marks["J"]]).all() or not np.isfinite(x).all():
             continue
-        x = x - baseline(x, marks["QRS_on"])[:, None]
+        x = levelled(x, marks["QRS_on"])
         for name, values in _one_beat(x, marks).items():
             per_lead[name][i] = values
         for k, (a, b) in enumerate((("P_on", "P_off"), ("QRS_on", "J"), ("J", "T_off"))):

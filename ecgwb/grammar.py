@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .beats import TIME, need_records
-from .edits import baseline
+from .beats import need_records
 from .landmarks import LANDMARKS
+from .measurements import TIME, levelled
 
 UNITS = {"amplitude": "µV", "slope": "µV/ms", "area": "µV ms", "duration": "ms"}
 _POINTS = {"amplitude": 1, "slope": 2, "area": 2, "duration": 2, "ratio": 0}
@@ -36,7 +36,7 @@ class Feature:
     kind : {"amplitude", "slope", "area", "duration", "ratio"}
         "amplitude" (µV) at one point; "slope" (µV/ms) of the straight line between two points, and "area" (µV ms)
         from one to the other; "duration" (ms) from one to the other, which needs no lead; "ratio" of two features.
-        Voltages are from the mean of the 10 ms before QRS_on.
+        Voltages are read as `ecgwb.measurements.levelled` gives them, from the mean of the 10 ms before QRS_on.
     lead : str
         "" for durations and ratios.
     points : sequence of (landmark, share, landmark)
@@ -132,13 +132,11 @@ class Feature:
             return t[1] - t[0]
         if self.lead not in cohort["lead"].values:
             raise ValueError(f"{self.name!r} needs lead {self.lead}; the cohort has {', '.join(cohort['lead'].values)}")
-        x = cohort["beat"].sel(lead=self.lead).transpose("record", "time").values.astype(float)
-        onset = cohort["fiducial"].sel(landmark="QRS_on").values
-        known = np.isfinite(onset) & (onset > TIME[0]) & np.isfinite(x).all(axis=1)
-        level = np.array(
-            [baseline(row[None], on)[0] if ok else np.nan for row, on, ok in zip(x, onset, known, strict=True)]
-        )
-        x = x - level[:, None]
+        beats = cohort["beat"].transpose("record", "lead", "time").values.astype(float)
+        onset, k = cohort["fiducial"].sel(landmark="QRS_on").values, cohort["lead"].values.tolist().index(self.lead)
+        known = np.isfinite(onset) & (onset > TIME[0]) & np.isfinite(beats).all(axis=(1, 2))
+        x = np.full(beats[:, k].shape, np.nan)
+        x[known] = [levelled(b, on)[k] for b, on in zip(beats[known], onset[known], strict=True)]
         if self.kind == "amplitude":
             return _at(x, t[0])
         if self.kind == "area":

@@ -13,9 +13,10 @@ import pandas as pd
 import xarray as xr
 import zarr
 
-from .beats import RHYTHM, TARGETS
+from .beats import RHYTHM
 from .cohorts import put_landmarks
 from .landmarks import LANDMARKS
+from .measurements import TARGETS
 from .records import RecordError
 from .sources import cache_dir
 from .stores import open_store

@@ -27,24 +27,32 @@ def read_table(file: Any) -> pd.DataFrame:
     if not Path(file).is_file():
         raise RecordError(f"no file {file}; expected a CSV with a row a record, its columns named in the first line")
     try:
-        return pd.read_csv(file, dtype={"record": str, "patient": str, "path": str})
+        table = pd.read_csv(file, dtype={"record": str, "patient": str, "path": str})
     except (ValueError, OSError) as e:  # pandas' parser errors are ValueErrors
         raise RecordError(f"{file} cannot be read as a CSV: {e}") from e
+    only = str(table.columns[0])
+    if len(table.columns) == 1 and (";" in only or "\t" in only):
+        mark = ";" if ";" in only else "\t"
+        raise RecordError(
+            f"{file} is separated by {mark!r}; expected commas. Give the table itself: pd.read_csv(file, sep={mark!r})"
+        )
+    return table
 
 
 def tidy(row: Mapping[Any, Any]) -> dict[str, Any]:
     """A metadata row with the columns a cohort keeps, in its conventions."""
     known = {k: v for k, v in row.items() if k in METADATA}
     out: dict[str, Any] = {k: v for k, v in known.items() if not (pd.api.types.is_scalar(v) and pd.isna(v))}
+    whose = f" of record {str(row['record'])!r}" if "record" in row else ""
     if "sex" in out:
         word = str(out["sex"]).strip().lower()
         out["sex"] = {"m": "male", "male": "male", "f": "female", "female": "female"}.get(word, "")
         if not out["sex"] and word:
-            raise RecordError(f"metadata: sex is {row['sex']!r}; expected 'male' or 'female' (or M, F)")
+            raise RecordError(f"metadata{whose}: sex is {row['sex']!r}; expected 'male' or 'female' (or M, F)")
     for name, kind, what in (("age", float, "number of years"), ("fold", int, "whole number")):
         if name in out:
             try:
                 out[name] = kind(out[name])
             except (TypeError, ValueError, OverflowError):
-                raise RecordError(f"metadata: {name} is {row[name]!r}; expected a {what}") from None
+                raise RecordError(f"metadata{whose}: {name} is {row[name]!r}; expected a {what}") from None
     return out | {k: str(out[k]) for k in ("patient", "diagnosis", "rhythm_label", "device", "site") if k in out}

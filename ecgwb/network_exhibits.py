@@ -15,11 +15,11 @@ from torch import nn
 from . import figures
 from .accuracy import accuracy_table
 from .beat_exhibits import Shown, about, bland_altman_figure, errors, need, source_of
-from .beats import TARGETS
 from .cohorts import open_cohort
 from .effect_figures import plot_dose_response, plot_map_against_effect, plot_sex_table
 from .effects import blanking_table, dose_response, faithfulness
 from .features import measure
+from .measurements import TARGETS
 from .models import load_model, spec_of
 from .prediction import predict
 from .records import LEADS

@@ -10,10 +10,10 @@ import xarray as xr
 from scipy.interpolate import CubicSpline
 from scipy.stats import median_abs_deviation
 
-from .beats import TIME
 from .cohorts import open_cohort
 from .grammar import Feature
 from .landmarks import LANDMARKS
+from .measurements import TIME
 
 LABEL = "planted"  # the cohort's variable that holds the random labels
 _LEFT_MS = 8.0  # what is left of a stretch that gives way

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from .beats import TARGETS, TIME, find_beats, need_records, targets
+from .beats import find_beats, need_records
 from .fiducials import delineate
 from .landmarks import global_marks, in_order, median_if_common
+from .measurements import TARGETS, TIME, targets
 from .records import FS, Record, RecordError
 
 _SECONDS = 4.0  # of the rhythm made of each beat

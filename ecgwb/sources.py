@@ -149,7 +149,10 @@ def list_source(source: Any, metadata: Any = None) -> Source:
 def _join(source: Source, metadata: Any) -> Source:
     table = metadata if isinstance(metadata, pd.DataFrame) else read_table(metadata)
     if "record" not in table:
-        raise RecordError(f"metadata has no column 'record'; it has {', '.join(map(str, table.columns))}")
+        raise RecordError(
+            f"metadata has no column 'record'; it has {', '.join(map(str, table.columns))}. Call the one that holds "
+            "the recordings' names so: table.rename(columns={'their name': 'record'})"
+        )
     named = table["record"].astype(str)
     if named.duplicated().any():
         raise RecordError(f"metadata has two rows for record {named[named.duplicated()].iloc[0]!r}; give one")

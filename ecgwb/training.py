@@ -19,10 +19,10 @@ import xarray as xr
 from torch import nn
 
 from . import delineator_training
-from .beats import TARGETS
 from .cards import write_card
 from .cohorts import open_cohort
 from .fitting import fit
+from .measurements import TARGETS
 from .models import WEIGHTS, save_model, spec_of, wrap_model
 from .prediction import predict
 from .regression import patient_draw, split_patients

@@ -15,11 +15,11 @@ from torch import nn
 
 from .alignment import align
 from .attention import VARIANTS, asked_of
-from .beats import TIME
 from .checks import AGREE, Check, Panel, between, both, map_size, matrix, ratio, responses, shares, told, widths
 from .edits import erase
 from .effects import DOSES, dose_response, faithfulness, maps_of, point_spread
 from .maps import MEASURED_IN, SEGMENTS, segments
+from .measurements import TIME
 from .models import ModelError
 from .prediction import predict
 from .sanity import agreement, consistency, randomisation, specificity

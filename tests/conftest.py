@@ -13,8 +13,8 @@ from torch import nn
 
 import ecgwb as wb
 from ecgwb import figures
-from ecgwb.beats import TIME
 from ecgwb.landmarks import LANDMARKS
+from ecgwb.measurements import TIME
 from ecgwb.sources import unpack
 
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ecgwb as wb
-from ecgwb.beats import TIME
 from ecgwb.landmarks import LANDMARKS
+from ecgwb.measurements import TIME
 
 
 def template(marks=TYPICAL):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 import ecgwb as wb
-from ecgwb.beats import TIME, targets
 from ecgwb.fiducials import read_annotations
 from ecgwb.landmarks import LANDMARKS, global_marks, intervals
 
@@ -26,21 +25,6 @@ def test_a_wave_counts_from_a_third_of_the_leads(n_leads, present, absent):
     marks[0, :present, 0] = 1.0
     marks[1, :absent, 0] = 1.0
     assert np.isfinite(global_marks(marks)[0, :, 0]).tolist() == [True, False]
-
-
-def test_targets_of_a_drawn_beat_are_those_drawn():
-    beat = np.zeros((8, 600)) + 30.0  # an offset that the baseline takes off
-    v5 = beat[6]
-    v5[(TIME >= -30) & (TIME <= 50)] += 1000 * np.hanning(((TIME >= -30) & (TIME <= 50)).sum())
-    v5[(TIME >= 150) & (TIME <= 350)] -= 200 * np.hanning(((TIME >= 150) & (TIME <= 350)).sum())
-    v5[TIME == 50] = 30 + 40.0
-    out = targets(beat, np.array([-200, -150, -100, -32, 0, 50, 150, 250, 350.0]), 75.0)
-    assert out["pr"], out["qrs"] == (168, 82)
-    assert out["qt"] == 382
-    assert out["hr"] == 75
-    assert out["j_v5"] == pytest.approx(40)
-    assert out["r_v5"] == pytest.approx(1000, rel=0.01)
-    assert out["t_v5"] == pytest.approx(-200, rel=0.01)
 
 
 def test_an_absent_p_leaves_pr_absent_and_the_rest_known():

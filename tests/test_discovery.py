@@ -8,9 +8,9 @@ from scipy.stats import norm
 
 import ecgwb as wb
 from ecgwb import discovery_bench as bench
-from ecgwb.beats import TIME
 from ecgwb.discovery import Recipe, contrast_of, cross_fit, one_record_each, permuted
 from ecgwb.grammar import Feature
+from ecgwb.measurements import TIME
 from ecgwb.plants import DOWNSLOPE, LABEL, PLANTS, T_PEAK, mixed_people, planted_cohort
 from ecgwb.resampling import auc
 from ecgwb.screening import Proposals

@@ -3,8 +3,8 @@ import pytest
 from conftest import TYPICAL, made_cohort
 
 import ecgwb as wb
-from ecgwb.beats import TIME
 from ecgwb.edits import WAVES, erase, lift, plant, scale, stretch
+from ecgwb.measurements import TIME
 from ecgwb.remeasurement import remeasure
 
 AT = {m: k for k, m in enumerate(wb.LANDMARKS)}

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from known_nets import Ignores, Linear, LooksAside, reads, wrapped
 
 import ecgwb as wb
-from ecgwb.beats import TIME
 from ecgwb.edits import WAVES
 from ecgwb.effects import DOSES
+from ecgwb.measurements import TIME
 from ecgwb.models import ModelError
 from ecgwb.resampling import mean_interval
 

@@ -4,8 +4,8 @@ import pytest
 from conftest import TYPICAL, made_cohort
 
 import ecgwb as wb
-from ecgwb.beats import TIME
 from ecgwb.features import qt_slope
+from ecgwb.measurements import TIME
 
 
 @pytest.fixture

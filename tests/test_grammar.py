@@ -5,8 +5,8 @@ import pytest
 from conftest import TYPICAL, made_cohort
 
 import ecgwb as wb
-from ecgwb.beats import TIME
 from ecgwb.grammar import Feature, feature_table, point_at
+from ecgwb.measurements import TIME
 
 DOWN = Feature("slope", "V2", (("R", 0.0, "J"), ("R", 0.6, "J")))
 

@@ -10,9 +10,9 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 FLOW = [
-    "records", "reading", "filters", "neurokit", "delineator", "fiducials", "landmarks", "beats", "arguments",
-    "metadata", "synthetic", "sources", "stores", "electrodes", "chunks", "building", "cohorts", "manual", "networks",
-    "models", "prediction", "layers", "attention", "alignment", "maps", "contrasts",
+    "records", "reading", "filters", "neurokit", "delineator", "fiducials", "landmarks", "measurements", "beats",
+    "arguments", "metadata", "synthetic", "sources", "stores", "electrodes", "chunks", "building", "cohorts", "manual",
+    "networks", "models", "prediction", "layers", "attention", "alignment", "maps", "contrasts",
     "mapping", "resampling", "accuracy", "edits", "attribution", "remeasurement", "effects", "checks", "sanity",
     "trust", "features", "grammar", "regression", "designs", "manifests", "comparisons", "cards", "augmentation",
     "fitting", "screening", "proposals", "plants", "discovery", "discovery_bench", "sex_table", "landmark_scores",

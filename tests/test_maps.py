@@ -6,7 +6,7 @@ import xarray as xr
 from conftest import TYPICAL
 
 import ecgwb as wb
-from ecgwb.beats import TIME
+from ecgwb.measurements import TIME
 
 
 def aligned(values, patient=None, **coords):

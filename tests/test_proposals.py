@@ -6,8 +6,8 @@ import xarray as xr
 from conftest import TYPICAL, made_cohort
 
 import ecgwb as wb
-from ecgwb.beats import TIME
 from ecgwb.grammar import Feature
+from ecgwb.measurements import TIME
 from ecgwb.proposals import map_contrast, propose_features
 from ecgwb.screening import screen_features, screening_features, unlike
 

@@ -5,7 +5,7 @@ from conftest import TYPICAL, made_cohort
 
 import ecgwb as wb
 from ecgwb.augmentation import Copies
-from ecgwb.beats import TIME
+from ecgwb.measurements import TIME
 
 SMALL = {"name": "compact", "width": 16, "dilations": (1, 2)}
 
