@@ -57,6 +57,10 @@ def __getattr__(name: str) -> object:
     return explore
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), "explore"})
+
+
 __all__ = [
     "LANDMARKS",
     "LEADS",

@@ -18,6 +18,7 @@ _PART = {"P": (-0.3, 0.3), "PQ": (-0.6, 1.0), "QRS": (-0.35, 0.35), "ST": (-0.5,
 _EDGES = ("P_on", "P_off", "QRS_on", "R", "J", "T_on", "T_off")  # between them each part is warped by one factor
 _BETWEEN = ("P", "PQ", "QRS", "QRS", "ST", "T")
 _LEAD_GAIN = 0.4
+_TWO_QRS, _PACED = 0.2, 0.08  # shares of copies: wide QRS and spikes are rare among patients, not impossible
 _BEYOND_MS = 200.0  # what a beat may lack before and after it, once it is stretched
 
 # Powers of the time factor and of the voltage factor that a label follows, by its unit.
@@ -33,8 +34,9 @@ class Copies:
 
     - all are among the seven measurements: the copy is stretched and scaled as a whole, or P, PQ, QRS, ST and T are
       each warped by a factor of their own; leads, P, QRS and T waves are scaled, V5 may change places with another
-      lead, T may turn over, J is lifted. The labels are then measured anew: intervals from the landmarks, which are
-      warped with the beat, voltages from the copy. The rate of a copy warped by parts is unknown.
+      lead, T may turn over, J is lifted; the QRS of another record may follow within this one's, as in bundle branch
+      block. The labels are then measured anew: intervals from the landmarks, which are warped with the beat, voltages
+      from the copy. The rate of a copy warped by parts is unknown. Last, some get a pacing spike, which no label reads.
     - all are in ms, bpm or µV: stretched and scaled as a whole, and the label with it.
     - otherwise: nothing else.
 
@@ -62,11 +64,17 @@ class Copies:
         self.signals: list[np.ndarray] = []  # per record: the rhythm (lead, sample), or the beat where there is none
         self.cycles: list[np.ndarray] = []  # per record: samples of its usable QRS fiducials there
         self.landmarks: list[np.ndarray] = []
+        self.beats: list[np.ndarray] = []  # whole ones with QRS landmarks, and those landmarks: QRS to lend
+        self.qrs: list[np.ndarray] = []
         for cohort in cohorts:
             self._take(cohort)
 
     def _take(self, cohort: xr.Dataset) -> None:
         beats = cohort["beat"].values
+        qrs = cohort["fiducial"].sel(landmark=["QRS_on", "J"]).values
+        whole = np.isfinite(beats).all(axis=(1, 2)) & np.isfinite(qrs).all(axis=1) & (qrs[:, 0] > TIME[0])
+        self.beats += list(beats[whole])
+        self.qrs += list(qrs[whole])
         edge = round(_BEYOND_MS * FS / 1000)
         for i in range(cohort.sizes["record"]):
             self.landmarks.append(cohort["fiducial"].values[i].astype(float))
@@ -128,10 +136,15 @@ class Copies:
             return beat, label
         new = new - shift
         if np.isfinite(new[[3, 5]]).all():
+            if self.beats and rng.random() < _TWO_QRS:
+                lent = rng.integers(len(self.beats))
+                beat, new = _two_qrs(beat, new, self.beats[lent], self.qrs[lent], rng)
             beat = _reshaped(beat, new, rng)
             values = targets(
                 beat, new, np.nan if by_parts else label[self.names.index("hr")] if "hr" in self.names else np.nan
             )
+            if rng.random() < _PACED:
+                beat = _paced(beat, new[3], rng)
             known = np.isfinite(self.y[i])  # what could not be measured on the record is not made up for a copy
             label = np.where(known, [values[n] for n in self.names], np.nan)
         return beat, label
@@ -213,6 +226,42 @@ def _reshaped(beat: np.ndarray, mark: np.ndarray, rng: np.random.Generator) -> n
         lift = _ramp(TIME, f["QRS_on"], f["J"]) * (1 - _ramp(TIME, max(end, f["J"] + 20), f["T_off"]))
         beat = beat + height * lift
     return beat.astype(np.float32)
+
+
+def _two_qrs(
+    beat: np.ndarray, mark: np.ndarray, other: np.ndarray, its: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """The beat with a second QRS from within its own, as where one ventricle follows the other, and its landmarks.
+
+    J is where the later QRS ends. Nothing is changed where little would be left of ST and T.
+    """
+    on, j, t_off = mark[[3, 5, 8]]
+    width = (its[1] - its[0]) * np.exp(rng.uniform(-0.3, 0.3))
+    start = on + rng.uniform(5, 70)
+    stop = start + width
+    if not stop <= min(t_off - 80, on + 240):  # NaN: no T
+        return beat, mark
+    size = np.exp(rng.uniform(-0.4, 0.4, (len(beat), 1)) + rng.uniform(-0.7, 0.3))
+    if rng.random() < 0.5:
+        size = size * rng.choice([-1, 1], (len(beat), 1))
+    share = ((TIME - start) / width).clip(0, 1)
+    second = _at(other, (its[0] + share * (its[1] - its[0]) - TIME[0]) * FS / 1000)
+    ends = second[:, :1] + (second[:, -1:] - second[:, :1]) * share  # zero outside, and no step at its ends
+    mark = mark.copy()
+    mark[5] = max(j, stop)
+    mark[6] = np.maximum(mark[6], mark[5])
+    return beat + size * (second - ends), mark
+
+
+def _paced(beat: np.ndarray, qrs_on: float, rng: np.random.Generator) -> np.ndarray:
+    """With a pacing spike at the QRS onset, of 1 to 6 ms or 20 to 30, and a recharge of either sign that fades."""
+    leads = (beat.shape[0], 1)
+    t = TIME - (qrs_on + rng.uniform(-35, 4))
+    long = rng.random() < 0.2
+    width = rng.uniform(20, 30) if long else rng.uniform(1, 6)
+    size = rng.standard_normal(leads) * np.exp(rng.normal(6.0 if long else 6.6, 0.8))  # µV: 400 or 700 is usual
+    recharge = rng.uniform(-0.05, 0.15) * np.exp(-(t - width).clip(0) / rng.uniform(4, 30))
+    return (beat + size * np.where(t < width, t >= 0, -recharge)).astype(np.float32)
 
 
 def _disturbed(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -61,13 +61,16 @@ def plot_dose_response(table: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Ax
         ax.set(xticks=range(len(edits)), xticklabels=names, yticks=range(len(targets)))
         ax.set_yticklabels([f"{NAMES.get(t, t)}, {_unit(table, t)}" for t in targets] if ax is axes[0] else [])
         ax.set_title(who)
+        ax.set_xlabel("per unit of this edit")
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
+    axes[0].set_ylabel("change of")
     return axes
 
 
 def _short(value: float, digits: int) -> str:
     """A signed number without its leading zero, which a cell has no room for; plain 0 where it rounds to that."""
+    digits = digits if abs(value) < 10 else 1 if abs(value) < 100 else 0
     text = f"{value:+.{digits}f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:+.{digits}f}"
     return text if round(value, digits) else "0"
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +134,8 @@ def fit(
         torch.manual_seed(seed * 100003 + turn)
         model.train()
         rows = np.concatenate([_some(pool, share, stream) for pool in pools])
-        for k, some in enumerate(np.array_split(stream.permutation(rows), steps)):
-            copied, labels = copies.draw(some, stream)
+        turns = np.array_split(stream.permutation(rows), steps)
+        for k, (copied, labels) in enumerate(_ahead(copies.draw, turns, stream)):
             loss = _loss(model(copied.to(device)), standard(labels), binary)
             optimiser.zero_grad()
             loss.backward()
@@ -194,6 +195,17 @@ def _inputs(cohorts: list[xr.Dataset], name: str) -> tuple[np.ndarray, np.ndarra
             raise ValueError("the cohorts differ in their leads; expected the same, in the same order")
     x = np.concatenate([c[name].values.astype(np.float32) for c in cohorts])
     return x, np.isfinite(x).all(axis=(1, 2))
+
+
+def _ahead(draw: Any, batches: Sequence[np.ndarray], rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, Any]]:
+    """Each batch drawn, one after the other from the one stream, while the network learns from the one before."""
+    with ThreadPoolExecutor(1) as drawer:
+        coming = drawer.submit(draw, batches[0], rng)
+        for batch in batches[1:]:
+            ready = coming.result()
+            coming = drawer.submit(draw, batch, rng)
+            yield ready
+        yield coming.result()
 
 
 def _some(pool: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:

@@ -72,7 +72,7 @@ def pacing_spike(beat: np.ndarray, qrs_on: float) -> tuple[float, float] | None:
     """The last sample before a pacing spike at the QRS onset and the first one after it, ms; None without one.
 
     A spike is where the second difference of any lead exceeds `SPIKE_UV` between 80 ms before QRS_on and 6 ms after.
-    Weak spikes, as of bipolar leads, are not seen, nor is the end of a long one within QRS, or the slow recharge after it.
+    Weak spikes, as of bipolar leads, are not seen, nor the end of a long one within QRS, nor the recharge after it.
 
     Parameters
     ----------

@@ -149,7 +149,8 @@ def load_model(name: str | Path, module: nn.Module | None = None, spec: ModelSpe
     if not path.is_file():
         path = WEIGHTS / f"{name}.safetensors"
     if not path.is_file():
-        raise ModelError(f"no model {str(name)!r}; shipped are {', '.join(shipped())}, or give a file")
+        what = "file" if Path(name).suffix else "model"
+        raise ModelError(f"no {what} {str(name)!r}; shipped are {', '.join(shipped())}, or give the file of one")
     state, described = _tensors(path)
     spec = spec or described
     if spec is None:

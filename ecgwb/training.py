@@ -42,7 +42,7 @@ class Recipe:
 
 
 RECIPES = {
-    ("compact", "measures"): Recipe(TARGETS, ("ptbxl500", "synthetic:4000"), 150, 4000),
+    ("compact", "measures"): Recipe(TARGETS, ("ptbxl500", "synthetic:4000"), 180, 4000),
     ("kanres", "measures"): Recipe(TARGETS, ("ptbxl500", "synthetic:4000"), 60, 4000),
     ("compact", "rhythm"): Recipe(TARGETS, ("ptbxl500",), 60, input="rhythm"),
     ("kanres", "rhythm"): Recipe(TARGETS, ("ptbxl500",), 10, input="rhythm"),
