@@ -4,6 +4,7 @@ import torch
 from conftest import TYPICAL, made_cohort
 
 import ecgwb as wb
+from ecgwb import augmentation
 from ecgwb.augmentation import Copies
 from ecgwb.measurements import TIME
 
@@ -83,7 +84,9 @@ def test_a_stretched_and_scaled_copy_keeps_its_label_true():
         assert label[0, 0] * label[0, 2] == pytest.approx(2 * width * 60)
 
 
-def test_a_copy_warped_part_by_part_has_the_intervals_of_its_label():
+def test_a_copy_warped_part_by_part_has_the_intervals_of_its_label(monkeypatch):
+    monkeypatch.setattr(augmentation, "_TWO_QRS", 0.0)
+    monkeypatch.setattr(augmentation, "_PACED", 0.0)
     # P, QRS and T rise steeply from their onsets, so that their ends can be seen in any copy.
     beat = np.zeros((1, 8, 600))
     for on, off in ((-200, -100), (-40, 50), (150, 350)):
@@ -108,7 +111,8 @@ def test_a_copy_warped_part_by_part_has_the_intervals_of_its_label():
     assert abs(np.corrcoef(pr / qt, qrs / qt)[0, 1]) < 0.5  # parts vary by themselves
 
 
-def test_voltages_of_copies_of_real_beats_are_those_the_copy_shows(ptbxl):
+def test_voltages_of_copies_of_real_beats_are_those_the_copy_shows(ptbxl, monkeypatch):
+    monkeypatch.setattr(augmentation, "_PACED", 0.0)
     some = ptbxl.isel(record=slice(60))
     names = list(wb.TARGETS)
     y = np.stack([some[t].values for t in names], axis=1)
@@ -120,6 +124,39 @@ def test_voltages_of_copies_of_real_beats_are_those_the_copy_shows(ptbxl):
     assert np.corrcoef(tallest, label[:, 5])[0, 1] > 0.98
     changed = np.abs(label - y) / np.nanstd(y, axis=0)
     assert (np.nanmean(changed, axis=0) > 0.1).all()
+
+
+def test_a_second_qrs_ends_where_j_is_said_to_be_and_nothing_else_changes(ptbxl):
+    some = ptbxl.isel(record=slice(2, 12))
+    beats, marks = some["beat"].values.astype(float), some["fiducial"].values
+    rng, wider = np.random.default_rng(4), 0
+    for beat, mark in zip(beats, marks, strict=True):
+        for lent, its in zip(beats, marks[:, [3, 5]], strict=True):
+            found, new = augmentation._two_qrs(beat, mark, lent, its, rng)
+            change = np.abs(found - beat).max(axis=0)
+            changed = TIME[change > 1e-6]
+            assert np.array_equal(np.delete(new, [5, 6]), np.delete(mark, [5, 6]), equal_nan=True)
+            assert new[5] >= mark[5]
+            if changed.size:
+                assert changed[0] > mark[3]
+                assert changed[-1] <= new[5]
+                assert change[TIME > new[5] - 4].max() < 0.3 * change.max()  # it ends there, without a step
+            wider += new[5] > mark[5] + 10
+    assert wider > 20
+
+
+def test_a_spike_is_added_after_the_label_was_read(ptbxl, monkeypatch):
+    some = ptbxl.isel(record=slice(60))
+    y = np.stack([some[t].values for t in wb.TARGETS], axis=1)
+    copies = Copies([some], y, wb.TARGETS, [some[t].attrs["units"] for t in wb.TARGETS], False)
+    drawn = []
+    for share in (0.0, 1.0):
+        monkeypatch.setattr(augmentation, "_PACED", share)
+        drawn += [copies.draw(np.array([i]), np.random.default_rng(i)) for i in range(60)]
+    for (x, label), (paced, same) in zip(drawn[:60], drawn[60:], strict=True):
+        assert np.array_equal(label, same, equal_nan=True)
+        away = np.abs(paced[0] - x[0]).numpy()
+        assert away.max() > 20  # µV
 
 
 def test_a_label_without_a_rule_is_never_moved():
