@@ -21,8 +21,9 @@ from .beats import representative_beat
 from .cohorts import build_cohort, excluded, open_cohort, put_landmarks
 from .comparisons import compare_features
 from .contrasts import map_difference
-from .edits import blank, erase, lift, plant, scale, stretch
+from .edits import blank, lift, plant, scale, stretch
 from .effects import blanking_table, dose_response, faithfulness, point_spread
+from .erasing import erase
 from .features import measure
 from .fiducials import delineate
 from .fitting import fit

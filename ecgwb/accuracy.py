@@ -105,10 +105,11 @@ def accuracy_table(
             row |= dict(zip(("auc", "auc_low", "auc_high"), auc_interval(said[ok], true[ok], who[ok], ci), strict=True))
         else:
             d = said[ok] - true[ok]
+            spread = d.std(ddof=1) if len(d) > 1 else np.nan
             row["constant"] = np.abs(true[ok] - np.median(true[ok])).mean()
             row["skill"] = 1 - row["score"] / row["constant"] if row["constant"] > 0 else np.nan
             row["slope"] = np.polyfit(true[ok], said[ok], 1)[0] if ok.sum() > 2 and np.ptp(true[ok]) > 0 else np.nan
-            row |= {"bias": d.mean(), "limit_low": d.mean() - 1.96 * d.std(), "limit_high": d.mean() + 1.96 * d.std()}
+            row |= {"bias": d.mean(), "limit_low": d.mean() - 1.96 * spread, "limit_high": d.mean() + 1.96 * spread}
         rows.append(row)
     if not rows:
         raise ModelError(f"the cohort has none of {', '.join(map(str, predictions.data_vars))} to compare with")
@@ -123,7 +124,10 @@ def groups(cohort: xr.Dataset, by: str, edges: Sequence[float] | None = None) ->
     column = cohort[by].values
     found: dict[str, np.ndarray] = {}
     if column.dtype.kind in "fiub":
-        inner = np.quantile(column[np.isfinite(column)], [1 / 3, 2 / 3]).round(1) if edges is None else edges
+        column = column.astype(float)
+        if not np.isfinite(column).any():
+            raise ModelError(f"no value of {by!r} is known; there are no groups")
+        inner = [float(f"{v:.3g}") for v in np.nanquantile(column, [1 / 3, 2 / 3])] if edges is None else edges
         cuts = [-np.inf, *sorted(set(map(float, inner))), np.inf]
         for low, high in itertools.pairwise(cuts):
             name = (

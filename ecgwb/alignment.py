@@ -142,6 +142,20 @@ def _knots(own: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(keep, own, y_low + (x - x[low]) * slope), keep
 
 
+def need_aligned(aligned: xr.DataArray) -> None:
+    """Refuses maps that lie on their own beats yet."""
+    if "phase" not in aligned.dims or "record" not in aligned.dims:
+        over = ", ".join(map(str, aligned.dims))
+        raise ValueError(
+            f"the maps are over {over}, not over record and phase; align them first: wb.align(maps, cohort)"
+        )
+
+
+def patients_of(data: xr.DataArray | xr.Dataset) -> np.ndarray:
+    """Whose each record is (record,); a record is its own patient where nobody is named."""
+    return data["patient" if "patient" in data.coords else "record"].values.astype(str)
+
+
 def same_people(values: xr.DataArray | xr.Dataset, cohort: xr.Dataset) -> None:
     """Refuses a cohort whose records have the names of other people's: data sets number theirs from 1.
 

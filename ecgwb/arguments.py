@@ -42,6 +42,7 @@ _FROM = {  # by parameter: where such a thing comes from
     "manifest": "wb.freeze or wb.load_manifest",
     "landmarks": "pandas, a row a record",
 }
+_COHORTS = ("cohort", "discovery")
 _ORDER = ("record", "side", "cycle", "lead", "landmark", "time", "sample")
 _HERE = Path(__file__).parent
 _LIBRARIES = tuple(sysconfig.get_path(p) for p in ("stdlib", "purelib", "platlib"))
@@ -68,6 +69,8 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
         given = bound.arguments
         for key, value in given.items():
             hint = hints().get(key, Any)
+            if key == "ci" and not 0 < value < 1:
+                raise ValueError(f"{name}: ci is {value}; expected a level between 0 and 1, such as 0.95")
             # A model is asked for its spec, which says more.
             if key != "model" and not fits(value, hint):
                 source = f", as from {_FROM[key]}" if key in _FROM and hint is not str else ""
@@ -147,7 +150,7 @@ def _what_is_wrong(given: Mapping[str, Any], error: Exception) -> str | None:
         if key in _FROM and isinstance(value, (list, tuple)) and not value:
             return f"{key} is empty; expected what {_FROM[key]} gives"
         for one in value if isinstance(value, (list, tuple)) else (value,):
-            if isinstance(one, (xr.Dataset, xr.DataArray)):
+            if isinstance(one, xr.DataArray) or (isinstance(one, xr.Dataset) and key in _COHORTS):
                 fault = fault_of(one)
                 if fault:
                     return f"{key} {fault}" + (f"; expected what {_FROM[key]} gives" if key in _FROM else "")

@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 
 from . import figures
 from .accuracy import accuracy_table
-from .alignment import align, template_of
+from .alignment import align, patients_of, template_of
 from .edits import blank, lift, stretch
 from .effect_figures import plot_landmark_errors
 from .landmarks import LANDMARKS
@@ -47,7 +47,8 @@ def need(cohort: xr.Dataset, variable: str, what: str) -> None:
 
 
 def about(cohort: xr.Dataset) -> str:
-    return f"{source_of(cohort)}, {cohort.sizes['record']} people."
+    people, records = len(np.unique(patients_of(cohort))), cohort.sizes["record"]
+    return f"{source_of(cohort)}, {people} people{f' in {records} recordings' if records > people else ''}."
 
 
 def errors(table: pd.DataFrame) -> str:
@@ -59,6 +60,9 @@ def errors(table: pd.DataFrame) -> str:
 
 
 def bland_altman_figure(said: xr.Dataset, cohort: xr.Dataset) -> Figure:
+    absent = [t for t in INTERVALS if t not in said]
+    if absent:
+        raise ValueError(f"this exhibit shows {', '.join(INTERVALS)}; the network does not predict {', '.join(absent)}")
     fig, axes = plt.subplots(1, 3, figsize=(figures.TWO_COLUMNS, 2.6))
     for t, ax in zip(INTERVALS, axes, strict=True):
         figures.plot_bland_altman(said[t].values, cohort[f"{t}_manual"].values, "ms", ax)
@@ -143,8 +147,9 @@ def mean_beats(cohort: xr.Dataset) -> Shown:
     fig, axes = plt.subplots(2, 4, figsize=(figures.TWO_COLUMNS, 3.6), sharex=True, sharey=True)
     rows = {}
     for k, (sex, g) in enumerate(groups.items()):
-        mean, n = g.mean("record"), g.notnull().sum("record")
-        half = 1.96 * g.std("record") / np.sqrt(n)
+        g = g.groupby(xr.DataArray(patients_of(g), dims="record", name="who")).mean()  # a person counts once
+        mean, n = g.mean("who"), g.notnull().sum("who")
+        half = 1.96 * g.std("who") / np.sqrt(n)
         for lead, ax in zip(g["lead"].values, axes.flat, strict=False):
             m, h = mean.sel(lead=lead), half.sel(lead=lead)
             ax.fill_between(g["phase"], m - h, m + h, color=f"C{k}", alpha=0.3, lw=0)
@@ -156,7 +161,7 @@ def mean_beats(cohort: xr.Dataset) -> Shown:
     fig.supxlabel("ms on the common beat", fontsize=8)
     fig.supylabel("µV", fontsize=8)
     fig.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
-    counts = ", ".join(f"{g.sizes['record']} {sex}" for sex, g in groups.items())
+    counts = ", ".join(f"{len(np.unique(patients_of(g)))} {sex}" for sex, g in groups.items())
     return Shown(
         "Mean beats of women and men",
         f"{source_of(cohort)} ({counts}), each beat warped by its landmarks onto the cohort's median beat; bands: 95 % "

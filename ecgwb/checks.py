@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter1d
 
 from .accuracy import mean_interval
+from .alignment import patients_of
 from .maps import patient_draws
 
 SAME, AGREE = 0.9, 0.5  # correlations from which two maps are the same, and below which they are not alike
@@ -123,14 +124,14 @@ def mean_r(r: np.ndarray, cohort: xr.Dataset) -> dict[str, float]:
     ok = np.isfinite(r)
     if not ok.any():
         return {"r": np.nan, "low": np.nan, "high": np.nan, "n": 0}
-    who = cohort["patient"].values if "patient" in cohort.coords else np.arange(len(r))
+    who = patients_of(cohort)
     low, high = mean_interval(r[ok], who[ok])
     return {"r": float(r[ok].mean()), "low": low, "high": high, "n": int(ok.sum())}
 
 
 def ratio(top: np.ndarray, bottom: np.ndarray, cohort: xr.Dataset) -> tuple[float, float, float]:
     """Ratio of two sums over records and its interval from resampling patients; NaN, which passes nothing, of zeros."""
-    who = pd.factorize(cohort["patient"].values if "patient" in cohort.coords else np.arange(len(top)))[0]
+    who = pd.factorize(patients_of(cohort))[0]
     ok = np.isfinite(top) & np.isfinite(bottom)
     sums = np.stack([np.bincount(who, np.where(ok, v, 0.0)) for v in (top, bottom)], axis=1)
     if not sums[:, 1].sum() > 0:

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from .alignment import need_aligned, patients_of
+
 _AT_ONCE = 250  # permutations in memory together
 
 
@@ -54,6 +56,7 @@ def map_difference(
     less a constant, so men's and women's mean maps are as far apart as their mean log-odds. Then it is no news that
     the curves differ, only where they do, and ``centred=True`` asks just that.
     """
+    need_aligned(aligned)
     values = _of_patients(aligned, by)
     curves, labels = values.transpose("patient", ...), values[by].values
     groups = sorted(set(labels.tolist()))
@@ -98,7 +101,7 @@ def _of_patients(aligned: xr.DataArray, by: str) -> xr.DataArray:
         raise ValueError(f"cannot compare by {by!r}; the records carry {have}")
     known = np.array([str(v) not in ("", "nan") for v in aligned[by].values])
     aligned = aligned.isel(record=np.flatnonzero(known)).transpose("record", ...)
-    who, names = pd.factorize(aligned["patient" if "patient" in aligned.coords else "record"].values)
+    who, names = pd.factorize(patients_of(aligned))
     label: dict[int, Any] = {}
     for k, value in zip(who.tolist(), aligned[by].values.tolist(), strict=True):
         if label.setdefault(k, value) != value:

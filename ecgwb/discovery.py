@@ -135,7 +135,10 @@ def one_record_each(cohort: xr.Dataset) -> xr.Dataset:
 
 
 def recipe_key(recipe: Recipe) -> str:
-    """Of networks in the cache: the recipe, and the code that makes the beats and trains on them."""
+    """Of networks in the cache: the recipe, and the code that plants, augments and trains.
+
+    Not the cohort: after a change to how beats are made, empty the cache's folder ``discovery``.
+    """
     digest = hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode())
     for name in ("plants", "discovery", "fitting", "augmentation", "models"):
         digest.update((Path(__file__).parent / f"{name}.py").read_bytes())

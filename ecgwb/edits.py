@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from scipy.interpolate import CubicSpline
-from scipy.ndimage import gaussian_filter1d
 
 from .beats import RHYTHM, need_records
+from .erasing import bridged
 from .landmarks import LANDMARKS
 from .measurements import TARGETS, TIME, UNITS, baseline, targets
 
@@ -23,7 +23,6 @@ WAVES = {"P": ("P_on", "P_off"), "QRS": ("QRS_on", "J"), "T": ("T_on", "T_off")}
 FILLS = ("linear", "flat", "mean")
 INTERVALS = ("PR", "QRS", "QT")
 _MARGIN_MS = 10.0  # a sham span keeps this far from any wave; a flat span's ends fade over it
-_FADE = 5.0  # samples, standard deviation of the step with which the mean beat is faded in
 _SHORTEST_MS = 8.0  # what an edit must leave of a stretch that it shortens
 _PHASES = np.linspace(0.0, 1.0, 101)  # of a wave, for the cohort's mean
 
@@ -86,30 +85,6 @@ def blank(cohort: xr.Dataset, wave: str, fill: str = "linear", *, sham: bool = F
     result["blanked"] = (("record", "edge"), np.stack([start, stop], axis=1), {"units": "ms"})
     gone = np.where(there & (not sham) & (fill != "mean"), f"no {wave}", "")
     return result.assign_coords(outside=("record", gone))
-
-
-def erase(cohort: xr.Dataset, mask: np.ndarray, fill: str = "linear") -> xr.Dataset:
-    """The cohort with chosen samples replaced; all else stays, its landmarks and targets too.
-
-    Parameters
-    ----------
-    mask : bool array (record, time) or (record, lead, time)
-        True: erased.
-    fill : {"linear", "mean"}
-        Straight lines between the neighbours (at the beat's end, the level of the one neighbour; 0 µV where no sample
-        is left), or the cohort's mean beat, faded in and out over some 20 ms.
-    """
-    need_records(cohort)
-    mask = mask if mask.ndim == 3 else mask[:, None]
-    x = _beats(cohort)
-    if fill == "mean":
-        w = gaussian_filter1d(mask.astype(float), _FADE, axis=2, mode="nearest")
-        changed = x * (1 - w) + x[np.isfinite(x).all(axis=(1, 2))].mean(axis=0) * w
-    else:
-        changed = _bridged(x, mask)
-    out = cohort.drop_vars(RHYTHM, errors="ignore")
-    out["beat"] = (("record", "lead", "time"), changed.astype(np.float32), cohort["beat"].attrs)
-    return out
 
 
 def stretch(cohort: xr.Dataset, interval: str, ms: float) -> xr.Dataset:
@@ -218,8 +193,8 @@ def lift(cohort: xr.Dataset, point: str, uv: float) -> xr.Dataset:
         raise ValueError(f"cannot lift {point!r}; expected 'J'")
     need_records(cohort)
     j, t_on = (cohort["fiducial"].sel(landmark=m).values[:, None] for m in ("J", "T_on"))
-    rise = _half_cosine(TIME / j)
-    with np.errstate(divide="ignore", invalid="ignore"):  # no ST segment: falls at once
+    with np.errstate(divide="ignore", invalid="ignore"):  # no time to J, or no ST segment: at once
+        rise = _half_cosine(TIME / j)
         fall = np.where(t_on > j, _half_cosine((t_on - TIME) / (t_on - j)), (j >= TIME).astype(float))
     bump = np.where(TIME <= 0, 0.0, np.where(j >= TIME, rise, fall))  # (record, time)
     out = _beats(cohort) + uv * bump[:, None]
@@ -259,6 +234,8 @@ def plant(
     leads = [str(v) for v in cohort["lead"].values]
     if lead is not None and lead not in leads:
         raise ValueError(f"no lead {lead!r}; the cohort has {', '.join(leads)}")
+    if not width_ms > 0:
+        raise ValueError(f"width_ms is {width_ms}; expected more than 0")
     bump = uv * _half_cosine(1 - np.abs(TIME - at_ms) / width_ms)
     in_lead = np.array([lead in (None, name) for name in leads], float)
     who = np.ones(cohort.sizes["record"]) if where is None else np.asarray(where, float)
@@ -281,27 +258,12 @@ def _on_line(cohort: xr.Dataset, start: np.ndarray, stop: np.ndarray) -> tuple[n
     inside = (start[:, None] <= TIME) & (stop[:, None] >= TIME)
     inner = inside & np.roll(inside, 1, axis=1) & np.roll(inside, -1, axis=1)
     x = _beats(cohort)
-    return x, _bridged(x, inner[:, None]), inner
+    return x, bridged(x, inner[:, None]), inner
 
 
 def _half_cosine(x: np.ndarray) -> np.ndarray:
     """0 below 0, 1 above 1, half a period of a cosine between: no kink at either end."""
     return (1 - np.cos(np.pi * np.clip(x, 0.0, 1.0))) / 2
-
-
-def _bridged(x: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """`x` (record, lead, time) with straight lines over `mask`, which broadcasts against it."""
-    mask = np.broadcast_to(mask, x.shape)
-    n = x.shape[2]
-    at = np.arange(n)
-    left = np.maximum.accumulate(np.where(mask, -1, at), axis=2)
-    right = np.minimum.accumulate(np.where(mask, n, at)[..., ::-1], axis=2)[..., ::-1]
-    left, right = np.where(left < 0, right, left), np.where(right >= n, left, right)
-    empty = left >= n  # nothing left of this lead
-    left, right = np.where(empty, 0, left), np.where(empty, 0, right)
-    w = np.clip((at - left) / np.maximum(right - left, 1), 0.0, 1.0)
-    a, b = np.take_along_axis(x, left, 2), np.take_along_axis(x, right, 2)
-    return np.where(empty, 0.0, np.where(mask, a * (1 - w) + b * w, x))
 
 
 def _neighbours(cohort: xr.Dataset, margin: float = 0.0) -> tuple[np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ import xarray as xr
 from torch import nn
 
 from .accuracy import accuracy_table
+from .alignment import patients_of
 from .attention import VARIANTS, asked_of, ecgradcam
 from .attribution import attribute
 from .edits import WAVES, blank, lift, plant, scale, stretch
@@ -120,7 +121,7 @@ def dose_response(
     measured = measured and any(t in TARGETS for t in spec.targets)
     intact, said = plant(cohort, 0.0, 0.0), predict(model, cohort)
     anew = remeasure(cohort) if measured else cohort
-    patient = _patients(cohort)
+    patient = pd.factorize(patients_of(cohort))[0]
     rows = []
     for name, (edit, doses, own) in DOSES.items():
         made, changes, ours, n_outside = [], [], [], []
@@ -180,7 +181,7 @@ def point_spread(
     _need_beats(model)
     before = maps_of(model, cohort, method, targets)
     time = before["time"].values
-    patient = _patients(cohort)
+    patient = pd.factorize(patients_of(cohort))[0]
     draws = patient_draws(patient.max() + 1)
     rows = []
     for at in at_ms:
@@ -235,7 +236,7 @@ def faithfulness(
     _, wanted, _ = asked_of(model, targets)
     said = predict(model, cohort)
     x, _ = model_input(model, cohort)
-    spec, patient = spec_of(model), _patients(cohort)
+    spec, patient = spec_of(model), pd.factorize(patients_of(cohort))[0]
     time = spec.start_ms + np.arange(spec.n_samples) * 1000.0 / spec.fs
     blanked = {w: blank(cohort, w, fill) for w in WAVES}
     without = {w: predict(model, b) for w, b in blanked.items()}
@@ -289,11 +290,6 @@ def maps_of(
 def _need_beats(model: nn.Module) -> None:
     if spec_of(model).input != "beat":
         raise ModelError("edits work on representative beats; this network takes rhythms")
-
-
-def _patients(cohort: xr.Dataset) -> np.ndarray:
-    names = cohort["patient"].values if "patient" in cohort.coords else np.arange(cohort.sizes["record"])
-    return pd.factorize(names)[0]
 
 
 def _per_patient(patient: np.ndarray, *columns: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import xarray as xr
 from scipy.optimize import minimize
 
 from .landmarks import LANDMARKS
-from .measurements import TIME
+from .measurements import TIME, levelled
 
 # Leads I and II as recorded, from I and II as they ought to be.
 SWAPS: dict[str, np.ndarray] = {
@@ -65,8 +65,7 @@ def evidence(beat: np.ndarray, fiducial: np.ndarray, chest: np.ndarray = CHEST) 
     f = np.asarray(fiducial, dtype=float)
     on, j, t_off = (f[k] if np.isfinite(f[k]) else other for k, other in ((_QRS_ON, -50), (_J, 50), (_T_OFF, 400)))
     x = np.asarray(beat, dtype=float)
-    before = (on - 10 <= TIME) & (on > TIME)
-    x = x - x[:, before].mean(axis=1, keepdims=True) if before.any() else x
+    x = levelled(x, on) if on > TIME[0] else x
     told = _three(chest @ x[2:])
     p = _p_wave(x, f)
     out = np.zeros((len(SWAPS), 4))

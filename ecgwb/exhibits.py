@@ -149,11 +149,10 @@ def make_figure(name: str, asked: Asked, out: str | Path | None = None) -> tuple
         raise ValueError(f"{asked.name} does not predict {asked.target!r}; expected one of {', '.join(known)}")
     if name in _BY_RECORD and asked.record not in asked.cohort["record"].values.astype(str):
         raise ValueError(f"no record {asked.record!r} in this cohort; its records are {_some(asked.cohort)}")
+    if asked.unused and name in _WITHOUT_MODEL:
+        raise ValueError(f"the figure {name!r} shows no network, or the shipped ones; leave --model out")
     with plt.style.context(figures.STYLE):
         shown = EXHIBITS[name](asked)
-        if asked.unused:
-            plt.close(shown.figure)
-            raise ValueError(f"the figure {name!r} shows no network, or the shipped ones; leave --model out")
         file.parent.mkdir(parents=True, exist_ok=True)
         # No creation date, so that the same inputs give the same file.
         dated = {"pdf": "CreationDate", "svg": "Date"}.get(file.suffix[1:].lower())
@@ -164,6 +163,10 @@ def make_figure(name: str, asked: Asked, out: str | Path | None = None) -> tuple
 
 
 _BY_TARGET = ("cohort_map", "why_longer", "leads")
+_WITHOUT_MODEL = (  # they show none, or the shipped ones
+    "sex_table", "discovery_bench", "beat", "landmarks", "intervals", "mean_beats", "networks", "sex_seeds",
+    "blanked_beats", "sex", "changed_beats",
+)  # fmt: skip
 _BY_RECORD = ("beat", "blanked_beats", "changed_beats")
 
 

@@ -112,9 +112,10 @@ class Exploration:
     # ------------------------------------------------------------ landmarks by hand
 
     def place(self, record: str, landmark: str) -> float:
-        """Where a landmark is, or, where the record has none, where it is in most people (ms); NaN in no one."""
+        """Where a landmark is, or, where the record has none, where it is in most people (ms); 0 if nobody has it."""
         at = float(self.cohort["fiducial"].sel(record=record, landmark=landmark))
-        return at if np.isfinite(at) else float(template_of(self.cohort).sel(landmark=landmark))
+        usual = at if np.isfinite(at) else float(template_of(self.cohort).sel(landmark=landmark))
+        return usual if np.isfinite(usual) else 0.0
 
     def keep(self, record: str, landmark: str, ms: float, source: str, store: Any = None) -> None:
         """Put the landmark there for good; see `move_landmark`."""

@@ -274,9 +274,15 @@ class Explorer(w.VBox):
         except ValueError as e:
             self.kept.value = _warning(str(e))
             return
-        file = Path(f"explorer-{view.record}-{view.target}-{view.view.replace(' ', '')}.pdf")
-        figure.savefig(file)
-        plt.close(figure)
+        name = view.record.replace("/", "-")
+        file = Path(f"explorer-{name}-{view.target}-{view.view.replace(' ', '')}.pdf")
+        try:
+            figure.savefig(file)
+        except OSError as e:
+            self.kept.value = _warning(f"cannot write {file}: {e.strerror}")
+            return
+        finally:
+            plt.close(figure)
         self.kept.value = f"kept as {html.escape(str(file))}<pre>{html.escape(self.of.code(view))}</pre>"
 
     def _ipython_display_(self) -> None:

@@ -124,6 +124,7 @@ def _one_beat(x: np.ndarray, marks: dict[str, float]) -> dict[str, np.ndarray]:
     has_s = np.isfinite(after).any(axis=1)
     s = np.where(has_s, np.where(np.isfinite(after), after, 0).min(axis=1), 0.0)
     slope = (qrs[:, 3:] - qrs[:, :-3]) / 6.0  # three samples of 2 ms
+    unknown = np.full(len(qrs), np.nan)  # of a QRS too short to have a slope
     middle = np.arange(slope.shape[1]) + 1.5
     rising, falling = middle <= peak[:, None], middle >= peak[:, None]
     out = {
@@ -134,8 +135,8 @@ def _one_beat(x: np.ndarray, marks: dict[str, float]) -> dict[str, np.ndarray]:
         "qrs_area_uvms": _area(x, on, j),
         "r_time_ms": t[peak] - on,
         "s_time_ms": np.where(has_s, t[np.where(np.isfinite(after), after, np.inf).argmin(axis=1)] - on, j - on),
-        "r_upslope": np.where(rising, slope, 0.0).max(axis=1),
-        "r_downslope": np.where(falling, slope, 0.0).min(axis=1),
+        "r_upslope": np.where(rising, slope, 0.0).max(axis=1) if slope.size else unknown,
+        "r_downslope": np.where(falling, slope, 0.0).min(axis=1) if slope.size else unknown,
     }
     if np.isfinite(marks["P_on"] + marks["P_off"]):
         out["p_uv"] = _largest(x, marks["P_on"], marks["P_off"])

@@ -221,7 +221,8 @@ def plot_bland_altman(said: np.ndarray, true: np.ndarray, unit: str, ax: Axes | 
     ok = np.isfinite(said) & np.isfinite(true)
     d, m = said[ok] - true[ok], (said[ok] + true[ok]) / 2
     ax.scatter(m, d, s=6, alpha=0.5, lw=0)
-    for level, style in ((d.mean(), "-"), (d.mean() - 1.96 * d.std(), "--"), (d.mean() + 1.96 * d.std(), "--")):
+    spread = d.std(ddof=1) if len(d) > 1 else np.nan
+    for level, style in ((d.mean(), "-"), (d.mean() - 1.96 * spread, "--"), (d.mean() + 1.96 * spread, "--")):
         ax.axhline(level, color="C1", lw=0.9, ls=style)
         ax.annotate(
             f"{level:+.0f}", (1, level), xycoords=("axes fraction", "data"), va="bottom", ha="right", color="C1"

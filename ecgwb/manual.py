@@ -101,6 +101,9 @@ def _taken_back(cohort: xr.Dataset, record: str, landmark: str) -> xr.Dataset:
     mine = [k for k, e in enumerate(log) if "from_ms" in e and (e["records"], e["landmarks"]) == ([record], [landmark])]
     if not mine:
         raise RecordError(f"record {record!r}: {landmark} was not moved by hand; there is nothing to undo")
+    since = [e["source"] for e in log[mine[-1] + 1 :] if record in e["records"] and landmark in e["landmarks"]]
+    if since:
+        raise RecordError(f"record {record!r}: {since[-1]!r} put {landmark} in since it was moved; move it instead")
     last = log.pop(mine[-1])
     back = np.nan if last["from_ms"] is None else last["from_ms"]
     one = put_landmarks(_alone(cohort, record), pd.DataFrame({landmark: [back]}, index=[record]), last["source"])

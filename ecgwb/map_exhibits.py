@@ -14,7 +14,7 @@ from . import figures
 from .alignment import align, template_of
 from .attention import departure, ecgradcam
 from .attribution import attribute
-from .beat_exhibits import Shown, source_of
+from .beat_exhibits import Shown, about
 from .maps import cohort_map as mean_map
 from .maps import segment_table
 from .models import spec_of
@@ -56,8 +56,7 @@ def cohort_map(of: Maps, target: str) -> Shown:
     field = figures.SAYS.format(field=of.maps.attrs["receptive_field_ms"])
     return Shown(
         f"Cohort map: {name}",
-        f"{source_of(of.cohort)}, {of.cohort.sizes['record']} people. "
-        f"{figures.describe_map(of.shares, of.mean, target)} {field}",
+        f"{about(of.cohort)} {figures.describe_map(of.shares, of.mean, target)} {field}",
         fig,
         mean[["mean", "low", "high", "n"]].to_dataframe()[["mean", "low", "high", "n"]],
     )

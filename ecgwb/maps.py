@@ -13,6 +13,7 @@ import pandas as pd
 import xarray as xr
 from scipy import stats
 
+from .alignment import need_aligned, patients_of
 from .landmarks import LANDMARKS
 
 SEGMENTS = {
@@ -79,10 +80,7 @@ def cohort_map(aligned: xr.DataArray, by: str | None = None, ci: float = 0.95, *
     It is ``finish_map(map_sums(aligned))``: for more records than memory holds, make the sums of each part, and
     `merge_maps` them.
     """
-    if not 0 < ci < 1:
-        raise ValueError(f"ci is {ci}; expected a level between 0 and 1, such as 0.95")
-    need_aligned(aligned)
-    if not aligned.sizes["record"]:
+    if "record" in aligned.dims and not aligned.sizes["record"]:
         raise ValueError("there is no record to average")
     return finish_map(map_sums(aligned, by, seed=seed), ci)
 
@@ -100,11 +98,12 @@ def map_sums(aligned: xr.DataArray, by: str | None = None, *, seed: int = 0) -> 
         ``total``, ``square``, ``count`` (..., phase); ``draw_total``, ``draw_count`` (draw, ..., phase);
         ``records`` (who): each patient's, by a hash of the name. See `merge_maps` and `finish_map`.
     """
+    need_aligned(aligned)
     nets = aligned if "seed" in aligned.dims else None
     mean = aligned if nets is None else aligned.mean("seed", skipna=False, keep_attrs=True)
     mean = mean.transpose("record", ..., "phase")
     dims, shape = mean.dims[1:], mean.shape[1:]
-    names = aligned["patient" if "patient" in aligned.coords else "record"].values.astype(str)
+    names = patients_of(aligned)
     who = np.array([int.from_bytes(_hash(n)[:8], "big") for n in names], dtype=np.uint64)
     parts = []
     groups = _groups(aligned, by)
@@ -162,6 +161,9 @@ def merge_maps(sums: Iterable[xr.Dataset]) -> xr.Dataset:
     """
     whole: xr.Dataset | None = None
     for part in sums:
+        lacking = [v for v in ("total", "count", "draw_total", "draw_count") if v not in part]
+        if lacking:
+            raise ValueError(f"a part has no {lacking[0]!r}; expected what map_sums gives, before finish_map")
         if whole is None:
             whole = part.copy(deep=True)
             del part  # sums are large: the next ones are made before this name would let go of these
@@ -259,14 +261,6 @@ def _groups(aligned: xr.DataArray, by: str | None) -> dict[Any, np.ndarray]:
     return {g: np.flatnonzero(values == g) for g in groups}
 
 
-def need_aligned(aligned: xr.DataArray) -> None:
-    if "phase" not in aligned.dims or "record" not in aligned.dims:
-        over = ", ".join(map(str, aligned.dims))
-        raise ValueError(
-            f"the maps are over {over}, not over record and phase; align them first: wb.align(maps, cohort)"
-        )
-
-
 def segments(aligned: xr.DataArray | xr.Dataset) -> dict[str, np.ndarray]:
     """Masks over phase of P, PQ, QRS, ST, T on the common beat, and of the rest."""
     marks = json.loads(aligned.attrs["template"]) if "template" in aligned.attrs else None
@@ -296,10 +290,11 @@ def segment_table(aligned: xr.DataArray, ci: float = 0.95, *, seed: int = 0) -> 
     ValueError
         When there are fewer than two patients, or all maps are the same.
     """
+    extra = [str(d) for d in aligned.dims if d not in ("record", "target", "phase")]
+    if extra:
+        raise ValueError(f"the maps have a dimension {extra[0]!r}; select one, or sum them: maps.sum({extra[0]!r})")
     masks = segments(aligned)
-    patient = pd.factorize(
-        aligned["patient"].values if "patient" in aligned.coords else np.arange(aligned.sizes["record"])
-    )[0]
+    patient = pd.factorize(patients_of(aligned))[0]
     n_patients = int(patient.max(initial=-1)) + 1
     if n_patients < 2:
         raise ValueError(f"of {n_patients} patients no table says how people's maps differ; expected two or more")

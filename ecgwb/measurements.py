@@ -62,10 +62,14 @@ def levelled(beat: np.ndarray, qrs_on: float) -> np.ndarray:
 
 
 def baseline(beat: np.ndarray, qrs_on: float) -> np.ndarray:
-    """Level (lead,) of a beat (lead, time), µV: the mean of the 10 ms before QRS_on, or before a pacing spike there."""
+    """Level (lead,) of a beat (lead, time), µV: the mean of the 10 ms before QRS_on, or before a pacing spike there.
+
+    NaN where the beat does not reach back so far, or has no QRS_on.
+    """
     spike = pacing_spike(beat, qrs_on)
     end = qrs_on if spike is None else min(qrs_on, spike[0])
-    return beat[:, (end - 10 <= TIME) & (end > TIME)].mean(axis=1)
+    before = (end - 10 <= TIME) & (end > TIME)
+    return beat[:, before].mean(axis=1) if before.any() else np.full(len(beat), np.nan)
 
 
 def pacing_spike(beat: np.ndarray, qrs_on: float) -> tuple[float, float] | None:

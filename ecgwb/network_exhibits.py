@@ -40,7 +40,7 @@ def accuracy(models: Sequence[nn.Module], cohort: xr.Dataset) -> Shown:
     for ax in axes.flat[len(numbers) :]:
         ax.axis("off")
     rows = table[table["metric"] != "accuracy"]
-    caption = f"{source_of(cohort)}, {cohort.sizes['record']} people. " + "; ".join(
+    caption = f"{about(cohort)} " + "; ".join(
         f"{figures.NAMES[t]}: {r['score']:.1f} {r['unit']} ({r['low']:.1f}-{r['high']:.1f}), slope {r['slope']:.2f}"
         for t, r in rows.iterrows()
     )
@@ -83,9 +83,12 @@ def by_group(model: nn.Module, cohort: xr.Dataset) -> Shown:
         names=["by"],
     )
     order = table.index.droplevel("target").unique()
-    score, n = (table[k].unstack()[list(TARGETS)].loc[order] for k in ("score", "n"))
+    known = [t for t in TARGETS if t in table.index.get_level_values("target")]
+    if not known:
+        raise ValueError(f"this exhibit shows measurements; the network predicts {', '.join(spec_of(model).targets)}")
+    score, n = (table[k].unstack()[known].loc[order] for k in ("score", "n"))
     fig, ax = plt.subplots(figsize=(figures.TWO_COLUMNS, 0.22 * len(score) + 1))
-    figures.plot_groups(score / accuracy_table(said, cohort)["score"].reindex(TARGETS), score, n.max(axis=1), ax)
+    figures.plot_groups(score / accuracy_table(said, cohort)["score"].reindex(known), score, n.max(axis=1), ax)
     return Shown(
         "Errors by sex, age, heart rate and diagnosis",
         f"Mean absolute error on {source_of(cohort)} in each group (numbers, in the target's unit), coloured by how "
@@ -162,7 +165,7 @@ def blanking(models: Sequence[nn.Module], cohort: xr.Dataset) -> Shown:
     figures.plot_blanking(table, ax)
     return Shown(
         "The paper's Table 3: error with P, QRS or T blanked",
-        f"{source_of(cohort)}, {cohort.sizes['record']} people. Mean absolute error against the intact beat's "
+        f"{about(cohort)} Mean absolute error against the intact beat's "
         "measurement, for sex the share classified rightly, each with its 95 % interval over patients; colours compare "
         "with the same people's intact beats. A column counts people who have the wave "
         f"(P: {int(table['P_n'].max())}) or room for the sham (as long as T: {int(table['sham_T_n'].max())}), so "

@@ -12,7 +12,8 @@ import xarray as xr
 from scipy.ndimage import uniform_filter1d
 from scipy.stats import norm
 
-from .edits import erase
+from .alignment import patients_of, same_people
+from .erasing import erase
 from .grammar import Feature, Point, point_at, times
 from .landmarks import LANDMARKS
 from .screening import Proposals, rank, unlike
@@ -152,6 +153,7 @@ def propose_features(
     runs = null.sizes.get("run", 0)
     if runs < round(1 / alpha) - 1:
         raise ValueError(f"{runs} runs of the null cannot show p <= {alpha}; expected {round(1 / alpha) - 1} or more")
+    cohort = _same_records(map_, cohort)
     y = cohort[outcome].values.astype(float)
     contrast = map_contrast(map_, y)
     if set(null.dims) != {"run", *contrast.dims} or null.sizes["phase"] != contrast.sizes["phase"]:
@@ -169,6 +171,8 @@ def propose_features(
     lead_map = lead_map() if callable(lead_map) else lead_map
     if "lead" not in lead_map.dims:
         raise ValueError(f"by_lead has {lead_map.dims}; expected record, lead and phase")
+    _same_records(lead_map, cohort)
+    lead_map = lead_map.sel(record=cohort["record"].values) if "record" in lead_map.coords else lead_map
     found = np.zeros(len(phase), bool)
     found[beat] = (p.reshape(here.shape) <= alpha).reshape(-1, beat.sum()).any(axis=0)
     reach = 0.0 if "lead" in map_.dims else np.nan_to_num(float(map_.attrs.get("receptive_field_ms", 0.0))) / 2
@@ -192,6 +196,19 @@ def propose_features(
     tried["candidates"] = len(candidates)
     ranked = rank(list(candidates.values()), cohort, outcome, baseline)
     return Proposals(unlike(ranked, cohort, n), tried, best, pd.DataFrame(places, columns=Place._fields))
+
+
+def _same_records(maps: xr.DataArray, cohort: xr.Dataset) -> xr.Dataset:
+    """The cohort in the order of the maps, which name their records."""
+    ours, theirs = (x["record"].values.astype(str).tolist() for x in (maps, cohort))
+    if sorted(ours) != sorted(theirs):
+        raise ValueError(f"the maps are of {len(ours)} records, the cohort has {len(theirs)}, or others; give the same")
+    same_people(maps, cohort)
+    patients = pd.Series(patients_of(cohort))
+    if patients.duplicated().any():
+        twice = patients[patients.duplicated()].iloc[0]
+        raise ValueError(f"patient {twice!r} has two records; give one each: ecgwb.discovery.one_record_each(cohort)")
+    return cohort.sel(record=maps["record"].values)
 
 
 def _template(aligned: xr.DataArray) -> xr.DataArray:

@@ -121,7 +121,8 @@ def nested_models(
                 row["change"] = area - float(auc(y, old)[0])
                 row["change_low"], row["change_high"] = np.nanquantile(change, [(1 - ci) / 2, (1 + ci) / 2])
                 if name != "discovery" and set(old_cols) < set(cols):
-                    row["lr_p"], why = _likelihood_ratio(people, list(old_cols), cols, outcome, centre, spread)
+                    one_each = people.drop_duplicates("patient")  # the test knows no clusters
+                    row["lr_p"], why = _likelihood_ratio(one_each, list(old_cols), cols, outcome, centre, spread)
                     row["note"] = "; ".join(filter(None, [note, why]))
             before[name] = (score, cols)
             rows.append(row)

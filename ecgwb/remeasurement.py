@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from .beats import find_beats, need_records
+from .beats import RHYTHM, find_beats, need_records
 from .fiducials import delineate
 from .landmarks import global_marks, in_order, median_if_common
-from .measurements import TARGETS, TIME, targets
+from .measurements import TARGETS, TIME, UNITS, targets
 from .records import FS, Record, RecordError
 
 _SECONDS = 4.0  # of the rhythm made of each beat
@@ -65,7 +65,8 @@ def remeasure(cohort: xr.Dataset) -> xr.Dataset:
             values[t][i] = v
     out = cohort.copy()
     out["fiducial"] = (("record", "landmark"), fiducial, cohort["fiducial"].attrs)
-    return out.assign({t: ("record", v) for t, v in values.items()})
+    stale = [v for v in out.data_vars if str(v).endswith("_manual") or v in ("doubt", "neighbour", "manual", *RHYTHM)]
+    return out.drop_vars(stale).assign({t: ("record", v, {"units": UNITS[t]}) for t, v in values.items()})
 
 
 def _cycle(beat: np.ndarray, fiducial: np.ndarray, rr: float) -> np.ndarray:

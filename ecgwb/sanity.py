@@ -159,6 +159,8 @@ def agreement(
         that with another record's map, which shows how much any two beats would agree. A target passes where the
         first method's mean `r` with the others is above 0.5.
     """
+    if len(methods) < 2:
+        return Check("method agreement", pd.DataFrame(), f"{methods[0]} is the only method.", None, nothing)
     sizes = {m: map_size(maps_of(model, cohort, m, targets, by_lead=True)) for m in methods}
     names = [str(t) for t in sizes[methods[0]]["target"].values]
     rows = []

@@ -139,7 +139,7 @@ def sex_table(said: Mapping[str, Any] | None = None, network: str = "compact-sex
     table : DataFrame, rows ``model`` and ``people``
         ``n``, ``n_missing``; ``auc`` with ``low``, ``high``; ``change`` in AUC against age and heart rate, ``beyond``
         against the classic measurements, with intervals; ``slope``: calibration slope, with its interval; ``tried``:
-        features looked at to choose these; ``permuted``: share of runs on permuted sex in which the same way of
+        candidate features that these were chosen from; ``permuted``: share of runs on permuted sex in which the same way of
         choosing passed on test patients; ``note``.
     by : DataFrame, rows ``people``, ``by``, ``group`` and ``model``
         ``n``, ``auc``, ``low``, ``high``.
@@ -147,11 +147,11 @@ def sex_table(said: Mapping[str, Any] | None = None, network: str = "compact-sex
     discovery, test = split_patients(open_cohort("ptbxl500"))
     cohorts = {"discovery": _known(discovery), "test": _known(test), "LUDB": _known(open_cohort("ludb"))}
     chosen: dict[str, list[Feature]] = {"screening": list(screened := _screened(cohorts["discovery"]))}
-    tried = {"+ features from screening": sum(screened.tried.values())}
+    tried = {"+ features from screening": screened.tried["candidates"]}
     share: dict[str, float] = {}
     if said is not None:
         chosen["attention"] = [Feature.from_json(f) for f in said["real"]["attention"]["features"]]
-        tried["+ features from attention"] = sum(said["real"]["attention"]["tried"].values())
+        tried["+ features from attention"] = said["real"]["attention"]["tried"].get("candidates", 0)
         share = {
             f"+ features from {how}": float(np.mean([r[how]["passed"] > 0 for r in said["permuted"]])) for how in chosen
         }

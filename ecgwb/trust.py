@@ -13,11 +13,11 @@ import pandas as pd
 import xarray as xr
 from torch import nn
 
-from .alignment import align
+from .alignment import align, patients_of
 from .attention import VARIANTS, asked_of
 from .checks import AGREE, Check, Panel, between, both, map_size, matrix, ratio, responses, shares, told, widths
-from .edits import erase
 from .effects import DOSES, dose_response, faithfulness, maps_of, point_spread
+from .erasing import erase
 from .maps import MEASURED_IN, SEGMENTS, segments
 from .measurements import TIME
 from .models import ModelError
@@ -171,7 +171,7 @@ def leads(model: nn.Module, cohort: xr.Dataset, targets: Sequence[str] | str | N
     return Check("leads and segments", table, verdict, all(ok), lambda ax: matrix(ax, by))
 
 
-def response(model: nn.Module, cohort: xr.Dataset) -> Check:
+def response(model: nn.Module, cohort: xr.Dataset, targets: Sequence[str] | str | None = None) -> Check:
     """Does the prediction follow known changes of what it is to measure? It asks the network alone, not a map.
 
     Returns
@@ -181,7 +181,9 @@ def response(model: nn.Module, cohort: xr.Dataset) -> Check:
         half the slope of the workbench's own measurement; one without an edit of its own (sex), where an edit moves it
         by at least a tenth of its standard deviation between people. Heart rate is not judged: no edit changes it.
     """
+    _, wanted, _ = asked_of(model, targets)
     table = dose_response(model, cohort)
+    table = table[table.index.get_level_values("target").isin(wanted)]
     said = predict(model, cohort)
     own = {target: name for name, (_, _, target) in DOSES.items()}
     names, ok, text = [], [], []
@@ -281,7 +283,7 @@ def trust_panel(
         ``checks``, ``table``, ``verdict``, ``plot()``.
     """
     asked_of(model, targets)  # what is wrong is said before minutes of work
-    people = len(np.unique(cohort["patient" if "patient" in cohort.coords else "record"].values))
+    people = len(np.unique(patients_of(cohort)))
     if people < FEWEST:
         raise ModelError(
             f"the cohort has {people} people; verdicts need {FEWEST} or more, and some 200 to be of use. The single "
@@ -291,7 +293,7 @@ def trust_panel(
     maps_of(model, cohort.isel(record=slice(1)), method, targets)
     beside = [m for m in ("gradcam", "guided", "input_x_gradient", "saliency") if m != method]
     found = [
-        response(model, cohort),
+        response(model, cohort, targets),
         leads(model, cohort, targets),
         randomisation(model, cohort, targets, method=method),
         specificity(model, cohort, targets, method=method),

@@ -3,7 +3,8 @@ import pytest
 from conftest import TYPICAL, made_cohort
 
 import ecgwb as wb
-from ecgwb.edits import WAVES, erase, lift, plant, scale, stretch
+from ecgwb.edits import WAVES, lift, plant, scale, stretch
+from ecgwb.erasing import erase
 from ecgwb.measurements import TIME
 from ecgwb.remeasurement import remeasure
 
@@ -198,3 +199,16 @@ def test_a_beat_measured_anew_agrees_with_its_recording(people, intact):
         assert float((gap < limit).mean()) > 0.8, target
     flat = remeasure(made_cohort(TYPICAL, beat=np.zeros((1, 8, 600))))
     assert np.isnan(flat["qt"].values).all()
+
+
+def test_a_fill_a_width_and_a_mask_that_cannot_be_are_refused(ludb):
+    few = ludb.isel(record=slice(2))
+    mask = np.zeros((2, 600), bool)
+    with pytest.raises(ValueError, match="cannot fill with 'flat'; expected 'linear' or 'mean'"):
+        wb.erase(few, mask, "flat")
+    with pytest.raises(ValueError, match=r"mask is \(2, 300\); expected \(record, time\)"):
+        wb.erase(few, mask[:, :300])
+    with pytest.raises(ValueError, match="width_ms is 0; expected more than 0"):
+        wb.plant(few, 0.0, 100.0, width_ms=0)
+    mask[:, 200:220] = True
+    np.testing.assert_array_equal(wb.erase(few, mask.tolist())["beat"], wb.erase(few, mask)["beat"])

@@ -67,7 +67,7 @@ def test_the_table_is_the_mean_absolute_error_with_its_limits():
     assert row["score"] == pytest.approx(np.abs(error).mean())
     assert row["low"] < row["score"] < row["high"]
     assert row["bias"] == pytest.approx(error.mean())
-    assert row["limit_high"] == pytest.approx(error.mean() + 1.96 * error.std())
+    assert row["limit_high"] == pytest.approx(error.mean() + 1.96 * error.std(ddof=1))
     assert row["skill"] == pytest.approx(1 - row["score"] / np.abs(true - np.median(true)).mean())
 
 

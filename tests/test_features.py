@@ -85,3 +85,12 @@ def test_asymmetry_is_the_ratio_of_a_triangles_areas(sign):
     row = wb.measure(made_cohort(TYPICAL, small[None])).iloc[0]
     assert row["t_asymmetry_V2"] == pytest.approx(140 / 60, rel=0.01)
     assert np.isnan(row["t_asymmetry_V6"])
+
+
+def test_a_qrs_too_short_for_a_slope_has_none_and_costs_nobody_else_theirs(ludb):
+    few = ludb.isel(record=slice(3))
+    name = str(few["record"].values[0])
+    short = wb.move_landmark(wb.move_landmark(few, name, "J", 2.0), name, "QRS_on", -2.0)
+    table = wb.measure(short)
+    assert np.isnan(table.loc[name, "r_upslope_V5"])
+    pd.testing.assert_series_equal(table.iloc[1], wb.measure(few).iloc[1])

@@ -11,9 +11,9 @@ import yaml
 ROOT = Path(__file__).parent.parent
 FLOW = [
     "records", "reading", "filters", "neurokit", "delineator", "fiducials", "landmarks", "measurements", "beats",
-    "arguments", "metadata", "synthetic", "sources", "stores", "electrodes", "chunks", "building", "cohorts", "manual",
-    "networks", "models", "prediction", "layers", "attention", "alignment", "maps", "contrasts",
-    "mapping", "resampling", "accuracy", "edits", "attribution", "remeasurement", "effects", "checks", "sanity",
+    "arguments", "metadata", "synthetic", "sources", "stores", "electrodes", "chunks", "building", "cohorts",
+    "manual", "networks", "models", "prediction", "layers", "attention", "alignment", "maps", "contrasts", "mapping",
+    "resampling", "accuracy", "erasing", "edits", "attribution", "remeasurement", "effects", "checks", "sanity",
     "trust", "features", "grammar", "regression", "designs", "manifests", "comparisons", "cards", "augmentation",
     "fitting", "screening", "proposals", "plants", "discovery", "discovery_bench", "sex_table", "landmark_scores",
     "delineator_examples", "delineator_training", "training", "beat_figures", "figures", "ecg_paper", "record_search",

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -141,3 +142,11 @@ def test_a_store_opens_after_all_was_undone_and_with_nothing_left_of_a_wave(ludb
     for record in ("1", "2"):
         wb.move_landmark(wb.open_cohort(store), record, "P_on", float("nan"), store=store)
     assert wb.open_cohort(store)["pr"].isnull().all()
+
+
+def test_a_move_that_others_marks_have_replaced_is_not_undone(few):
+    moved = wb.move_landmark(few, "2", "T_off", t_off(few) + 10)
+    atlas = wb.put_landmarks(moved, pd.DataFrame({"T_off": [t_off(few) + 30]}, index=["2"]), "atlas")
+    with pytest.raises(wb.RecordError, match="'atlas' put T_off in since it was moved"):
+        wb.undo_landmark(atlas, "2", "T_off")
+    assert t_off(atlas) == t_off(few) + 30

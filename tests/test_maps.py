@@ -193,3 +193,24 @@ def test_maps_that_are_not_aligned_are_named(measures, ludb):
     maps = wb.ecgradcam(measures, ludb.isel(record=slice(3)), "qt")
     with pytest.raises(ValueError, match=r"not over record and phase; align them first: wb\.align"):
         wb.cohort_map(maps)
+
+
+def test_finished_maps_and_maps_of_leads_are_refused_where_they_do_not_belong(measures, ludb):
+    few = ludb.isel(record=slice(6))
+    maps = wb.ecgradcam(measures, few, "qt")
+    for ask in (wb.map_sums, wb.map_difference):
+        with pytest.raises(ValueError, match="not over record and phase; align them first"):
+            ask(maps)
+    done = wb.cohort_map(wb.align(maps, few))
+    with pytest.raises(ValueError, match="a part has no 'total'; expected what map_sums gives"):
+        wb.merge_maps([done, done])
+    with pytest.raises(ValueError, match="dimension 'lead'; select one, or sum them"):
+        wb.segment_table(wb.align(wb.attribute(measures, few, "saliency", "qt"), few))
+
+
+@pytest.mark.parametrize("ci", [95, 0, 1.0])
+def test_a_level_that_is_none_is_named_at_the_door(measures, ludb, ci):
+    aligned = wb.align(wb.ecgradcam(measures, ludb.isel(record=slice(6)), "qt"), ludb)
+    for ask in (wb.segment_table, wb.cohort_map):
+        with pytest.raises(ValueError, match=rf"wb\.\w+: ci is {ci}; expected a level between 0 and 1"):
+            ask(aligned, ci=ci)

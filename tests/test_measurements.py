@@ -67,3 +67,8 @@ def test_j_of_a_paced_beat_is_read_from_before_its_spike(ludb_folder):
     v5, on, j = beat["beat"].sel(lead="V5"), *(float(beat["fiducial"].sel(landmark=m)) for m in ("QRS_on", "J"))
     before = float(v5.sel(time=slice(on - 60, on - 20)).mean())
     assert float(beat["j_v5"]) == pytest.approx(float(v5.interp(time=j)) - before, abs=30)
+
+
+def test_a_level_that_the_beat_does_not_reach_back_to_is_unknown():
+    assert np.isnan(baseline(drawn(), TIME[0])).all()
+    assert np.isnan(baseline(drawn(), np.nan)).all()

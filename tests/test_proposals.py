@@ -209,3 +209,16 @@ def test_a_feature_that_follows_from_two_others_is_passed_over(ludb):
     other = Feature("amplitude", "V5", (("T_peak", 0.0, "T_off"),))
     chosen = unlike([(f, 0.0) for f in (first, second, both, other)], ludb, 3)
     assert chosen == [first, second, other]
+
+
+def test_maps_and_people_are_paired_by_record(cohort, null):
+    maps, leads = maps_of(cohort, 1.0), maps_of(cohort, 1.0, 5, True)
+    usual = propose_features(maps, cohort, null, by_lead=leads, **NOBODY)
+    backwards = slice(None, None, -1)
+    turned = propose_features(maps.isel(record=backwards), cohort, null, by_lead=leads, **NOBODY)
+    assert [f.name for f in turned] == [f.name for f in usual]
+    with pytest.raises(ValueError, match="maps are of 200 records, the cohort has 150"):
+        propose_features(maps, cohort.isel(record=slice(150)), null, by_lead=leads, **NOBODY)
+    twice = cohort.assign_coords(patient=("record", ["p", "p", *cohort["patient"].values[2:]]))
+    with pytest.raises(ValueError, match="patient 'p' has two records; give one each"):
+        propose_features(maps.drop_vars("patient", errors="ignore"), twice, null, by_lead=leads, **NOBODY)

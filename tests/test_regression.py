@@ -100,3 +100,11 @@ def test_what_cannot_be_answered_is_refused(change, said):
     found, test = change(people(100, 0), people(100, 1, who="t"))
     with pytest.raises(ValueError, match=said):
         nested_models(MODELS, found, {"test": test})
+
+
+def test_a_patient_counts_once_in_the_likelihood_ratio():
+    test = people(200, 7, 0.0, "t")
+    once = nested_models(MODELS, people(400, 4, 0.3), {"test": test})
+    often = nested_models(MODELS, people(400, 4, 0.3), {"test": pd.concat([test] * 4)})
+    row = ("noise + x", "test")
+    assert often.loc[row, "lr_p"] == pytest.approx(once.loc[row, "lr_p"])

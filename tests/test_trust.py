@@ -206,3 +206,14 @@ def test_a_network_of_another_rate_and_a_shorter_window_is_judged_too(people):
     )
     check = removal(wb.wrap_model(net, spec), people)
     assert np.isfinite(check.table.to_numpy(float)).all()
+
+
+def test_the_response_is_judged_for_the_targets_asked_for(measures, people):
+    found = response(measures, people.isel(record=slice(6)), "qt")
+    assert found.table.index.get_level_values("target").unique().tolist() == ["qt"]
+
+
+def test_one_method_agrees_with_nobody(measures, people):
+    found = agreement(measures, people.isel(record=slice(3)), ("gradcam",), "qt")
+    assert found.passed is None
+    assert found.verdict == "gradcam is the only method."

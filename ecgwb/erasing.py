@@ -1,0 +1,54 @@
+"""Erasing: any samples of the beats replaced by lines or by the mean beat, whatever wave they belong to."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from scipy.ndimage import gaussian_filter1d
+
+from .beats import RHYTHM, need_records
+
+_FADE = 5.0  # samples, standard deviation of the step with which the mean beat is faded in
+
+
+def erase(cohort: xr.Dataset, mask: np.ndarray, fill: str = "linear") -> xr.Dataset:
+    """The cohort with chosen samples replaced; all else stays, its landmarks and targets too.
+
+    Parameters
+    ----------
+    mask : bool array (record, time) or (record, lead, time)
+        True: erased.
+    fill : {"linear", "mean"}
+        Straight lines between the neighbours (at the beat's end, the level of the one neighbour; 0 µV where no sample
+        is left), or the cohort's mean beat, faded in and out over some 20 ms.
+    """
+    need_records(cohort)
+    if fill not in ("linear", "mean"):
+        raise ValueError(f"cannot fill with {fill!r}; expected 'linear' or 'mean'")
+    x, mask = cohort["beat"].transpose("record", "lead", "time").values.astype(float), np.asarray(mask, bool)
+    if mask.shape not in (x.shape, (len(x), x.shape[2])):
+        raise ValueError(f"mask is {mask.shape}; expected (record, time) or (record, lead, time) of {x.shape}")
+    mask = mask if mask.ndim == 3 else mask[:, None]
+    if fill == "mean":
+        w = gaussian_filter1d(mask.astype(float), _FADE, axis=2, mode="nearest")
+        changed = x * (1 - w) + x[np.isfinite(x).all(axis=(1, 2))].mean(axis=0) * w
+    else:
+        changed = bridged(x, mask)
+    out = cohort.drop_vars(RHYTHM, errors="ignore")
+    out["beat"] = (("record", "lead", "time"), changed.astype(np.float32), cohort["beat"].attrs)
+    return out
+
+
+def bridged(x: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """`x` (record, lead, time) with straight lines over `mask`, which broadcasts against it."""
+    mask = np.broadcast_to(mask, x.shape)
+    n = x.shape[2]
+    at = np.arange(n)
+    left = np.maximum.accumulate(np.where(mask, -1, at), axis=2)
+    right = np.minimum.accumulate(np.where(mask, n, at)[..., ::-1], axis=2)[..., ::-1]
+    left, right = np.where(left < 0, right, left), np.where(right >= n, left, right)
+    empty = left >= n  # nothing left of this lead
+    left, right = np.where(empty, 0, left), np.where(empty, 0, right)
+    w = np.clip((at - left) / np.maximum(right - left, 1), 0.0, 1.0)
+    a, b = np.take_along_axis(x, left, 2), np.take_along_axis(x, right, 2)
+    return np.where(empty, 0.0, np.where(mask, a * (1 - w) + b * w, x))
