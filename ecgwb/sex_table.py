@@ -139,7 +139,7 @@ def sex_table(said: Mapping[str, Any] | None = None, network: str = "compact-sex
     table : DataFrame, rows ``model`` and ``people``
         ``n``, ``n_missing``; ``auc`` with ``low``, ``high``; ``change`` in AUC against age and heart rate, ``beyond``
         against the classic measurements, with intervals; ``slope``: calibration slope, with its interval; ``tried``:
-        candidate features that these were chosen from; ``permuted``: share of runs on permuted sex in which the same way of
+        candidates that these were chosen from; ``permuted``: share of runs on permuted sex in which the same way of
         choosing passed on test patients; ``note``.
     by : DataFrame, rows ``people``, ``by``, ``group`` and ``model``
         ``n``, ``auc``, ``low``, ``high``.
