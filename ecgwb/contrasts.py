@@ -46,7 +46,7 @@ def map_difference(
     Raises
     ------
     ValueError
-        When `by` is no coordinate of record or does not have two values, or a patient has both.
+        When `by` is no coordinate of record or does not have two values, a patient has both, or maps are not aligned.
 
     Notes
     -----

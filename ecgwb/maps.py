@@ -162,7 +162,7 @@ def merge_maps(sums: Iterable[xr.Dataset]) -> xr.Dataset:
 
     Raises
     ------
-    ValueError, when the parts have different common beats or seeds, or there is none.
+    ValueError, when the parts have different common beats or seeds, are no sums, or there is none.
     """
     whole: xr.Dataset | None = None
     for part in sums:
@@ -307,7 +307,7 @@ def segment_table(aligned: xr.DataArray, ci: float = 0.95, *, seed: int = 0) -> 
 
     Raises
     ------
-    ValueError, when there are fewer than two patients, all maps are the same, or they were not aligned.
+    ValueError, when there are fewer than two patients, all maps are the same, not aligned, or have more dimensions.
     """
     extra = [str(d) for d in aligned.dims if d not in ("record", "target", "phase")]
     if extra:

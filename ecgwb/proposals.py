@@ -126,7 +126,8 @@ def propose_features(
     Raises
     ------
     ValueError
-        When the null has too few runs or another shape, no map resolves leads, or `map_` was not aligned.
+        When the null has too few runs or another shape, no map resolves leads, `map_` was not aligned, maps and cohort
+        are of different records, or a patient has two.
 
     Examples
     --------

@@ -71,7 +71,7 @@ def nested_models(
     Coefficients come from discovery patients alone and are frozen for the areas under the curve. The change in AUC is
     against the row above, as an interval: DeLong's test is not valid for nested models (Demler et al. 2012). The
     likelihood-ratio test asks whether the columns that a row adds to the row above are associated with the outcome at
-    all: both models are refitted on the test people for it.
+    all: both models are refitted on the test people for it, with each one's first record.
 
     Parameters
     ----------
