@@ -43,6 +43,8 @@ def accuracy_table(
         counts in the group of each. Groups of fewer than ten patients are left out.
     edges : sequence of float, optional
         Where to cut a number; a group holds its lower edge.
+    ci : float
+        Level of the intervals, 0 to 1.
 
     Returns
     -------
@@ -51,6 +53,14 @@ def accuracy_table(
         (mean and mean ± 1.96 SD of prediction - measurement), ``slope`` of prediction on measurement, ``constant`` the
         error of always saying the median, ``skill`` = 1 - score / constant. Log-odds: ``score`` is accuracy, ``auc``
         the area under the ROC curve with its patient-bootstrap interval.
+
+    Raises
+    ------
+    ModelError
+        When a cohort is given for the predictions, the cohort lacks a record or has nothing to compare with, or `by` is
+        no column of records, or none of its groups has ten patients.
+    ValueError
+        When a record is another patient's in the cohort than in the predictions.
 
     Warns
     -----

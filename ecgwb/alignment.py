@@ -14,7 +14,18 @@ _WAVES = (("P_on", "P_off"), ("QRS_on", "J"), ("T_on", "T_off"))
 
 
 def template_of(cohort: xr.Dataset) -> xr.DataArray:
-    """The common beat's landmarks: the cohort's medians, ms; NaN where no record has the landmark."""
+    """The common beat's landmarks: the cohort's medians.
+
+    Parameters
+    ----------
+    cohort : Dataset
+        With ``fiducial`` (record, landmark), ms.
+
+    Returns
+    -------
+    DataArray (landmark,)
+        ms from the QRS fiducial; NaN where no record has the landmark.
+    """
     values = cohort["fiducial"].values
     out = np.full(values.shape[1], np.nan)
     seen = np.isfinite(values).any(axis=0)

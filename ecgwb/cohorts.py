@@ -81,7 +81,14 @@ def open_cohort(name: str | Path, rhythm: bool = False) -> xr.Dataset:
 def excluded(cohort: xr.Dataset | xr.DataArray) -> pd.DataFrame:
     """The records that a cohort, predictions or maps left out.
 
-    One row each: ``record``, the ``step`` at which it failed, and the ``reason``.
+    Parameters
+    ----------
+    cohort : Dataset or DataArray
+
+    Returns
+    -------
+    DataFrame, a row per record left out
+        ``record``, the ``step`` at which it failed, and the ``reason``.
     """
     rows = json.loads(cohort.attrs.get("excluded", "[]"))
     return pd.DataFrame(rows, columns=["record", "step", "reason"])
@@ -98,7 +105,8 @@ def build_cohort(source: Any, out: str | Path | None = None, metadata: Any = Non
     out : path, optional
         Where to store the cohort as Zarr, 50 records at a time. Without it the cohort stays in memory.
     metadata : DataFrame or path of a CSV, optional
-        Joined on its column ``record``: age, sex, patient, diagnosis, device, site.
+        Joined on its column ``record``: age, sex, patient, diagnosis, rhythm_label, device, site, fold; others are
+        named in a warning.
     client : dask.distributed.Client, optional
         Runs the chunks on its workers instead of here. Each worker reads its recordings itself and sends 0.2 MB a
         record back; only this process writes.
@@ -111,8 +119,9 @@ def build_cohort(source: Any, out: str | Path | None = None, metadata: Any = Non
     Raises
     ------
     RecordError
-        When nothing could be used; when `out` is something else already, or is being built by another process; when
-        the disk is full. A single recording that cannot be used is no error: it is listed by `excluded`.
+        When nothing could be used; when names repeat, or metadata do not fit; when `out` is something else already, or
+        is being built by another process; when the disk is full. A single recording that cannot be used is no error: it
+        is listed by `excluded`.
 
     Notes
     -----
@@ -165,7 +174,7 @@ def put_landmarks(cohort: xr.Dataset, landmarks: pd.DataFrame, source: str) -> x
     Raises
     ------
     RecordError
-        For an unknown record or landmark, or landmarks out of order.
+        For an unknown record or landmark, a record given twice, or landmarks out of order or outside the beat.
     """
     names = [str(r) for r in landmarks.index]
     unknown = sorted(set(names) - set(map(str, cohort["record"].values)))

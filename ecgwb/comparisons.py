@@ -49,6 +49,9 @@ def compare_features(
     correction : {"holm", "bh"}
         Over the frozen features: the chance of one false finding (Holm), or the share of false ones among the findings
         (Benjamini-Hochberg).
+    ci, seed : float, int
+        Level of the percentile intervals, and seed of their 1,000 resamplings of patients. Wald intervals, of effect
+        and calibration slope, are of 95 %.
 
     Returns
     -------
@@ -62,8 +65,8 @@ def compare_features(
     Raises
     ------
     ValueError
-        When discovery patients are among the people, outcome or baseline are others than those frozen, there are fewer
-        than 20 patients, or they have one outcome only.
+        When discovery patients are among the people, a record has no patient, outcome or baseline are others than those
+        frozen, there are fewer than 20 patients, they have one outcome only, or the correction is unknown.
 
     Warns
     -----

@@ -33,6 +33,8 @@ def map_difference(
         is.
     permutations : int
         p-values are no smaller than 1 / (permutations + 1).
+    seed : int
+        Of the permutations.
 
     Returns
     -------
@@ -44,7 +46,7 @@ def map_difference(
     Raises
     ------
     ValueError
-        When `by` does not have two values, or a patient has both.
+        When `by` is no coordinate of record or does not have two values, a patient has both, or maps are not aligned.
 
     Notes
     -----

@@ -183,11 +183,17 @@ def lift(cohort: xr.Dataset, point: str, uv: float) -> xr.Dataset:
     cohort : Dataset
     point : {"J"}
     uv : float
+        Below 0: lower.
 
     Returns
     -------
     Dataset
         As from `stretch`; a beat without J or T_on is NaN.
+
+    Raises
+    ------
+    ValueError
+        For an unknown point.
     """
     if point != "J":
         raise ValueError(f"cannot lift {point!r}; expected 'J'")
@@ -217,7 +223,7 @@ def plant(
     ----------
     cohort : Dataset
     at_ms, uv : float
-        Where its peak lies and how high it is.
+        Where its peak lies, from the QRS fiducial, and how high it is.
     lead : str, optional
         Every lead by default.
     width_ms : float
@@ -229,6 +235,11 @@ def plant(
     -------
     Dataset
         As from `stretch`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown lead, or a width of 0 or less.
     """
     need_records(cohort)
     leads = [str(v) for v in cohort["lead"].values]

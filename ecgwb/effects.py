@@ -44,11 +44,10 @@ def blanking_table(model: nn.Module, cohort: xr.Dataset, fill: str = "linear", *
 
     Parameters
     ----------
-    model : nn.Module
-    cohort : Dataset
+    model, cohort : nn.Module, Dataset
         People the network has not seen.
-    fill : {"linear", "flat", "mean"}
-        See `ecgwb.edits.blank`.
+    fill, ci : {"linear", "flat", "mean"}, float
+        See `ecgwb.edits.blank`; level of the intervals.
 
     Returns
     -------
@@ -60,8 +59,8 @@ def blanking_table(model: nn.Module, cohort: xr.Dataset, fill: str = "linear", *
 
     Raises
     ------
-    ModelError
-        When the network takes rhythms, or the cohort has none of its targets.
+    ModelError, when the network takes rhythms, or the cohort has none of its targets.
+    ValueError, for an unknown fill.
     """
     _need_beats(model)
     edited = {"intact": cohort} | {w: blank(cohort, w, fill) for w in WAVES}
@@ -93,10 +92,8 @@ def dose_response(
 
     Parameters
     ----------
-    model : nn.Module
-    cohort : Dataset
-        Labels are not used.
-    ci : float
+    model, cohort, ci : nn.Module, Dataset, float
+        Labels are not used; level of the intervals.
     measured : bool
         Also delineate the edited beats anew (`remeasure`), at the smallest and largest dose: 15 ms a beat and dose.
     seen_only : bool
@@ -113,8 +110,7 @@ def dose_response(
 
     Raises
     ------
-    ModelError
-        When the network takes rhythms.
+    ModelError, when the network takes rhythms.
     """
     _need_beats(model)
     spec = spec_of(model)
@@ -163,12 +159,13 @@ def point_spread(
 ) -> pd.DataFrame:
     """Where a map changes when the ECG changes at one moment: what a map can resolve in time.
 
-    A bump of `uv`, `width_ms` wide at half its height, is added to all leads at one time after another.
-
     Parameters
     ----------
+    model, cohort, targets, ci : as in `faithfulness`
     method : str
         A variant of `ecgradcam`, or a method of `attribute`, whose leads are summed.
+    at_ms, uv, width_ms : sequence of float, float, float
+        A bump `uv` (µV) high, `width_ms` wide at half its height, is added to all leads at each of `at_ms` in turn.
 
     Returns
     -------
@@ -177,6 +174,10 @@ def point_spread(
         records, lies (``q50``: its middle, 0 where maps sit where the ECG is read); ``width`` (ms): the middle half,
         ``q75`` - ``q25``, with ``low``, ``high``; ``width90``: ``q95`` - ``q05``; ``change``: mean absolute change of
         the map over time, 0 where it does not answer at all, in which case the widths are NaN.
+
+    Raises
+    ------
+    ModelError, when the network takes rhythms, or for an unknown target or method.
     """
     _need_beats(model)
     before = maps_of(model, cohort, method, targets)
@@ -220,10 +221,10 @@ def faithfulness(
 
     Parameters
     ----------
-    methods : sequence of str
-        Variants of `ecgradcam` and methods of `attribute`.
-    fill : str
-        See `blank`.
+    model, cohort : nn.Module, Dataset; labels are not used
+    methods : sequence of str, variants of `ecgradcam` and methods of `attribute`
+    targets : str or sequence of str, some of ``model.spec.targets``; all by default
+    fill, ci : str, float; see `blank`, and level of the intervals
 
     Returns
     -------
@@ -231,6 +232,11 @@ def faithfulness(
         ``slope`` of effect on contribution over beats, with ``low``, ``high``: 1 where the map says in the target's
         unit what the wave does; maps without a unit have a slope without a meaning. ``r``, their correlation, with
         ``r_low``, ``r_high``; 0 where the map gives every beat the same, or nothing has an effect. ``n`` beats.
+
+    Raises
+    ------
+    ModelError, when the network takes rhythms, or for an unknown target or method.
+    ValueError, for an unknown fill.
     """
     _need_beats(model)
     _, wanted, _ = asked_of(model, targets)
@@ -274,17 +280,11 @@ def maps_of(
     *,
     by_lead: bool = False,
 ) -> xr.DataArray:
-    """Maps (record, target, time) by a variant of `ecgradcam` or a method of `attribute`.
-
-    Leads are summed, or kept, where the method has them, with `by_lead`.
-    """
+    """Maps (record, target, [lead,] time) by a variant of `ecgradcam` or a method of `attribute`."""
     if method in VARIANTS:
         return ecgradcam(model, cohort, targets, variant=method)
     maps = attribute(model, cohort, method, targets)
     return maps if by_lead or "lead" not in maps.dims else maps.sum("lead", skipna=False, keep_attrs=True)
-
-
-# ---------------------------------------------------------------- statistics
 
 
 def _need_beats(model: nn.Module) -> None:

@@ -16,11 +16,22 @@ def erase(cohort: xr.Dataset, mask: np.ndarray, fill: str = "linear") -> xr.Data
 
     Parameters
     ----------
+    cohort : Dataset
     mask : bool array (record, time) or (record, lead, time)
         True: erased.
     fill : {"linear", "mean"}
         Straight lines between the neighbours (at the beat's end, the level of the one neighbour; 0 µV where no sample
         is left), or the cohort's mean beat, faded in and out over some 20 ms.
+
+    Returns
+    -------
+    Dataset
+        ``beat`` changed, and recordings (``rhythm`` and its cycles) left out: they are not edited.
+
+    Raises
+    ------
+    ValueError
+        For an unknown fill, or a mask of another shape.
     """
     need_records(cohort)
     if fill not in ("linear", "mean"):

@@ -317,6 +317,11 @@ def explore(cohort: xr.Dataset, model: nn.Module, *, store: str | Path | None = 
         Show it as the last line of a notebook's cell. With the slider under the list in focus, the arrow keys left and
         right go to the previous and the next record; with the slider of a landmark, they move it by 2 ms. ``.cohort``
         is the cohort with the landmarks that were kept.
+
+    Raises
+    ------
+    ValueError
+        For a network that takes rhythms, or a cohort without records.
     """
     return Explorer(cohort, model, store, by)
 

@@ -70,6 +70,11 @@ def measure(cohort: xr.Dataset, *, qt_per_rr: float = QT_PER_RR) -> pd.DataFrame
         Intervals and axes (``pr_ms``, ``qrs_axis_deg``, ...) and per lead amplitudes, areas, times and slopes
         (``r_uv_V5``, ``r_downslope_V2``, ...). NaN where a landmark it needs is absent. ``attrs["columns"]`` gives
         every column's unit, definition and source; ``pd.DataFrame(table.attrs["columns"]).T`` shows them.
+
+    Raises
+    ------
+    RecordError
+        When the cohort has no dimension ``record``.
     """
     need_records(cohort)
     f = {m: cohort["fiducial"].sel(landmark=m).values for m in LANDMARKS}

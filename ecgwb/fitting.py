@@ -55,10 +55,18 @@ def fit(
     epochs, epoch : int
         How many, and copies in each; by default as many as the first cohort has records to train on, times the number
         of cohorts.
+    batch : int
+        Copies a step.
+    lr : float
+        Highest learning rate of its one cycle (by NAdam).
+    seed : int
+        Of the split, the first weights and the copies.
     validation : float
         Share of patients.
     checkpoint : path, optional
         Training state is kept there after every epoch; the same call resumes from it.
+    progress : bool
+        Show a bar.
 
     Returns
     -------
@@ -68,7 +76,8 @@ def fit(
     Raises
     ------
     ValueError
-        For an unknown or constant target, or too few patients.
+        For an unknown or constant target, text, binary targets beside others, fewer than 10 patients, cohorts without
+        the input or with other leads, an unknown network, no epoch, or a checkpoint of another training.
     """
     names = [targets] if isinstance(targets, str) else list(targets)
     cohorts = [cohort] if isinstance(cohort, xr.Dataset) else list(cohort)

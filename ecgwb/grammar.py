@@ -181,7 +181,23 @@ class Feature:
 
 
 def feature_table(features: Sequence[Feature], cohort: xr.Dataset) -> pd.DataFrame:
-    """Features of every record: a column per feature, by its name, and a row per record."""
+    """Features of every record, in the units their names end in.
+
+    Parameters
+    ----------
+    features : sequence of Feature
+    cohort : Dataset
+
+    Returns
+    -------
+    DataFrame, a row per record (index ``record``)
+        A column per feature, by its name; NaN where a wave that it needs is absent.
+
+    Raises
+    ------
+    ValueError
+        When the cohort lacks a lead that a feature reads.
+    """
     columns = {f.name: f.values(cohort) for f in features}
     return pd.DataFrame(columns, index=pd.Index(cohort["record"].values, name="record"))
 

@@ -107,9 +107,11 @@ def freeze(
 
     Raises
     ------
+    TypeError
+        When `features` holds something else.
     ValueError
-        When there is no feature, no count of what was tried, too few patients, a constant or redundant column, or
-        `path` exists.
+        When there is no feature or no count of what was tried, a feature is given twice, there are too few patients or
+        a record without one, a binary outcome is not 0 and 1, a column is constant or redundant, or `path` exists.
     """
     given = getattr(features, "tried", {}) if tried is None else tried
     counts = {str(k): int(v) for k, v in given.items()}
@@ -162,6 +164,15 @@ def freeze(
 
 def load_manifest(path: str | Path) -> Manifest:
     """A manifest that `freeze` wrote.
+
+    Parameters
+    ----------
+    path : str or Path
+        The JSON file; tests of it are noted beside it, in ``<path>.ledger.json``.
+
+    Returns
+    -------
+    Manifest
 
     Raises
     ------

@@ -72,10 +72,26 @@ def move_landmark(
 def undo_landmark(cohort: xr.Dataset, record: str, landmark: str, *, store: str | Path | None = None) -> xr.Dataset:
     """The cohort before the last `move_landmark` of that record's landmark.
 
+    Parameters
+    ----------
+    cohort : Dataset
+        As `move_landmark` returned it.
+    record, landmark : str
+        Which one.
+    store : path, optional
+        The Zarr store the cohort was opened from: taken back there too.
+
+    Returns
+    -------
+    Dataset
+        The landmark, its doubt and its mark as they were, the record measured anew, and the move struck from
+        ``attrs["landmarks_changed"]``. The cohort given is unchanged.
+
     Raises
     ------
     RecordError
-        When it was not moved, or an earlier one of the same record would then be out of order.
+        When there is no such move to undo, the record's landmarks would then be out of order, or the store holds
+        something else.
     """
     record = str(record)
     return _change(cohort, record, store, lambda c: _taken_back(c, record, landmark))

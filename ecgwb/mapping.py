@@ -46,6 +46,11 @@ def map_chunks(
     Dataset
         What `cohort_map` returns, but for rounding, for ``align(values(cohort), cohort, template)``. Memory grows with
         neither the records nor their number of parts; time grows with the records.
+
+    Raises
+    ------
+    ValueError
+        As `align` and `cohort_map`.
     """
     makers = [values] if callable(values) else list(values)
     common = template_of(cohort) if template is None else template

@@ -48,7 +48,8 @@ def cohort_map(aligned: xr.DataArray, by: str | None = None, ci: float = 0.95, *
     Patients, not records, are resampled (1,000 times). The band is the mean plus and minus the same multiple of its
     standard error at every phase; the multiple is the `ci` quantile, over the resamplings, of the largest deviation
     along the curve in standard errors (a bootstrap sup-t band, Montiel Olea & Plagborg-Møller 2019), widened from the
-    normal to the t distribution for the number of patients.
+    normal to the t distribution for the number of patients. It is ``finish_map(map_sums(aligned))``: for more records
+    than memory holds, make the sums of each part, and `merge_maps` them.
 
     Parameters
     ----------
@@ -56,29 +57,20 @@ def cohort_map(aligned: xr.DataArray, by: str | None = None, ci: float = 0.95, *
         From `align`; its ``patient`` coordinate says who is who (each record is its own patient where there is none).
         A dimension ``seed`` holds the maps of networks that differ by their training's seed alone.
     by : str, optional
-        A coordinate of record, such as ``"sex"``: one map per group, along a dimension of that name. Records for
-        which it is empty are in no group.
-    ci : float
-        Level of the band, 0 to 1.
+        A coordinate of record, such as ``"sex"``: one map per value, along a dimension of that name; none if empty.
+    ci, seed : float, int; the band's level, 0 to 1, and the resamplings' seed
 
     Returns
     -------
     Dataset
         ``mean``, ``low``, ``high`` (..., phase); ``sd``, between records; ``n``, records that show that phase;
         ``patients``. Bands need about five people; with fewer they are NaN, at single phases or throughout. With
-        several seeds the mean, its band and ``sd`` are of the seeds' mean map, and ``seed_sd`` (..., phase) is the
-        standard deviation between the seeds' cohort means: the band says what other people would change, ``seed_sd``
-        what another training would, and neither holds the other.
+        several seeds these are of the seeds' mean map, and ``seed_sd`` (..., phase) is the SD between the seeds' cohort
+        means: the band says what other people would change, ``seed_sd`` what another training would.
 
     Raises
     ------
-    ValueError
-        When `by` is no coordinate of record, or no record has a value.
-
-    Notes
-    -----
-    It is ``finish_map(map_sums(aligned))``: for more records than memory holds, make the sums of each part, and
-    `merge_maps` them.
+    ValueError, as `map_sums` and `finish_map`.
     """
     if "record" in aligned.dims and not aligned.sizes["record"]:
         raise ValueError("there is no record to average")
@@ -89,14 +81,20 @@ def map_sums(aligned: xr.DataArray, by: str | None = None, *, seed: int = 0) -> 
     """What a cohort map is made of, as sums that add: those of two parts of a cohort make those of the whole.
 
     A resampling weighs every patient by a Poisson number of mean 1 that follows from the patient's name and `seed`
-    alone (the Poisson bootstrap, Chamandy et al. 2012), so that all parts of a cohort draw the same patients, even
-    where one patient's records lie in several.
+    alone (the Poisson bootstrap, Chamandy et al. 2012), so that all parts of a cohort draw the same patients.
+
+    Parameters
+    ----------
+    aligned, by, seed : as in `cohort_map`
 
     Returns
     -------
-    Dataset
-        ``total``, ``square``, ``count`` (..., phase); ``draw_total``, ``draw_count`` (draw, ..., phase);
+    Dataset of ``total``, ``square``, ``count`` (..., phase); ``draw_total``, ``draw_count`` (draw, ..., phase);
         ``records`` (who): each patient's, by a hash of the name. See `merge_maps` and `finish_map`.
+
+    Raises
+    ------
+    ValueError, when `by` is no coordinate of record or has more than 20 values, or maps are not aligned.
     """
     need_aligned(aligned)
     nets = aligned if "seed" in aligned.dims else None
@@ -154,10 +152,17 @@ def map_sums(aligned: xr.DataArray, by: str | None = None, *, seed: int = 0) -> 
 def merge_maps(sums: Iterable[xr.Dataset]) -> xr.Dataset:
     """The sums of a whole cohort from those of its parts, whichever way it was cut.
 
+    Parameters
+    ----------
+    sums : iterable of Dataset, from `map_sums`
+
+    Returns
+    -------
+    Dataset, as from `map_sums`
+
     Raises
     ------
-    ValueError
-        When the parts were aligned to different common beats, or resampled by different seeds.
+    ValueError, when the parts have different common beats or seeds, are no sums, or there is none.
     """
     whole: xr.Dataset | None = None
     for part in sums:
@@ -184,7 +189,20 @@ def merge_maps(sums: Iterable[xr.Dataset]) -> xr.Dataset:
 
 
 def finish_map(sums: xr.Dataset, ci: float = 0.95) -> xr.Dataset:
-    """The cohort map, as `cohort_map` returns it, from its sums."""
+    """The cohort map from its sums.
+
+    Parameters
+    ----------
+    sums, ci : Dataset, float; from `map_sums` or `merge_maps`, and the band's level
+
+    Returns
+    -------
+    Dataset, as from `cohort_map`
+
+    Raises
+    ------
+    ValueError, when no record has a value, or is in a group.
+    """
     if not float(sums["count"].sum()):
         raise ValueError(
             "no record has a value to average, or is in a group; wb.excluded lists why records were left out"
@@ -275,20 +293,21 @@ def segments(aligned: xr.DataArray | xr.Dataset) -> dict[str, np.ndarray]:
 def segment_table(aligned: xr.DataArray, ci: float = 0.95, *, seed: int = 0) -> pd.DataFrame:
     """Where along the beat people's maps differ: share of |map - cohort mean| per wave.
 
-    The part of a signed map that all people share says nothing about whose value is high or low; a record's departure
-    from the cohort's mean map does.
+    What all people's maps share says nothing about whose value is high or low; departures from the mean map do.
+
+    Parameters
+    ----------
+    aligned, ci, seed : DataArray (record, [target,] phase), float, int; see `cohort_map`
 
     Returns
     -------
-    DataFrame
-        Rows target and segment: ``share`` (0..1) of the summed absolute departure, with a percentile interval
-        ``low``, ``high`` from 1,000 resamplings of patients; ``span``: the segment's share of the beat's length, which
-        is what an even map would give; ``n`` records.
+    DataFrame, rows target and segment
+        ``share`` (0..1) of the summed absolute departure, with a percentile interval ``low``, ``high`` from 1,000
+        resamplings of patients; ``span``: the segment's share of time, what an even map would give; ``n`` records.
 
     Raises
     ------
-    ValueError
-        When there are fewer than two patients, or all maps are the same.
+    ValueError, when there are fewer than two patients, all maps are the same, not aligned, or have more dimensions.
     """
     extra = [str(d) for d in aligned.dims if d not in ("record", "target", "phase")]
     if extra:

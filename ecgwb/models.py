@@ -110,6 +110,13 @@ def make_net(net: dict[str, Any]) -> nn.Module:
 def save_model(model: nn.Module, path: str | Path) -> None:
     """Store weights and spec in one safetensors file; `load_model` opens it.
 
+    Parameters
+    ----------
+    model : nn.Module
+        With ``.spec``.
+    path : str or Path
+        The file, whose folder is made; one that is there is replaced.
+
     Raises
     ------
     ModelError
@@ -221,6 +228,13 @@ _EXAMPLE = """\
 
 def wrap_model(module: nn.Module, spec: ModelSpec) -> nn.Module:
     """Give a network its spec, after trying it on one record of zeros.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Takes (record, lead, sample) in the spec's input units, gives (record, target).
+    spec : ModelSpec
+        What it takes and gives.
 
     Returns
     -------

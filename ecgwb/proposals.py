@@ -111,6 +111,8 @@ def propose_features(
         `map_` exceeds its null; `map_` itself where it resolves leads.
     said : callable (cohort) -> array (record,), optional
         The network's answers, for step 3, which is left out without it.
+    baseline : sequence of str
+        Covariates that candidates are tested beside, as in `freeze`.
     n : int
         Most features to propose.
     alpha : float
@@ -124,7 +126,8 @@ def propose_features(
     Raises
     ------
     ValueError
-        When the null has too few runs or another shape, or no map resolves leads.
+        When the null has too few runs or another shape, no map resolves leads, `map_` was not aligned, maps and cohort
+        are of different records, or a patient has two.
 
     Examples
     --------

@@ -26,9 +26,23 @@ def split_patients(cohort: xr.Dataset, test: float = TEST_SHARE, seed: int = 0) 
     A patient's side follows from a hash of the patient's name and the seed, so it does not depend on who else is in
     the cohort, nor on the order of records.
 
+    Parameters
+    ----------
+    cohort : Dataset
+        With a ``patient`` for every record.
+    test : float
+        Share of patients to test on, above 0 and below 1: each one's chance to be among them.
+    seed : int
+        Another seed is another split.
+
     Returns
     -------
     discovery, test : Dataset
+
+    Raises
+    ------
+    ValueError
+        When `test` is no such share, or a record has no patient.
     """
     if not 0 < test < 1:
         raise ValueError(f"test is {test}; expected a share between 0 and 1")
@@ -57,7 +71,7 @@ def nested_models(
     Coefficients come from discovery patients alone and are frozen for the areas under the curve. The change in AUC is
     against the row above, as an interval: DeLong's test is not valid for nested models (Demler et al. 2012). The
     likelihood-ratio test asks whether the columns that a row adds to the row above are associated with the outcome at
-    all: both models are refitted on the test people for it.
+    all: both models are refitted on the test people for it, with each one's first record.
 
     Parameters
     ----------
@@ -67,6 +81,10 @@ def nested_models(
         Columns, ``outcome`` (0, 1) and ``patient``.
     tests : mapping of name to DataFrame
         People who took no part in choosing or fitting anything; the same columns.
+    outcome : str
+        The column to tell, 0 or 1.
+    ci, seed : float, int
+        Level of the percentile intervals, and seed of their 1,000 resamplings of patients.
 
     Returns
     -------
@@ -152,7 +170,7 @@ def _logit(
         try:
             return np.asarray(sm.Logit(y, x).fit(disp=0, maxiter=200).params), ""
         except (PerfectSeparationError, PerfectSeparationWarning, ConvergenceWarning, np.linalg.LinAlgError):
-            # Too many or too good columns for these people: a small ridge keeps the coefficients finite.
+            # Too many or too good columns for these people: an L1 penalty keeps the coefficients finite.
             fitted = sm.Logit(y, x).fit_regularized(alpha=np.r_[0.0, np.full(len(cols), 1.0)], disp=0, trim_mode="off")
             return np.asarray(fitted.params), "not estimable by maximum likelihood; L1 penalty of 1 per SD"
 

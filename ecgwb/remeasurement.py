@@ -33,6 +33,11 @@ def remeasure(cohort: xr.Dataset) -> xr.Dataset:
     Dataset
         The cohort with ``fiducial`` and the seven targets measured anew (``hr`` is what the beats are repeated at); NaN
         where a beat is not complete or no QRS is found.
+
+    Raises
+    ------
+    RecordError
+        When the cohort has no dimension ``record``.
     """
     need_records(cohort)
     beats = cohort["beat"].transpose("record", "lead", "time").values.astype(float)

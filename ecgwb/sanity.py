@@ -37,8 +37,8 @@ def randomisation(
     -------
     Check
         Rows ``target`` and ``shuffled`` (share of the layers that have weights): ``r``, the mean over records and
-        `seeds` of the absolute correlation over time with the true map. Passed where it falls below 0.9 with the head
-        alone, and below 0.71, half the variance, with all layers.
+        `seeds` of the absolute correlation over time with the true map. Passed where it is, with its interval, below
+        0.9 with the head alone, and below 0.71, half the variance, with all layers.
     """
     true = maps_of(model, cohort, method, targets)
     layers = [n for n, m in model.named_modules() if any(True for _ in m.parameters(recurse=False))]
@@ -76,7 +76,7 @@ def specificity(
     -------
     Check
         Rows ``target`` and ``other``: ``r``, the mean over records of the absolute correlation over time of their maps.
-        A target passes where it stays below 0.9 with all others; maps of variant "published" give 1.
+        A target passes where it is, with its interval, below 0.9 with all others; maps of variant "published" give 1.
     """
     maps = maps_of(model, cohort, method, targets)
     names = [str(t) for t in maps["target"].values]
@@ -116,7 +116,7 @@ def consistency(
     Check
         Rows ``target`` and ``pair``: ``r``, the mean over records of the correlation over time of their departures from
         the cohort's mean map, and ``r_map`` that of the maps as they are, which also agree on what all beats share.
-        Passed where `r` is above 0.5 in every pair.
+        Passed where `r` is, with its interval, above 0.5 in every pair.
     """
     if not others:
         table = pd.DataFrame(columns=["target", "pair", "r", "low", "high", "n"]).set_index(["target", "pair"])
@@ -157,7 +157,7 @@ def agreement(
     Check
         Rows ``target``, ``method`` and ``other``: ``r``, the mean correlation over time with its interval; ``r_mixed``
         that with another record's map, which shows how much any two beats would agree. A target passes where the
-        first method's mean `r` with the others is above 0.5.
+        lower ends of the intervals of the first method's `r` with the others are above 0.5 on average.
     """
     if len(methods) < 2:
         return Check("method agreement", pd.DataFrame(), f"{methods[0]} is the only method.", None, nothing)

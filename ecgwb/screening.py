@@ -61,10 +61,28 @@ def screen_features(
     Likelihood-ratio tests beside `baseline`, Holm-corrected over all of them; one that correlates by 0.8 or more with
     better ones, alone or together, is passed over.
 
+    Parameters
+    ----------
+    cohort : Dataset
+        Discovery patients: the first part of `split_patients`.
+    outcome : str
+        A variable of the cohort: two values (logistic regression) or more (least squares).
+    baseline : sequence of str
+        Covariates, as in `freeze`.
+    n : int
+        Most features to propose.
+    alpha : float
+        Largest corrected p of a feature that passes.
+
+    Returns
+    -------
+    Proposals
+        A list of up to `n` features, the likeliest first, which `freeze` takes; empty where none passes.
+
     Raises
     ------
     ValueError
-        When the outcome is in the baseline, or fewer than 20 people have it.
+        When the outcome is in the baseline, fewer than 20 people have it, or a column holds no numbers.
     """
     if outcome in baseline:
         raise ValueError(f"the outcome {outcome!r} is in the baseline {tuple(baseline)}; give another baseline")

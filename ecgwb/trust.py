@@ -274,6 +274,8 @@ def trust_panel(
         Some 200 people it has not seen, and no fewer than 10; their labels are not used.
     others : sequence of nn.Module
         Networks trained alike but for chance, for `consistency`.
+    targets : str or sequence of str, optional
+        Some of ``model.spec.targets``; all by default.
     method : str
         The maps that are judged: a variant of `ecgradcam` or a method of `attribute`.
 
@@ -281,6 +283,11 @@ def trust_panel(
     -------
     Panel
         ``checks``, ``table``, ``verdict``, ``plot()``.
+
+    Raises
+    ------
+    ModelError
+        When the cohort has fewer than 10 people, the network takes rhythms, or target or method is unknown.
     """
     asked_of(model, targets)  # what is wrong is said before minutes of work
     people = len(np.unique(patients_of(cohort)))
