@@ -69,12 +69,12 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
         given = bound.arguments
         for key, value in given.items():
             hint = hints().get(key, Any)
-            if key == "ci" and not 0 < value < 1:
-                raise ValueError(f"{name}: ci is {value}; expected a level between 0 and 1, such as 0.95")
             # A model is asked for its spec, which says more.
             if key != "model" and not fits(value, hint):
                 source = f", as from {_FROM[key]}" if key in _FROM and hint is not str else ""
                 raise TypeError(f"{name}: {key} is {_kind(value)}; expected {_said(hint)}{source}")
+            if key == "ci" and not 0 < value < 1:
+                raise ValueError(f"{name}: ci is {value}; expected a level between 0 and 1, such as 0.95")
             if isinstance(value, xr.Dataset):
                 given[key] = _record_first(value)
         try:

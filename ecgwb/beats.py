@@ -90,6 +90,8 @@ def representative_beat(
     annotations : DataFrame, optional
         Waves marked by hand, in the same form; gives ``fiducial_manual`` and ``pr_manual``, ``qrs_manual``,
         ``qt_manual`` by the same rule over the same beats.
+    method : str
+        Of `delineate`, where `waves` is missing.
     second : str, optional
         A second method of `delineate`, such as "prominence": where it disagrees with the first, the doubt grows.
 
@@ -183,7 +185,9 @@ def beat_arrays(
 
 
 def find_beats(waves: pd.DataFrame, record: Record) -> Beats:
-    """Beats of a prepared record, from waves marked lead by lead: a QRS seen in at least a third of the leads is one.
+    """Beats of a prepared record, from waves marked lead by lead: a QRS in a third of the leads is one.
+
+    Of the leads that show any wave, that is: one that shows none may be dead, or not have been looked at.
 
     Raises
     ------
