@@ -123,20 +123,19 @@ class Feature:
             When the cohort lacks the lead.
         """
         need_records(cohort)
+        return self._read(cohort, _levelled(cohort) if self.leads() else None)
+
+    def _read(self, cohort: xr.Dataset, voltages: np.ndarray | None) -> np.ndarray:
         if self.kind == "ratio":
-            top, bottom = (part.values(cohort) for part in self.of)
+            top, bottom = (part._read(cohort, voltages) for part in self.of)
             fine = np.abs(bottom) >= _LEAST[self.of[1].kind]
             return np.divide(top, bottom, out=np.full(len(top), np.nan), where=fine)
         t = np.stack([times(p, cohort) for p in self.points])  # (point, record)
-        if self.kind == "duration":
+        if self.kind == "duration" or voltages is None:
             return t[1] - t[0]
         if self.lead not in cohort["lead"].values:
             raise ValueError(f"{self.name!r} needs lead {self.lead}; the cohort has {', '.join(cohort['lead'].values)}")
-        beats = cohort["beat"].transpose("record", "lead", "time").values.astype(float)
-        onset, k = cohort["fiducial"].sel(landmark="QRS_on").values, cohort["lead"].values.tolist().index(self.lead)
-        known = np.isfinite(onset) & (onset > TIME[0]) & np.isfinite(beats).all(axis=(1, 2))
-        x = np.full(beats[:, k].shape, np.nan)
-        x[known] = [levelled(b, on)[k] for b, on in zip(beats[known], onset[known], strict=True)]
+        x = voltages[:, cohort["lead"].values.tolist().index(self.lead)]
         if self.kind == "amplitude":
             return _at(x, t[0])
         if self.kind == "area":
@@ -180,6 +179,17 @@ class Feature:
         return out
 
 
+def _levelled(cohort: xr.Dataset) -> np.ndarray:
+    """Beats (record, lead, time) as voltages are read from them; NaN where that is not possible."""
+    beats = cohort["beat"].transpose("record", "lead", "time").values.astype(float)
+    onset = cohort["fiducial"].sel(landmark="QRS_on").values
+    known = np.isfinite(onset) & np.isfinite(beats).all(axis=(1, 2))
+    out = np.full(beats.shape, np.nan)
+    for i in np.flatnonzero(known):
+        out[i] = levelled(beats[i], onset[i])
+    return out
+
+
 def feature_table(features: Sequence[Feature], cohort: xr.Dataset) -> pd.DataFrame:
     """Features of every record, in the units their names end in.
 
@@ -198,7 +208,9 @@ def feature_table(features: Sequence[Feature], cohort: xr.Dataset) -> pd.DataFra
     ValueError
         When the cohort lacks a lead that a feature reads.
     """
-    columns = {f.name: f.values(cohort) for f in features}
+    need_records(cohort)
+    voltages = _levelled(cohort) if any(f.leads() for f in features) else None  # once for all of them
+    columns = {f.name: f._read(cohort, voltages) for f in features}
     return pd.DataFrame(columns, index=pd.Index(cohort["record"].values, name="record"))
 
 

@@ -15,7 +15,8 @@ TIME = (np.arange(N_SAMPLES) - N_BEFORE) * 1000.0 / FS  # -500 .. +698 ms
 # 14 of the 16 paced recordings bend by 390 to 7,320 µV there, and no other one by more than 125.
 SPIKE_UV = 250.0
 _SPIKE_FROM, _SPIKE_TO = -80.0, 6.0  # ms from QRS_on
-_SPIKE_TAIL_UV, _SPIKE_GAP, _SPIKE_LONGEST, _TAIL_LONGEST = 60.0, 3, 12, 6  # µV; samples
+_SPIKE_TAIL_UV = 60.0
+_SPIKE_GAP, _SPIKE_LONGEST, _TAIL_LONGEST, _QRS = 3, 12, 6, 75  # samples
 
 
 def targets(beat: np.ndarray, fiducial: np.ndarray, hr: float) -> dict[str, float]:
@@ -53,8 +54,8 @@ def levelled(beat: np.ndarray, qrs_on: float) -> np.ndarray:
     -------
     array (lead, time), µV
     """
-    out = np.asarray(beat, dtype=float) - baseline(beat, qrs_on)[:, None]
     spike = pacing_spike(beat, qrs_on)
+    out = np.asarray(beat, dtype=float) - _level(beat, qrs_on, spike)[:, None]
     if spike is not None:
         a, b = (int(np.searchsorted(TIME, t)) for t in spike)
         out[:, a : b + 1] = np.linspace(out[:, a], out[:, b], b - a + 1, axis=1)
@@ -66,7 +67,10 @@ def baseline(beat: np.ndarray, qrs_on: float) -> np.ndarray:
 
     NaN where the beat does not reach back so far, or has no QRS_on.
     """
-    spike = pacing_spike(beat, qrs_on)
+    return _level(beat, qrs_on, pacing_spike(beat, qrs_on))
+
+
+def _level(beat: np.ndarray, qrs_on: float, spike: tuple[float, float] | None) -> np.ndarray:
     end = qrs_on if spike is None else min(qrs_on, spike[0])
     before = (end - 10 <= TIME) & (end > TIME)
     return beat[:, before].mean(axis=1) if before.any() else np.full(len(beat), np.nan)
@@ -75,7 +79,8 @@ def baseline(beat: np.ndarray, qrs_on: float) -> np.ndarray:
 def pacing_spike(beat: np.ndarray, qrs_on: float) -> tuple[float, float] | None:
     """The last sample before a pacing spike at the QRS onset and the first one after it, ms; None without one.
 
-    A spike is where the second difference of any lead exceeds `SPIKE_UV` between 80 ms before QRS_on and 6 ms after.
+    A spike is where the second difference of any lead exceeds `SPIKE_UV`, and all that QRS shows later, between 80 ms
+    before QRS_on and 6 ms after.
     Weak spikes, as of bipolar leads, are not seen, nor the end of a long one within QRS, nor the recharge after it.
 
     Parameters
@@ -85,8 +90,9 @@ def pacing_spike(beat: np.ndarray, qrs_on: float) -> tuple[float, float] | None:
     """
     first, last = (int(k) for k in np.searchsorted(TIME, (qrs_on + _SPIKE_FROM, qrs_on + _SPIKE_TO)))
     first = max(first, 1)
-    bend = np.abs(np.diff(beat[:, first - 1 : last + _SPIKE_LONGEST + 1], n=2, axis=1)).max(axis=0, initial=0.0)
-    sharp = np.flatnonzero(bend[: max(last - first, 0)] > SPIKE_UV)
+    bend = np.abs(np.diff(beat[:, first - 1 : last + _QRS + 1], n=2, axis=1)).max(axis=0, initial=0.0)
+    within = max(last - first, 0)
+    sharp = np.flatnonzero(bend[:within] > max(SPIKE_UV, bend[within + _SPIKE_LONGEST :].max(initial=0.0)))
     if not sharp.size:
         return None
     start = int(sharp[0])
