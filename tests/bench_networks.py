@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from timing import in_turns, ratio, spread
+from torch.utils.flop_counter import FlopCounterMode
 
 import ecgwb as wb
 from ecgwb.models import KanResWideX
@@ -24,11 +25,24 @@ def compare() -> list[dict[str, Any]]:
         with torch.inference_mode():
             return net(x)
 
-    took = in_turns({"compact": lambda: forward(model), "kanres": lambda: forward(large)})
+    def counted(net: torch.nn.Module) -> int:
+        with FlopCounterMode(display=False) as work:
+            forward(net)
+        return int(work.get_total_flops())
+
+    calls = {"compact": lambda: forward(model), "kanres": lambda: forward(large)}
+    took = in_turns(calls)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    alone = in_turns(calls)
+    torch.set_num_threads(threads)
+    work = {"what": "forward, operations of KanResWideX / compact's", "asked": "20 or more"}
     times = {"what": "forward, time of KanResWideX / compact's", "asked": "20 or more"}
     beat = {"what": "compact net forward, ms a beat", "asked": "at most 0.5"}
     return [
+        {"step": "network"} | work | {"value": counted(large) / counted(model)},
         {"step": "network"} | times | ratio(took["kanres"], took["compact"]),
+        {"step": "network"} | times | {"what": "the same on one thread"} | ratio(alone["kanres"], alone["compact"]),
         {"step": "network"} | beat | spread(1000 * took["compact"] / BEATS),
     ]
 

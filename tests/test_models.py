@@ -303,3 +303,13 @@ def test_slips_are_named(measures, ludb):
     assert wb.ModelSpec(targets="qt", units="ms", layer="x").targets == ("qt",)
     one = ludb.isel(record=[0])
     np.testing.assert_array_equal(wb.attribute(measures, one, "guided"), wb.ecgradcam(measures, one, variant="guided"))
+
+
+def test_thirds_of_any_column_are_thirds(ludb, measures):
+    said = wb.predict(measures, ludb)
+    small = wb.accuracy_table(said, ludb.assign(level=("record", np.arange(200) * 1e-5)), by="level")
+    assert small["n"].unstack()["qt"].tolist() == pytest.approx([200 / 3] * 3, abs=1)
+    two = ludb.assign(tall=("record", np.arange(200) % 2 == 0))
+    assert wb.accuracy_table(said, two, by="tall")["n"].unstack()["qt"].tolist() == [100, 100]
+    with pytest.raises(wb.ModelError, match="no value of 'level' is known"):
+        wb.accuracy_table(said, ludb.assign(level=("record", np.full(200, np.nan))), by="level")
