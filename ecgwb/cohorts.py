@@ -192,12 +192,16 @@ def put_landmarks(cohort: xr.Dataset, landmarks: pd.DataFrame, source: str) -> x
     if "manual" not in out:
         out["manual"] = xr.zeros_like(out["fiducial"], dtype=bool).drop_attrs()
     rows = {str(r): i for i, r in enumerate(out["record"].values)}
+    try:
+        wanted = landmarks.to_numpy(float)
+    except (TypeError, ValueError) as e:
+        raise RecordError(f"a landmark is no number ({e}); expected ms, NaN where a wave is absent") from None
     at = [LANDMARKS.index(c) for c in landmarks.columns]
-    for name, values in zip(names, landmarks.to_numpy(float), strict=True):
+    for name, values in zip(names, wanted, strict=True):
         i = rows[name]
         marks = out["fiducial"].values[i]
         marks[at] = values
-        seen = marks[np.isfinite(marks)]
+        seen = marks[~np.isnan(marks)]
         told = ", ".join(f"{k} {v:.0f}" for k, v in zip(LANDMARKS, marks, strict=True))
         if (np.diff(seen) < 0).any():
             raise RecordError(f"record {name!r}: landmarks are out of order: {told}")

@@ -36,7 +36,9 @@ def erase(cohort: xr.Dataset, mask: np.ndarray, fill: str = "linear") -> xr.Data
     need_records(cohort)
     if fill not in ("linear", "mean"):
         raise ValueError(f"cannot fill with {fill!r}; expected 'linear' or 'mean'")
-    x, mask = cohort["beat"].transpose("record", "lead", "time").values.astype(float), np.asarray(mask, bool)
+    x, mask = cohort["beat"].transpose("record", "lead", "time").values.astype(float), np.asarray(mask)
+    if mask.dtype != bool:
+        raise ValueError(f"mask holds {mask.dtype}; expected bool, True where samples are to be erased")
     if mask.shape not in (x.shape, (len(x), x.shape[2])):
         raise ValueError(f"mask is {mask.shape}; expected (record, time) or (record, lead, time) of {x.shape}")
     mask = mask if mask.ndim == 3 else mask[:, None]

@@ -34,6 +34,7 @@ class Asked:
 
     def __init__(self, target: str = "qt", cohort: str = "ludb", model: str | None = None, record: str = "2") -> None:
         self.target, self.record, self._cohort, self._model = target, record, cohort, model
+        self.other_people = cohort != "ludb"
         self.unused = model is not None  # until an exhibit looks at the network asked for
 
     @cached_property
@@ -151,6 +152,8 @@ def make_figure(name: str, asked: Asked, out: str | Path | None = None) -> tuple
         raise ValueError(f"no record {asked.record!r} in this cohort; its records are {_some(asked.cohort)}")
     if asked.unused and name in _WITHOUT_MODEL:
         raise ValueError(f"the figure {name!r} shows no network, or the shipped ones; leave --model out")
+    if asked.other_people and name in _WITHOUT_COHORT:
+        raise ValueError(f"the figure {name!r} shows the cohorts it was made for; leave --cohort out")
     with plt.style.context(figures.STYLE):
         shown = EXHIBITS[name](asked)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -167,6 +170,7 @@ _WITHOUT_MODEL = (  # they show none, or the shipped ones
     "sex_table", "discovery_bench", "beat", "landmarks", "intervals", "mean_beats", "networks", "sex_seeds",
     "blanked_beats", "sex", "changed_beats",
 )  # fmt: skip
+_WITHOUT_COHORT = ("sex_table", "discovery_bench", "sex_seeds", "sex", "receptive_field")
 _BY_RECORD = ("beat", "blanked_beats", "changed_beats")
 
 

@@ -98,6 +98,8 @@ def undo_landmark(cohort: xr.Dataset, record: str, landmark: str, *, store: str 
 
 
 def _moved(cohort: xr.Dataset, record: str, landmark: str, ms: float, source: str, doubt_ms: float) -> xr.Dataset:
+    if doubt_ms < 0:
+        raise RecordError(f"doubt_ms is {doubt_ms}; expected 0 or more, or NaN")
     one = put_landmarks(_alone(cohort, record), pd.DataFrame({landmark: [float(ms)]}, index=[record]), source)
     k = LANDMARKS.index(landmark)
     one["doubt"].values[0, k] = doubt_ms
@@ -116,7 +118,7 @@ def _taken_back(cohort: xr.Dataset, record: str, landmark: str) -> xr.Dataset:
     log = json.loads(cohort.attrs.get(_LOG, "[]"))
     mine = [k for k, e in enumerate(log) if "from_ms" in e and (e["records"], e["landmarks"]) == ([record], [landmark])]
     if not mine:
-        raise RecordError(f"record {record!r}: {landmark} was not moved by hand; there is nothing to undo")
+        raise RecordError(f"record {record!r}: {landmark} was not moved by move_landmark; there is nothing to undo")
     since = [e["source"] for e in log[mine[-1] + 1 :] if record in e["records"] and landmark in e["landmarks"]]
     if since:
         raise RecordError(f"record {record!r}: {since[-1]!r} put {landmark} in since it was moved; move it instead")

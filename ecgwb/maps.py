@@ -309,6 +309,7 @@ def segment_table(aligned: xr.DataArray, ci: float = 0.95, *, seed: int = 0) -> 
     ------
     ValueError, when there are fewer than two patients, all maps are the same, not aligned, or have more dimensions.
     """
+    need_aligned(aligned)
     extra = [str(d) for d in aligned.dims if d not in ("record", "target", "phase")]
     if extra:
         raise ValueError(f"the maps have a dimension {extra[0]!r}; select one, or sum them: maps.sum({extra[0]!r})")

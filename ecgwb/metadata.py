@@ -10,6 +10,7 @@ import pandas as pd
 
 from .records import RecordError
 
+_OLDEST = 130
 METADATA = ("age", "sex", "patient", "diagnosis", "rhythm_label", "device", "site", "fold")
 """The columns a cohort carries along `record`. Nothing else of a header or table is kept: no names, no dates."""
 
@@ -35,6 +36,7 @@ def read_table(file: Any) -> pd.DataFrame:
         mark = ";" if ";" in only else "\t"
         raise RecordError(
             f"{file} is separated by {mark!r}; expected commas. Give the table itself: pd.read_csv(file, sep={mark!r})"
+            ", and decimal=',' where numbers have commas"
         )
     return table
 
@@ -55,4 +57,6 @@ def tidy(row: Mapping[Any, Any]) -> dict[str, Any]:
                 out[name] = kind(out[name])
             except (TypeError, ValueError, OverflowError):
                 raise RecordError(f"metadata{whose}: {name} is {row[name]!r}; expected a {what}") from None
+    if "age" in out and not 0 <= out["age"] <= _OLDEST:
+        raise RecordError(f"metadata{whose}: age is {row['age']!r}; expected 0 to {_OLDEST} years, or nothing")
     return out | {k: str(out[k]) for k in ("patient", "diagnosis", "rhythm_label", "device", "site") if k in out}

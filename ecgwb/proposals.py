@@ -53,7 +53,7 @@ def map_contrast(aligned: xr.DataArray, outcome: np.ndarray) -> xr.DataArray:
     -------
     DataArray (...), NaN where fewer than ten records show the phase.
     """
-    values = aligned.transpose("record", ...)
+    values, outcome = aligned.transpose("record", ...), np.asarray(outcome, dtype=float)
     flat = values.values.reshape(len(values), -1).astype(float)
     strata = pd.factorize(aligned["network"].values)[0] if "network" in aligned.coords else np.zeros(len(flat), int)
     sums = np.zeros((4, flat.shape[1]))  # n, yy, vv, yv about the means of the stratum
@@ -134,6 +134,7 @@ def propose_features(
     The null is the whole training again, 19 times or more, with the outcome dealt out anew. (Two epochs
     keep this short; they are too few to learn anything, and `ecgwb.discovery.Recipe` has 20.)
 
+    >>> import xarray as xr
     >>> import ecgwb as wb
     >>> from ecgwb.discovery import Recipe, contrast_of, cross_fit, one_record_each, permuted
     >>> people = one_record_each(wb.split_patients(wb.open_cohort("ptbxl500"))[0])

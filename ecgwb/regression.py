@@ -98,12 +98,18 @@ def nested_models(
     ValueError
         When a patient is on both sides, a column is missing or constant, or one outcome is absent.
     """
+    lone = [m for m, cs in models.items() if isinstance(cs, str)]
+    if lone:
+        raise ValueError(f"model {lone[0]!r} is the text {models[lone[0]]!r}; expected a list of columns")
     columns = list(dict.fromkeys(c for cs in models.values() for c in cs))
     sets = {"discovery": discovery, **tests}
     for name, people in sets.items():
         absent = [c for c in [*columns, outcome, "patient"] if c not in people]
         if absent:
             raise ValueError(f"{name} has no column {', '.join(absent)}")
+        text = [c for c in [*columns, outcome] if people[c].dtype.kind not in "fiub"]
+        if text:
+            raise ValueError(f"column {text[0]!r} of {name} holds {people[text[0]].dtype}; expected numbers")
     for name, people in tests.items():
         both = set(discovery["patient"]) & set(people["patient"])
         if both:

@@ -210,5 +210,7 @@ def test_a_fill_a_width_and_a_mask_that_cannot_be_are_refused(ludb):
         wb.erase(few, mask[:, :300])
     with pytest.raises(ValueError, match="width_ms is 0; expected more than 0"):
         wb.plant(few, 0.0, 100.0, width_ms=0)
+    with pytest.raises(ValueError, match="mask holds float64; expected bool"):
+        wb.erase(few, np.full((2, 600), np.nan))
     mask[:, 200:220] = True
     np.testing.assert_array_equal(wb.erase(few, mask.tolist())["beat"], wb.erase(few, mask)["beat"])

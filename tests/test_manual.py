@@ -150,3 +150,13 @@ def test_a_move_that_others_marks_have_replaced_is_not_undone(few):
     with pytest.raises(wb.RecordError, match="'atlas' put T_off in since it was moved"):
         wb.undo_landmark(atlas, "2", "T_off")
     assert t_off(atlas) == t_off(few) + 30
+
+
+@pytest.mark.parametrize("ms", [np.inf, -np.inf])
+def test_an_infinite_landmark_is_outside_the_beat(few, ms):
+    with pytest.raises(wb.RecordError, match=r"outside the beat|out of order"):
+        wb.move_landmark(few, "2", "T_off", ms)
+    with pytest.raises(wb.RecordError, match="a landmark is no number"):
+        wb.put_landmarks(few, pd.DataFrame({"T_off": ["a"]}, index=["2"]), "JK")
+    with pytest.raises(wb.RecordError, match="doubt_ms is -5; expected 0 or more"):
+        wb.move_landmark(few, "2", "T_off", t_off(few) + 2, doubt_ms=-5)

@@ -198,7 +198,7 @@ def test_maps_that_are_not_aligned_are_named(measures, ludb):
 def test_finished_maps_and_maps_of_leads_are_refused_where_they_do_not_belong(measures, ludb):
     few = ludb.isel(record=slice(6))
     maps = wb.ecgradcam(measures, few, "qt")
-    for ask in (wb.map_sums, wb.map_difference):
+    for ask in (wb.map_sums, wb.map_difference, wb.segment_table):
         with pytest.raises(ValueError, match="not over record and phase; align them first"):
             ask(maps)
     done = wb.cohort_map(wb.align(maps, few))

@@ -222,3 +222,10 @@ def test_maps_and_people_are_paired_by_record(cohort, null):
     twice = cohort.assign_coords(patient=("record", ["p", "p", *cohort["patient"].values[2:]]))
     with pytest.raises(ValueError, match="patient 'p' has two records; give one each"):
         propose_features(maps.drop_vars("patient", errors="ignore"), twice, null, by_lead=leads, **NOBODY)
+
+
+def test_a_contrast_takes_any_array(cohort):
+    maps = maps_of(cohort, 0.5)
+    usual = map_contrast(maps, cohort["planted"].values)
+    for outcome in (cohort["planted"], cohort["planted"].values.tolist()):
+        xr.testing.assert_identical(wb.map_contrast(maps, outcome), usual)

@@ -108,3 +108,11 @@ def test_a_patient_counts_once_in_the_likelihood_ratio():
     often = nested_models(MODELS, people(400, 4, 0.3), {"test": pd.concat([test] * 4)})
     row = ("noise + x", "test")
     assert often.loc[row, "lr_p"] == pytest.approx(once.loc[row, "lr_p"])
+
+
+def test_columns_are_numbers_and_lists_of_them():
+    found, test = people(60, 1), people(60, 2, who="t")
+    with pytest.raises(ValueError, match="model 'a' is the text 'noise'; expected a list of columns"):
+        nested_models({"a": "noise"}, found, {"test": test})
+    with pytest.raises(ValueError, match=r"column 'x' of discovery holds .*; expected numbers"):
+        nested_models({"a": ["x"]}, found.assign(x=found["x"].astype(str)), {"test": test})
