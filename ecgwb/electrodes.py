@@ -29,7 +29,7 @@ LOG_ODDS = 3.0  # from which a swap is named: 20 times as likely as none
 # Of 466 patients of PTB-XL-500, by `fit_chest` and `fit_weights`; tests/bench_electrodes.py makes them, and shows how
 # often they are right about others.
 CHEST = np.array([[-0.60, 0.24, 0.10, -0.14, 0.06, 0.37], [0.00, -0.07, 0.10, 0.15, -0.04, 0.53]])
-WEIGHTS = np.array([4.03, 2.24, 1.02, 1.67])
+WEIGHTS = np.array([4.04, 2.22, 1.02, 1.67])
 _WITHIN = (TIME >= -250) & (TIME <= 450)
 _P_ON, _P_OFF, _QRS_ON, _J, _T_OFF = (LANDMARKS.index(m) for m in ("P_on", "P_off", "QRS_on", "J", "T_off"))
 

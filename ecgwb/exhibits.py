@@ -34,8 +34,7 @@ class Asked:
 
     def __init__(self, target: str = "qt", cohort: str = "ludb", model: str | None = None, record: str = "2") -> None:
         self.target, self.record, self._cohort, self._model = target, record, cohort, model
-        self.other_people = cohort != "ludb"
-        self.unused = model is not None  # until an exhibit looks at the network asked for
+        self.other_people, self.other_model = cohort != "ludb", model is not None
 
     @cached_property
     def cohort(self) -> xr.Dataset:
@@ -47,7 +46,6 @@ class Asked:
 
     @property
     def name(self) -> str:
-        self.unused = False
         return self._model or ("compact-sex" if self.target == "male" else "compact-measures")
 
     @property
@@ -150,7 +148,7 @@ def make_figure(name: str, asked: Asked, out: str | Path | None = None) -> tuple
         raise ValueError(f"{asked.name} does not predict {asked.target!r}; expected one of {', '.join(known)}")
     if name in _BY_RECORD and asked.record not in asked.cohort["record"].values.astype(str):
         raise ValueError(f"no record {asked.record!r} in this cohort; its records are {_some(asked.cohort)}")
-    if asked.unused and name in _WITHOUT_MODEL:
+    if asked.other_model and name in _WITHOUT_MODEL:
         raise ValueError(f"the figure {name!r} shows no network, or the shipped ones; leave --model out")
     if asked.other_people and name in _WITHOUT_COHORT:
         raise ValueError(f"the figure {name!r} shows the cohorts it was made for; leave --cohort out")
