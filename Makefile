@@ -15,18 +15,18 @@ test: .venv/.ready
 # The explorer in JupyterLab and Debian's chromium (apt-get install chromium).
 browser: .venv/.ready
 	$(BIN)/python -m pip install --quiet -e '.[browser]'
-	ECGWB_BROWSER=required timeout 600 $(BIN)/python -m pytest tests/test_browser.py
+	ECGWB_BROWSER=required timeout 600 $(BIN)/python -m pytest tests/explorer/test_browser.py
 
 lab: .venv/.ready
 	$(BIN)/jupyter lab notebooks
 
 # Writes the README's table of what happens to bad input anew.
 bad-input: .venv/.ready
-	$(BIN)/python tests/bad_input.py
+	$(BIN)/python tests/adversarial/bad_input.py
 
-# Minutes: altered recordings and bent cohorts by the thousand; writes the table of tests/fuzz.md.
+# Minutes: altered recordings and bent cohorts by the thousand; writes the table of tests/adversarial/fuzz.md.
 fuzz: .venv/.ready
-	$(BIN)/python tests/fuzzing.py --recordings 5000 --calls 1000 --table tests/fuzz.md
+	$(BIN)/python tests/adversarial/fuzzing.py --recordings 5000 --calls 1000 --table tests/adversarial/fuzz.md
 
 # The lowest versions that pyproject.toml allows, in an environment of their own, on the tests that need no extra.
 lowest:
@@ -38,24 +38,24 @@ lowest:
 
 # One table of this machine; each tests/bench_*.py prints more by itself.
 bench: .venv/.ready
-	$(BIN)/python tests/bench_landmarks.py
-	$(BIN)/python tests/bench.py --table tests/bench.md
+	$(BIN)/python tests/bench/bench_landmarks.py
+	$(BIN)/python tests/bench/bench.py --table tests/bench/bench.md
 
 # Slow, and resumed after a kill: its table is committed in notebooks/receptive_fields.csv.
 bench-fields: .venv/.ready
-	$(BIN)/python tests/bench_fields.py
+	$(BIN)/python tests/bench/bench_fields.py
 
-# Half an hour on two idle cores and 8 GB of disk; writes the table of tests/bench_scale.md.
+# Half an hour on two idle cores and 8 GB of disk; writes the table of tests/bench/bench_scale.md.
 bench-scale: .venv/.ready
-	$(BIN)/python tests/bench_cohorts.py --records 0 --sizes 500 2000 20000 --table tests/bench_scale.md
+	$(BIN)/python tests/bench/bench_cohorts.py --records 0 --sizes 500 2000 20000 --table tests/bench/bench_scale.md
 
 # Hours; killed, it goes on where it was. Options: make discovery-bench ARGS="--runs 2 --nothing 20"
 discovery-bench: .venv/.ready
-	$(BIN)/python -m ecgwb.discovery_bench $(ARGS)
+	cd notebooks && ../$(BIN)/python -m studies.discovery_bench $(ARGS)
 
 # An hour where sex-campaign.json is not there yet, seconds where it is.
 sex-table: .venv/.ready
-	$(BIN)/python -m ecgwb.sex_table $(ARGS)
+	cd notebooks && ../$(BIN)/python -m studies.sex_table $(ARGS)
 
 lint: .venv/.ready
 	$(BIN)/ruff check .

@@ -12,37 +12,38 @@ Time is in ms, voltage in µV, rate in Hz, everywhere.
 
 import inspect as _inspect
 
-from .accuracy import accuracy_table
-from .alignment import align, template_of
 from .arguments import checked as _checked
-from .attention import departure, ecgradcam
-from .attribution import attribute
-from .beats import representative_beat
-from .cohorts import build_cohort, excluded, open_cohort, put_landmarks
-from .comparisons import compare_features
-from .contrasts import map_difference
-from .edits import blank, lift, plant, scale, stretch
-from .effects import blanking_table, dose_response, faithfulness, point_spread
-from .erasing import erase
-from .features import measure
-from .fiducials import delineate
-from .fitting import fit
-from .grammar import Feature, feature_table
-from .landmarks import LANDMARKS
-from .manifests import Manifest, freeze, load_manifest
-from .manual import move_landmark, undo_landmark
-from .mapping import map_chunks
-from .maps import cohort_map, finish_map, map_sums, merge_maps, segment_table
-from .measurements import TARGETS
-from .models import ModelError, ModelSpec, load_model, save_model, wrap_model
-from .prediction import predict
-from .proposals import map_contrast, propose_features
-from .reading import read_record
-from .records import LEADS, Record, RecordError
-from .regression import nested_models, split_patients
-from .remeasurement import remeasure
-from .screening import screen_features
-from .trust import trust_panel
+from .attention.alignment import align, template_of
+from .attention.attribution import attribute
+from .attention.contrasts import map_difference
+from .attention.gradcam import departure, ecgradcam
+from .attention.mapping import map_chunks
+from .attention.maps import cohort_map, finish_map, map_sums, merge_maps, segment_table
+from .cohorts.beats import representative_beat
+from .cohorts.cohort import build_cohort, excluded, open_cohort, put_landmarks
+from .cohorts.corrections import move_landmark, undo_landmark
+from .cohorts.measurements import TARGETS
+from .cohorts.people import split_patients
+from .delineation.landmarks import LANDMARKS
+from .delineation.waves import delineate
+from .discovery.classic import measure
+from .discovery.comparisons import compare_features
+from .discovery.features import Feature, feature_table
+from .discovery.manifests import Manifest, freeze, load_manifest
+from .discovery.proposals import map_contrast, propose_features
+from .discovery.regression import nested_models
+from .discovery.screening import screen_features
+from .edits.beats import blank, lift, plant, scale, stretch
+from .edits.effects import blanking_table, dose_response, faithfulness, point_spread
+from .edits.erasing import erase
+from .edits.remeasurement import remeasure
+from .models.accuracy import accuracy_table
+from .models.prediction import predict
+from .models.spec import ModelError, ModelSpec, load_model, save_model, wrap_model
+from .models.training import fit
+from .recordings.record import LEADS, Record, RecordError
+from .recordings.wfdb_files import read_record
+from .trust.panel import trust_panel
 
 __version__ = "0.1.0"
 
@@ -52,7 +53,7 @@ def __getattr__(name: str) -> object:
     if name != "explore":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        from .explorer import explore
+        from .explorer.widgets import explore
     except ModuleNotFoundError as e:
         raise ModuleNotFoundError(f"wb.explore needs {e.name}: install the extra with  pip install 'ecgwb[lab]'") from e
     return explore

@@ -22,9 +22,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .landmarks import LANDMARKS
-from .measurements import TARGETS, TIME
-from .records import LEADS, RecordError
+from .cohorts.measurements import TARGETS, TIME
+from .delineation.landmarks import LANDMARKS
+from .recordings.record import LEADS, RecordError
 
 _FROM = {  # by parameter: where such a thing comes from
     "cohort": "wb.open_cohort or wb.build_cohort",
@@ -127,7 +127,7 @@ def _record_first(data: xr.Dataset) -> xr.Dataset:
 def in_words(error: BaseException) -> bool:
     """Whether the package itself raised an error, and so says what was seen, expected and to be done."""
     last = traceback.extract_tb(error.__traceback__)[-1]
-    return Path(last.filename).parent == _HERE and (last.line or "").startswith("raise ")
+    return _HERE in Path(last.filename).parents and (last.line or "").startswith("raise ")
 
 
 def _of_the_caller(error: BaseException) -> bool:

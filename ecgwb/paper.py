@@ -15,10 +15,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
-from .filters import FILTERS
-from .models import WEIGHTS, shipped
+from .cohorts.sources import CREDITS, archive_sha256
+from .models.spec import WEIGHTS, shipped
 from .pages import exhibits_in, html_page, pdf_page
-from .sources import CREDITS, archive_sha256
+from .recordings.filters import FILTERS
 
 _PACKAGES = (
     "ecgwb",

@@ -13,9 +13,9 @@ from torch import nn
 
 import ecgwb as wb
 from ecgwb import figures
-from ecgwb.landmarks import LANDMARKS
-from ecgwb.measurements import TIME
-from ecgwb.sources import unpack
+from ecgwb.cohorts.measurements import TIME
+from ecgwb.cohorts.sources import unpack
+from ecgwb.delineation.landmarks import LANDMARKS
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from sklearn.linear_model import Lasso, Ridge
 from torch import nn
 
 import ecgwb as wb
-from ecgwb.measurements import TIME
+from ecgwb.cohorts.measurements import TIME
 
 
 class Linear(nn.Module):

@@ -79,9 +79,11 @@ def test_the_example_of_the_package_runs():
     assert np.isfinite(names["wb"].cohort_map(names["maps"])["mean"]).any()
 
 
-@pytest.mark.parametrize("name", [m.name for m in pkgutil.iter_modules(ecgwb.__path__) if m.name != "__main__"])
+@pytest.mark.parametrize(
+    "name", [m.name for m in pkgutil.walk_packages(ecgwb.__path__, "ecgwb.") if m.name != "ecgwb.__main__"]
+)
 def test_examples_in_docstrings_print_what_they_say(name):
-    assert doctest.testmod(importlib.import_module(f"ecgwb.{name}")).failed == 0
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
 @pytest.mark.parametrize("name", [n for n in wb.__all__ if n.islower()])  # Capitals: classes and constants

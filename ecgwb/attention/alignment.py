@@ -1,0 +1,163 @@
+"""Alignment: every beat warped by its landmarks onto a common beat, so that maps of many people can be averaged."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import xarray as xr
+
+from ..cohorts.people import same_people
+from ..delineation.landmarks import LANDMARKS
+
+_AT_ONCE = 256  # records warped together
+_WAVES = (("P_on", "P_off"), ("QRS_on", "J"), ("T_on", "T_off"))
+
+
+def template_of(cohort: xr.Dataset) -> xr.DataArray:
+    """The common beat's landmarks: the cohort's medians.
+
+    Parameters
+    ----------
+    cohort : Dataset
+        With ``fiducial`` (record, landmark), ms.
+
+    Returns
+    -------
+    DataArray (landmark,)
+        ms from the QRS fiducial; NaN where no record has the landmark.
+    """
+    values = cohort["fiducial"].values
+    out = np.full(values.shape[1], np.nan)
+    seen = np.isfinite(values).any(axis=0)
+    out[seen] = np.nanmedian(values[:, seen], axis=0)
+    return xr.DataArray(out, dims="landmark", coords={"landmark": list(LANDMARKS)}, attrs={"units": "ms"})
+
+
+def align(
+    values: xr.DataArray, cohort: xr.Dataset, template: xr.DataArray | None = None, *, keep_sum: bool = False
+) -> xr.DataArray:
+    """Warp beats, or maps of them, onto a common beat: piecewise linear between landmarks.
+
+    Before the first and after the last landmark time is shifted, not stretched. A wave that a record does not have
+    (no P in atrial fibrillation), or one without one of its ends, is NaN there instead of being invented, and so is
+    time beyond the beat's window.
+
+    The common beat has no heart rate: what rate does to PR, QRS, ST and T is taken out with their lengths, and what is
+    left after T_off is the record's own time, shifted. A next beat that lies within the window keeps its distance to
+    this beat's T_off, so next beats of people with different rates do not fall onto each other, and an average there
+    mixes TP segments with them.
+
+    Parameters
+    ----------
+    values : DataArray (record, ..., time)
+        For example ``cohort["beat"]`` or what `ecgradcam` gives.
+    cohort : Dataset
+        Holds ``fiducial`` of these records.
+    template : DataArray (landmark,), optional
+        The common beat's landmarks, ms; the cohort's medians by default.
+    keep_sum : bool
+        Multiply by the warp's slope (its Jacobian), so that sums over stretched segments, and not heights, are kept.
+
+    Returns
+    -------
+    DataArray (record, ..., phase)
+        ``phase`` is ms on the common beat; identical to `values` for a beat whose landmarks are the template's.
+
+    Raises
+    ------
+    ValueError
+        When records differ, or the values are not on a beat's time (maps of rhythms are not).
+    """
+    if "time" not in values.dims or "record" not in values.dims:
+        raise ValueError(f"align takes values with dims record and time; these have {values.dims}")
+    if float(values["time"][0]) >= 0:
+        raise ValueError("align takes beats, whose time runs from before the QRS fiducial; these values start at 0 ms")
+    unknown = set(values["record"].values.tolist()) - set(cohort["record"].values.tolist())
+    if unknown:
+        raise ValueError(
+            f"no landmarks for record {sorted(map(str, unknown))[0]!r}: give the cohort the values come from"
+        )
+    same_people(values, cohort)
+    fiducial = cohort["fiducial"].sel(record=values["record"]).values  # (record, landmark)
+    common = (template_of(cohort) if template is None else template).values
+    values = values.transpose("record", ..., "time")
+    time = values["time"].values
+    data = values.values
+    series = data.reshape(len(data), -1, len(time))  # (record, series, time)
+    out = np.empty(series.shape, dtype=np.result_type(data.dtype, np.float32))
+    for first in range(0, len(data), _AT_ONCE):
+        some = slice(first, first + _AT_ONCE)
+        source, slope, known = _warp(fiducial[some], common, time)
+        at = np.clip(np.searchsorted(time, source) - 1, 0, len(time) - 2)
+        part = ((source - time[at]) / (time[at + 1] - time[at]))[:, None]
+        before, after = (np.take_along_axis(series[some], k[:, None], axis=2) for k in (at, at + 1))
+        moved = before * (1 - part) + after * part
+        out[some] = np.where(known[:, None], moved * slope[:, None] if keep_sum else moved, np.nan)
+    coords = {k: v for k, v in values.coords.items() if "time" not in v.dims}
+    return xr.DataArray(
+        out.reshape(data.shape),
+        dims=(*values.dims[:-1], "phase"),
+        coords=coords | {"phase": ("phase", time, {"units": "ms"})},
+        name=values.name,
+        attrs=values.attrs | {"template": json.dumps([None if np.isnan(v) else float(v) for v in common])},
+    )
+
+
+def _warp(own: np.ndarray, common: np.ndarray, phase: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each record (record, landmark), at each phase: its own time, the warp's slope, and whether it has that part.
+
+    All results are (record, phase).
+    """
+    highest = np.fmax.accumulate(common)
+    there = np.flatnonzero(common >= highest)  # one out of order adds nothing; False for NaN
+    x = common[there]
+    y, keep = _knots(own[:, there], x)
+    some = np.asarray(keep.any(axis=1))
+    source = np.tile(phase.astype(float), (len(own), 1))
+    slope = np.ones(source.shape)
+    if len(x) and some.any():
+        # Knots that were passed over lie on the line between their neighbours, so that all records share the knots x.
+        rise = np.divide(np.diff(y, axis=1), np.diff(x), out=np.ones((len(y), len(x) - 1)), where=np.diff(x) > 0)
+        piece = np.searchsorted(x, phase, side="right") - 1  # (phase,); -1 before the first knot
+        k = np.clip(piece, 0, len(x) - 1)
+        inside = (piece >= 0) & (piece < len(x) - 1)
+        slope = np.where(inside, rise[:, np.minimum(k, max(len(x) - 2, 0))] if len(x) > 1 else 1.0, 1.0)
+        source = np.where(some[:, None], y[:, k] + (phase - x[k]) * slope, source)
+    known = (source >= phase[0]) & (source <= phase[-1]) & some[:, None]
+    for first, end in _WAVES:
+        a, b = LANDMARKS.index(first), LANDMARKS.index(end)
+        if np.isfinite(common[[a, b]]).all():
+            absent = np.isnan(own[:, a : b + 1]).any(axis=1)
+            known &= ~(absent[:, None] & (phase >= common[a]) & (phase <= common[b]))
+    return source, slope, known
+
+
+def _knots(own: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The records' times (record, knot) of the common beat's landmarks `x`, and which of them are their own.
+
+    Knots must rise on both sides; one that does not (P_off on QRS_on, say) adds nothing and is passed over, as is an
+    absent one. It takes the place that the line between its neighbours gives it; beyond them the slope is 1.
+    """
+    keep = np.zeros(own.shape, bool)
+    last_x, last_y = np.full(len(own), -np.inf), np.full(len(own), -np.inf)
+    for i in range(len(x)):
+        keep[:, i] = (x[i] > last_x) & (own[:, i] > last_y)  # False for NaN
+        last_x, last_y = np.where(keep[:, i], x[i], last_x), np.where(keep[:, i], own[:, i], last_y)
+    number = np.arange(len(x))
+    before = np.maximum.accumulate(np.where(keep, number, -1), axis=1)
+    after = np.minimum.accumulate(np.where(keep, number, len(x))[:, ::-1], axis=1)[:, ::-1]
+    low, high = np.where(before >= 0, before, after), np.where(after < len(x), after, before)
+    low, high = np.clip(low, 0, max(len(x) - 1, 0)), np.clip(high, 0, max(len(x) - 1, 0))
+    y_low, y_high = (np.take_along_axis(own, k, axis=1) for k in (low, high))
+    slope = np.divide(y_high - y_low, x[high] - x[low], out=np.ones(own.shape), where=high > low)
+    return np.where(keep, own, y_low + (x - x[low]) * slope), keep
+
+
+def need_aligned(aligned: xr.DataArray) -> None:
+    """Refuses maps that lie on their own beats yet."""
+    if "phase" not in aligned.dims or "record" not in aligned.dims:
+        over = ", ".join(map(str, aligned.dims))
+        raise ValueError(
+            f"the maps are over {over}, not over record and phase; align them first: wb.align(maps, cohort)"
+        )

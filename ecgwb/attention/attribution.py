@@ -1,0 +1,309 @@
+"""Other attribution methods behind one signature, most of them Captum's: maps that resolve leads.
+
+Every method answers its own question, and none says what a real change of the ECG would do: edits do (`effects.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import nn
+
+from ..cohorts.beats import need_records, on_line
+from ..delineation.landmarks import WAVES
+from ..models.prediction import CHUNK, batches, model_input, pieces
+from ..models.spec import ModelError, evaluating, spec_of
+from .gradcam import VARIANTS, asked_of, ecgradcam, labelled
+
+BASELINES = ("flat", "mean")
+
+
+@torch.inference_mode(False)  # a caller's inference mode would forbid gradients
+def attribute(
+    model: nn.Module,
+    cohort: xr.Dataset,
+    method: str,
+    targets: Sequence[str] | str | None = None,
+    *,
+    layer: str | None = None,
+    baseline: str = "flat",
+    steps: int = 64,
+    noise_uv: float = 20.0,
+    n_noises: int = 25,
+    seed: int = 0,
+) -> xr.DataArray:
+    """Maps of every record for every target by one of several methods.
+
+    Parameters
+    ----------
+    model : nn.Module
+        With a spec; see `load_model` and `wrap_model`. It is left as it was.
+    cohort : Dataset
+        With beats, or rhythms, as the spec asks.
+    method : str
+        With f the prediction, x the ECG as the network takes it, b the baseline:
+
+        - ``"ecgradcam"``, or a variant of it by name: `ecgradcam`, for comparison. Which positions of a layer
+          contribute; adds up to the prediction where the head allows it. Resolves no leads, and no time finer than a
+          receptive field.
+        - ``"saliency"``: df/dx, signed (Simonyan et al. 2013). What a change too small to see would do, at one sample
+          of one lead. Not what makes the prediction: a wave that matters may lie where f is flat. Noisy by nature.
+        - ``"smoothgrad"``: the mean of df/dx over copies with white noise of `noise_uv` (Smilkov et al. 2017). Saliency
+          without what changes from one tiny step to the next. The noise is no ECG, so it also says what f does there.
+        - ``"input_x_gradient"``: x df/dx (Shrikumar et al. 2016). Contribution if f were linear from 0 µV to x. Need
+          not add up to anything, and is 0 wherever the ECG crosses 0 µV, whatever f does there.
+        - ``"integrated_gradients"``: (x - b) times df/dx averaged from b to x in `steps` (Sundararajan et al. 2017).
+          Adds up to f(x) - f(b), the nearer the more steps. Depends on b, and the ECGs between b and x are nobody's.
+        - ``"deeplift"``: (x - b) times the network's slopes from b to x, layer by layer, rescale rule (Shrikumar et al.
+          2017). Adds up like the last, in one pass. Depends on b; needs one ``nn.ReLU`` (not a function) per use.
+        - ``"guided_gradcam"``: guided backpropagation times ECGradCAM's positive part (Selvaraju et al. 2017), which
+          here sits at receptive-field centres. Sharp pictures. It has no unit, and guided backpropagation hardly
+          depends on the upper layers' weights (Adebayo et al. 2018): sharpness is no evidence. Needs ``nn.ReLU``.
+        - ``"occlusion"``: f(x) less f without P, QRS or T in one lead (a straight line between its ends, as `blank`),
+          at every sample of that wave: a step per lead and wave, not to be summed over time. The effect of a real,
+          visible edit. Waves only, one at a time: 0 between them means not tried, and two leads that say the same may
+          each be worth nothing, for the other stays. An ECG that lacks a wave in one lead is no usual one.
+    targets : str or sequence of str, optional
+        Some of ``model.spec.targets``; all by default.
+    layer : str, optional
+        For ``"ecgradcam"`` and ``"guided_gradcam"``; the spec's by default.
+    baseline : {"flat", "mean"}
+        b of ``"integrated_gradients"`` and ``"deeplift"``: 0 µV throughout, or the mean of the cohort's beats. No
+        network was taught what a flat line means; against the mean beat, maps say what sets this person apart.
+    steps : int
+        Of ``"integrated_gradients"``.
+    noise_uv, n_noises, seed : float, int, int
+        Standard deviation in µV, number of noises and their seed, of ``"smoothgrad"``. All records share the noises, so
+        a record's map does not depend on the others.
+
+    Returns
+    -------
+    DataArray (record, target, lead, time); (record, target, time) for "ecgradcam"
+        On the network's leads and time. Signed. ``unit`` per target: per µV for gradients, the target's for
+        contributions and effects, none for guided Grad-CAM. ``attrs["adds_up"]``: ``"sum"`` (over leads and time) or
+        ``"mean"`` (over time) plus ``bias``, which is f(b), is the prediction; ``""`` where neither is promised. NaN
+        where a record cannot be used; `excluded` lists those. Seven targets of 1,000 beats take 134 MB.
+
+    Raises
+    ------
+    ModelError
+        For an unknown method, target, layer or baseline, and where a method does not suit the network.
+
+    Warns
+    -----
+    UserWarning
+        When maps that should add up to f(x) - f(b) miss it, on average, by more than 5 % of its mean size.
+    """
+    spec, wanted, outputs = asked_of(model, targets)
+    need_records(cohort)
+    if method in ("ecgradcam", *VARIANTS):
+        return ecgradcam(model, cohort, wanted, variant="gradcam" if method == "ecgradcam" else method, layer=layer)
+    if method == "occlusion":
+        return _occlusion(model, cohort, wanted, outputs)
+    if method not in METHODS:
+        raise ModelError(
+            f"unknown method {method!r}; expected one of {', '.join(['ecgradcam', *VARIANTS, 'occlusion', *METHODS])}"
+        )
+    if baseline not in BASELINES or (baseline == "mean" and spec.input != "beat"):
+        raise ModelError(f"baseline is {baseline!r}; expected 'flat', or, for a network that takes beats, 'mean'")
+    explain, per_uv, complete = METHODS[method]
+    cams = ecgradcam(model, cohort, wanted, layer=layer, relu=True) if method == "guided_gradcam" else None
+    asked = _hookable(model) if method in ("guided_gradcam", "deeplift") else model
+    shape = (len(spec.leads), spec.n_samples)
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(n_noises, *shape, generator=generator) * noise_uv * spec.scale
+    out = np.empty((cohort.sizes["record"], len(wanted), *shape), dtype=np.float32)
+    usable = np.zeros(len(out), dtype=bool)
+    rise = np.full((len(out), len(wanted)), np.nan)  # f(x) - f(b)
+    b = _mean_beat(model, cohort) if complete and baseline == "mean" else np.zeros((1, *shape), dtype=np.float32)
+    bias = _outputs(model, b, outputs)[0]
+    with evaluating(model), torch.enable_grad(), _captum_speaks_not_of_hooks():
+        for rows, x, ok in pieces(model, cohort):
+            given = _Given(x.requires_grad_(), torch.from_numpy(b).to(x), steps, noise.to(x))
+            for j, k in enumerate(outputs):
+                out[rows, j] = explain(asked, given, k).detach().cpu().numpy()
+            usable[rows] = ok
+            if complete:
+                rise[rows] = _outputs(model, x.detach().cpu().numpy(), outputs) - bias
+    if per_uv:
+        out *= np.float32(spec.scale)
+    if cams is not None:
+        out *= np.maximum(cams.values, 0)[:, :, None]
+    if complete:
+        _must_add_up(out[usable], rise[usable], method, wanted)
+    units = [spec.unit(t) for t in wanted]
+    return labelled(
+        out,
+        model,
+        cohort,
+        usable,
+        wanted,
+        ["" if cams is not None or not u else f"{u}/µV" if per_uv else u for u in units],
+        bias if complete else np.full(len(wanted), np.nan),
+        {
+            "method": method,
+            "adds_up": "sum" if complete else "",
+            **({"baseline": baseline} if complete else {}),
+            **({"noise_uv": noise_uv, "n_noises": n_noises, "seed": seed} if method == "smoothgrad" else {}),
+            **({"steps": steps} if method == "integrated_gradients" else {}),
+        },
+    )
+
+
+# ---------------------------------------------------------------- the methods, each giving (B, lead, sample)
+
+
+class _Given(NamedTuple):
+    """What a method may use."""
+
+    x: torch.Tensor  # (B, lead, sample), requires grad
+    baseline: torch.Tensor  # (1, lead, sample)
+    steps: int
+    noise: torch.Tensor  # (noise, lead, sample)
+
+
+def _saliency(model: nn.Module, given: _Given, k: int) -> torch.Tensor:
+    from captum.attr import Saliency
+
+    return Saliency(model).attribute(given.x, target=k, abs=False)
+
+
+def _smoothgrad(model: nn.Module, given: _Given, k: int) -> torch.Tensor:
+    # Not Captum's NoiseTunnel: its noise differs from record to record and with the batch.
+    noisy = [given._replace(x=(given.x + n).detach().requires_grad_()) for n in given.noise]
+    return torch.stack([_saliency(model, one, k) for one in noisy]).mean(dim=0)
+
+
+def _input_x_gradient(model: nn.Module, given: _Given, k: int) -> torch.Tensor:
+    from captum.attr import InputXGradient
+
+    return InputXGradient(model).attribute(given.x, target=k)
+
+
+def _integrated_gradients(model: nn.Module, given: _Given, k: int) -> torch.Tensor:
+    from captum.attr import IntegratedGradients
+
+    return IntegratedGradients(model).attribute(
+        given.x, given.baseline, target=k, n_steps=given.steps, internal_batch_size=len(given.x)
+    )
+
+
+def _deeplift(model: nn.Module, given: _Given, k: int) -> torch.Tensor:
+    from captum.attr import DeepLift
+
+    try:
+        return DeepLift(model).attribute(given.x, given.baseline, target=k)
+    except RuntimeError as e:
+        if "more than once" not in str(e):
+            raise
+        raise ModelError("DeepLIFT needs one activation module per use; give every ReLU its own nn.ReLU()") from e
+
+
+def _guided(model: nn.Module, given: _Given, k: int) -> torch.Tensor:
+    from captum.attr import GuidedBackprop
+
+    if not any(isinstance(m, nn.ReLU) for m in model.modules()):
+        raise ModelError("guided backpropagation changes nn.ReLU modules and the network has none; use 'saliency'")
+    return GuidedBackprop(model).attribute(given.x, target=k)
+
+
+METHODS: dict[str, tuple[Callable[[nn.Module, _Given, int], torch.Tensor], bool, bool]] = {
+    # how, whether its values are per µV, whether they add up to f(x) - f(b)
+    "saliency": (_saliency, True, False),
+    "smoothgrad": (_smoothgrad, True, False),
+    "input_x_gradient": (_input_x_gradient, False, False),
+    "integrated_gradients": (_integrated_gradients, False, True),
+    "deeplift": (_deeplift, False, True),
+    "guided_gradcam": (_guided, False, False),
+}
+
+
+def _occlusion(model: nn.Module, cohort: xr.Dataset, wanted: list[str], outputs: list[int]) -> xr.DataArray:
+    """The effect of blanking one wave in one lead, at every sample of that wave."""
+    spec = spec_of(model)
+    if spec.input != "beat":
+        raise ModelError("occlusion blanks the waves of representative beats; this network takes rhythms")
+    n = cohort.sizes["record"]
+    out = np.zeros((n, len(wanted), len(spec.leads), spec.n_samples), dtype=np.float32)
+    usable = np.zeros(n, dtype=bool)
+    time = spec.start_ms + np.arange(spec.n_samples) * 1000.0 / spec.fs
+    for start in range(0, max(n, 1), CHUNK):
+        rows = slice(start, start + CHUNK)
+        some = cohort.isel(record=rows)
+        x, usable[rows] = model_input(model, some)
+        intact = _outputs(model, x, outputs)
+        for wave in WAVES:
+            first, last = (some["fiducial"].sel(landmark=m).values for m in WAVES[wave])
+            _, line, inner = on_line(some, first, last)
+            line[~inner.any(axis=1)] = np.nan  # no such wave
+            beat = (("record", "lead", "time"), line.astype(np.float32), some["beat"].attrs)
+            without, has = model_input(model, some.assign(beat=beat))
+            inside = has[:, None] & (time >= first[:, None]) & (time <= last[:, None])  # (record, sample)
+            for lead in range(len(spec.leads)):
+                changed = x.copy()
+                changed[has, lead] = without[has, lead]
+                effect = intact - _outputs(model, changed, outputs)  # (record, target)
+                here = out[rows, :, lead]
+                np.copyto(here, effect[:, :, None].astype(np.float32), where=inside[:, None])
+    units = [spec.unit(t) for t in wanted]
+    about = {"method": "occlusion", "adds_up": ""}
+    return labelled(out, model, cohort, usable, wanted, units, np.full(len(wanted), np.nan), about)
+
+
+# ---------------------------------------------------------------- around them
+
+
+def _outputs(model: nn.Module, x: np.ndarray, outputs: list[int]) -> np.ndarray:
+    """Predictions (record, target) from prepared input (record, lead, sample)."""
+    with evaluating(model), torch.inference_mode():
+        parts = [model(part)[:, outputs].double().cpu().numpy() for _, part in batches(model, x)]
+    return np.concatenate(parts)
+
+
+def _mean_beat(model: nn.Module, cohort: xr.Dataset) -> np.ndarray:
+    """The mean (1, lead, sample) of the usable records, as the network takes them."""
+    total, n = np.zeros(1), 0
+    for _, x, ok in pieces(model, cohort):
+        total = total + x.cpu().numpy()[ok].sum(axis=0, dtype=float)
+        n += int(ok.sum())
+    if not n:
+        raise ModelError("no record can be used, so there is no mean beat; use baseline='flat'")
+    return (total / n).astype(np.float32)[None]
+
+
+def _hookable(model: nn.Module) -> nn.Module:
+    """A copy for Captum to hook, so that the network is left alone; hooks forbid in-place activations."""
+    spec = spec_of(model)
+    copied = copy.deepcopy(model, {id(spec): spec}).eval()
+    for m in copied.modules():
+        if getattr(m, "inplace", False):
+            m.inplace = False  # type: ignore[assignment]
+    return copied
+
+
+def _must_add_up(maps: np.ndarray, rise: np.ndarray, method: str, targets: list[str]) -> None:
+    """Warn where a method that promises f(x) - f(b) does not keep it."""
+    gap, size = (np.abs(v).mean(axis=0) for v in (maps.sum(axis=(2, 3), dtype=float) - rise, rise))  # (target,)
+    if len(maps) and not (gap <= 0.05 * size).all():
+        fix = "take more steps" if method == "integrated_gradients" else "use nn.ReLU modules, one per use"
+        k = int(np.argmax(gap / size))
+        warnings.warn(
+            f"{method}: for {targets[k]}, maps miss f(x) - f(baseline) by {gap[k]:.3g} on average, its mean size being "
+            f"{size[k]:.3g}; {fix}",
+            stacklevel=4,
+        )
+
+
+@contextlib.contextmanager
+def _captum_speaks_not_of_hooks() -> Iterator[None]:
+    """Without Captum's notes that it sets hooks, on a copy, and removes them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"(?s)Setting (forward, )?backward hooks")
+        yield

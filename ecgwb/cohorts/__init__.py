@@ -1,0 +1,25 @@
+"""Cohorts: recordings in; one labelled data set of representative beats, with all who were left out, out."""
+
+from .beats import representative_beat
+from .cohort import build_cohort, excluded, open_cohort, put_landmarks
+from .corrections import move_landmark, undo_landmark
+from .guards import check, check_values
+from .measurements import TARGETS, TIME, UNITS
+from .people import patients_of, split_patients
+
+__all__ = [
+    "TARGETS",
+    "TIME",
+    "UNITS",
+    "build_cohort",
+    "check",
+    "check_values",
+    "excluded",
+    "move_landmark",
+    "open_cohort",
+    "patients_of",
+    "put_landmarks",
+    "representative_beat",
+    "split_patients",
+    "undo_landmark",
+]

@@ -1,0 +1,221 @@
+"""Cohorts: many recordings as one labelled data set, with every record that was left out counted and listed."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from ..delineation.landmarks import LANDMARKS
+from ..recordings.record import RecordError
+from .beats import RHYTHM
+from .building import build, build_at, recipe
+from .measurements import TIME, targets
+from .metadata import METADATA
+from .sources import cache_dir, list_source
+from .stores import open_store
+
+
+def open_cohort(name: str | Path, rhythm: bool = False) -> xr.Dataset:
+    """Open a cohort: embedded, synthetic, or one that `build_cohort` stored.
+
+    Parameters
+    ----------
+    name : str or Path
+        ``"ludb"`` (200 people, with cardiologists' marks; landmarks by networks that had not seen the person, since
+        the shipped delineator was trained on LUDB), ``"ptbxl500"`` (500 recordings of 466 patients),
+        ``"synthetic:N"`` (needs the extra ``synthetic``), or the path of a ``.zarr`` store. Embedded and synthetic
+        cohorts are built on first use and kept in the user's cache.
+    rhythm : bool
+        Also give ``rhythm`` (record, lead, sample) µV, 10 s at 500 Hz, and ``cycle_fiducial`` (record, cycle,
+        landmark), ms from the recording's start.
+
+    Returns
+    -------
+    Dataset
+        Dims record, lead, time, landmark. ``beat`` µV; ``fiducial``, ``doubt`` ms; the targets ``pr``, ``qrs``,
+        ``qt`` (ms), ``hr`` (bpm), ``j_v5``, ``r_v5``, ``t_v5`` (µV) and ``male`` (1, 0, NaN); LUDB also has
+        ``fiducial_manual`` and ``pr_manual``, ``qrs_manual``, ``qt_manual``. Age, sex, patient and the like are
+        coordinates of record. ``attrs`` say how it was made; `excluded` lists who was left out. What a path holds of
+        ``beat`` and ``rhythm`` stays on the disk until it is used, so it may be larger than memory.
+
+        The quality of each lead as recorded, before any filter: ``lead_missing``, ``lead_flat``, ``lead_saturated``
+        (record, lead), shares of its samples, ``lead_noise`` (record, lead) µV; ``limb_error`` (record): how far the
+        limb leads break II = I + III, relative to their size. What is worth a look is also said in words, in the
+        coordinate ``flags``. A PTB-XL folder with PTB-XL+ beside it has the 12SL program's ``pr_12sl``, ``qrs_12sl``,
+        ``qt_12sl``, ``hr_12sl``, ``r_v5_12sl``, ``t_v5_12sl``.
+
+    Raises
+    ------
+    RecordError
+        For an unknown name, or a path that is no cohort.
+    """
+    text = str(name)
+    if text in ("ludb", "ptbxl500") or text.startswith("synthetic:"):
+        store = cache_dir() / "cohorts" / f"{text.replace(':', '-')}-{recipe()}.zarr"
+        if not store.is_dir():
+            store.parent.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(store.with_suffix(".lock")):  # who comes second waits for the first
+                build_cohort(text, out=store)
+        return _without_rhythm(open_store(store), rhythm).load()
+    unfinished = Path(text.removesuffix(".building") + ".building")
+    if unfinished.is_dir() and not (Path(text).is_dir() and text != str(unfinished)):
+        done = len(list(unfinished.glob("*.npz")))
+        raise RecordError(
+            f"{text} is unfinished: {done} chunks of its records are done, kept in {unfinished}. Run the same "
+            "build_cohort call again: it goes on from there"
+        )
+    if not Path(text).is_dir():
+        raise RecordError(
+            f"no cohort {text!r}; expected 'ludb', 'ptbxl500', 'synthetic:N' or the folder of a Zarr store"
+        )
+    return _without_rhythm(open_store(Path(text)), rhythm)
+
+
+def excluded(cohort: xr.Dataset | xr.DataArray) -> pd.DataFrame:
+    """The records that a cohort, predictions or maps left out.
+
+    Parameters
+    ----------
+    cohort : Dataset or DataArray
+
+    Returns
+    -------
+    DataFrame, a row per record left out
+        ``record``, the ``step`` at which it failed, and the ``reason``.
+    """
+    rows = json.loads(cohort.attrs.get("excluded", "[]"))
+    return pd.DataFrame(rows, columns=["record", "step", "reason"])
+
+
+def build_cohort(source: Any, out: str | Path | None = None, metadata: Any = None, client: Any = None) -> xr.Dataset:
+    """Read, delineate and average every recording of a source.
+
+    Parameters
+    ----------
+    source : str, Path, DataFrame or iterable of Record
+        See `ecgwb.sources.list_source`: a folder of WFDB records, of LUDB or PTB-XL, a table of paths, or records. A
+        generator of records is read as the work goes on, so that it may yield more than memory holds.
+    out : path, optional
+        Where to store the cohort as Zarr, 50 records at a time. Without it the cohort stays in memory.
+    metadata : DataFrame or path of a CSV, optional
+        Joined on its column ``record``: age, sex, patient, diagnosis, rhythm_label, device, site, fold; others are
+        named in a warning.
+    client : dask.distributed.Client, optional
+        Runs the chunks on its workers instead of here. Each worker reads its recordings itself and sends 0.2 MB a
+        record back; only this process writes.
+
+    Returns
+    -------
+    Dataset
+        As `open_cohort` gives with ``rhythm=True``.
+
+    Raises
+    ------
+    RecordError
+        When nothing could be used; when names repeat, or metadata do not fit; when `out` is something else already, or
+        is being built by another process; when the disk is full. A single recording that cannot be used is no error: it
+        is listed by `excluded`.
+
+    Notes
+    -----
+    Whatever ends it, nothing finished is lost: the same call goes on where it stopped, from the folder `out` +
+    ``.building``, and gives the store it would have given. Once complete, a store is never changed: the same call
+    returns it, another is an error. The lock on the folder is the system's file lock, which on a network file system
+    holds between machines only where that system passes locks on (NFS with its lock service, Lustre mounted with
+    ``flock``).
+    """
+    found = list_source(source, metadata)
+    if found.ignored:
+        warnings.warn(
+            f"metadata columns not kept: {', '.join(found.ignored)}. Kept are {', '.join(METADATA)}; add a number of "
+            'your own with cohort.assign(ef=("record", values))',
+            stacklevel=3,
+        )
+    if out is None:
+        cohort = build(found, client)
+    else:
+        build_at(Path(out), found, client)
+        cohort = open_store(Path(out))
+    unjoined = json.loads(cohort.attrs["metadata_without_record"])
+    if unjoined:
+        warnings.warn(
+            f"{len(unjoined)} metadata rows fit no recording, such as {unjoined[0]!r}; "
+            "attrs['metadata_without_record'] lists them",
+            stacklevel=3,
+        )
+    return cohort
+
+
+def put_landmarks(cohort: xr.Dataset, landmarks: pd.DataFrame, source: str) -> xr.Dataset:
+    """A cohort with landmarks made elsewhere, or corrected by hand; everything measured from them is measured anew.
+
+    Parameters
+    ----------
+    cohort : Dataset
+    landmarks : DataFrame
+        Index: records of the cohort. Columns: some of ``wb.LANDMARKS``, ms from the QRS fiducial; NaN means absent.
+        Records and columns that are not there stay as they are.
+    source : str
+        Who or what made them, such as "JK by hand"; kept in ``attrs["landmarks_changed"]``.
+
+    Returns
+    -------
+    Dataset
+        ``fiducial`` and the targets changed, ``manual`` (record, landmark) True where a landmark was put in, and its
+        ``doubt`` unknown (NaN). The beats are the same, and so is the cohort given.
+
+    Raises
+    ------
+    RecordError
+        For an unknown record or landmark, a record given twice, or landmarks out of order or outside the beat.
+    """
+    names = [str(r) for r in landmarks.index]
+    unknown = sorted(set(names) - set(map(str, cohort["record"].values)))
+    strange = [str(c) for c in landmarks.columns if c not in LANDMARKS]
+    if unknown or strange:
+        what = f"no record {unknown[0]!r} in the cohort" if unknown else f"no landmark {strange[0]!r}"
+        raise RecordError(f"{what}; expected records of the cohort and columns among {', '.join(LANDMARKS)}")
+    if len(set(names)) < len(names):
+        raise RecordError(
+            f"record {next(n for n in names if names.count(n) > 1)!r} has two rows of landmarks; give one"
+        )
+    if "R" in landmarks and (landmarks["R"] != 0).any():
+        raise RecordError("R is the QRS fiducial, time zero by definition; leave the column out")
+    out = cohort.copy(deep=True)
+    if "manual" not in out:
+        out["manual"] = xr.zeros_like(out["fiducial"], dtype=bool).drop_attrs()
+    rows = {str(r): i for i, r in enumerate(out["record"].values)}
+    try:
+        wanted = landmarks.to_numpy(float)
+    except (TypeError, ValueError) as e:
+        raise RecordError(f"a landmark is no number ({e}); expected ms, NaN where a wave is absent") from None
+    at = [LANDMARKS.index(c) for c in landmarks.columns]
+    for name, values in zip(names, wanted, strict=True):
+        i = rows[name]
+        marks = out["fiducial"].values[i]
+        marks[at] = values
+        seen = marks[~np.isnan(marks)]
+        told = ", ".join(f"{k} {v:.0f}" for k, v in zip(LANDMARKS, marks, strict=True))
+        if (np.diff(seen) < 0).any():
+            raise RecordError(f"record {name!r}: landmarks are out of order: {told}")
+        if seen[0] < TIME[0] or seen[-1] > TIME[-1]:
+            raise RecordError(
+                f"record {name!r}: landmarks are outside the beat ({TIME[0]:.0f} to {TIME[-1]:.0f} ms): {told}"
+            )
+        out["manual"].values[i, at], out["doubt"].values[i, at] = True, np.nan
+        for target, value in targets(out["beat"].values[i], marks, float(out["hr"][i])).items():
+            out[target].values[i] = value
+    changed = json.loads(out.attrs.get("landmarks_changed", "[]"))
+    changed.append({"source": source, "records": names, "landmarks": list(map(str, landmarks.columns))})
+    return out.assign_attrs(landmarks_changed=json.dumps(changed, ensure_ascii=False))
+
+
+def _without_rhythm(cohort: xr.Dataset, rhythm: bool) -> xr.Dataset:
+    return cohort if rhythm else cohort.drop_vars(RHYTHM, errors="ignore")

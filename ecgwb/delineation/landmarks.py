@@ -1,0 +1,93 @@
+"""Global landmarks: one P, QRS and T per beat from those of its leads, and how far they may be doubted."""
+
+from __future__ import annotations
+
+import numpy as np
+
+LANDMARKS = ("P_on", "P_peak", "P_off", "QRS_on", "R", "J", "T_on", "T_peak", "T_off")
+WAVES = {"P": ("P_on", "P_off"), "QRS": ("QRS_on", "J"), "T": ("T_on", "T_off")}
+SEGMENTS = {
+    "P": ("P_on", "P_off"),
+    "PQ": ("P_off", "QRS_on"),
+    "QRS": ("QRS_on", "J"),
+    "ST": ("J", "T_on"),
+    "T": ("T_on", "T_off"),
+}
+RANK = 5 / 12  # of the leads that show a wave: which of them, from outside, gives the global onset and offset
+
+
+def global_marks(marks: np.ndarray) -> np.ndarray:
+    """One mark per beat and landmark from those of the leads.
+
+    Of the m leads that show a wave (at least a third of them must), the onset is the k-th earliest and the offset the
+    k-th latest with k = ceil(5 m / 12): the fifth of twelve. Peaks are the median. Marks made by hand scatter more
+    between leads than a network's, and the extremes of noisy leads lie further out, so the nearer a rule is to the
+    extremes the more it measures the marker's noise: `neighbour` shows what the next ranks would give.
+
+    Parameters
+    ----------
+    marks : array (beat, lead, landmark), ms
+
+    Returns
+    -------
+    array (3, beat, landmark), ms
+        By the k-th lead, by the next one outwards, by the next one inwards.
+    """
+    n_beats, n_leads, n_landmarks = marks.shape
+    out = np.full((3, n_beats, n_landmarks), np.nan)
+    ordered = np.sort(marks, axis=1)  # NaN last
+    m = np.isfinite(marks).sum(axis=1)  # (beat, landmark)
+    enough = m >= max(1, int(np.ceil(n_leads / 3)))
+    k = np.ceil(RANK * m).astype(int)
+    for j in range(n_landmarks):
+        rows = np.flatnonzero(enough[:, j])
+        column, count, rank = ordered[rows, :, j], m[rows, j], k[rows, j]
+        each = np.arange(len(rows))
+        if j in (1, 4, 7):
+            out[:, rows, j] = (column[each, (count - 1) // 2] + column[each, count // 2]) / 2
+            continue
+        for side, step in enumerate((0, -1, 1)):
+            r = np.clip(rank + step, 1, count)
+            out[side, rows, j] = column[each, r - 1 if j in (0, 3, 6) else count - r]
+    return out
+
+
+def median_if_common(values: np.ndarray, share: float = 0.5) -> np.ndarray:
+    """Median over beats (first axis), NaN where fewer than `share` of them show the landmark."""
+    seen = np.isfinite(values)
+    out = np.full(values.shape[1], np.nan)
+    common = seen.any(axis=0) & (seen.mean(axis=0) >= share)
+    if common.any():
+        out[common] = np.nanmedian(values[:, common], axis=0)
+    return out
+
+
+def in_order(fiducial: np.ndarray) -> np.ndarray:
+    """Landmarks clipped so that none passes its neighbour wave: P ends by QRS_on, T starts no earlier than J."""
+    f = fiducial.copy()
+    f[3], f[5] = np.fmin(f[3], 0.0) if np.isfinite(f[3]) else f[3], np.fmax(f[5], 0.0) if np.isfinite(f[5]) else f[5]
+    for i in (0, 1, 2):
+        if np.isfinite(f[i]) and np.isfinite(f[3]):
+            f[i] = min(f[i], f[3])
+    for i in (6, 7, 8):
+        if np.isfinite(f[i]) and np.isfinite(f[5]):
+            f[i] = max(f[i], f[5])
+    return f
+
+
+def doubt_of(relative: np.ndarray) -> np.ndarray:
+    """Doubt (ms) per landmark: the spread over leads and over beats, as one standard deviation each, summed in squares.
+
+    Over leads: half the gap between the neighbouring order statistics. Over beats: 1.4826 times the median absolute
+    deviation. `relative` is (side, beat, landmark).
+    """
+    middle, outer, inner = (median_if_common(r) for r in relative)
+    over_leads = np.abs(outer - inner) / 2
+    over_beats = 1.4826 * median_if_common(np.abs(relative[0] - middle))
+    return np.sqrt(over_leads**2 + over_beats**2)
+
+
+def intervals(fiducial: np.ndarray) -> dict[str, float]:
+    """PR, QRS and QT (ms) from the nine landmarks."""
+    f = dict(zip(LANDMARKS, fiducial, strict=True))
+    return {"pr": f["QRS_on"] - f["P_on"], "qrs": f["J"] - f["QRS_on"], "qt": f["T_off"] - f["QRS_on"]}

@@ -1,0 +1,167 @@
+"""Frozen features on people who took no part in finding them: what they add to what was known."""
+
+from __future__ import annotations
+
+import datetime
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from statsmodels.stats.multitest import multipletests
+
+from ..stats import auc, patient_draws
+from .designs import calibration_slope, design, likelihood_ratio, r_squared, regress
+from .manifests import ALL, FEWEST, Manifest, earlier_tests, hashed, note_test, table_of
+
+CORRECTIONS = {"holm": "holm", "bh": "fdr_bh"}
+
+
+def compare_features(
+    manifest: Manifest,
+    cohort: xr.Dataset,
+    outcome: str | None = None,
+    baseline: Sequence[str] | None = None,
+    *,
+    correction: str = "holm",
+    ci: float = 0.95,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """What each frozen feature, and all together, add to the baseline on people who took no part in finding them.
+
+    For the likelihood-ratio test and the effect, coefficients are refitted on these people: is it associated at all?
+    For the area under the curve (R2, where the outcome has more than two values), its change and the calibration, the
+    coefficients are those frozen on discovery patients: does the prediction hold? DeLong's test is not valid for nested
+    models (Demler et al. 2012), so the change has a patient-bootstrap interval in its place. One record per patient,
+    the first, is used. What the table cannot show: that a feature causes anything, or holds on other devices or people.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        From `freeze` or `load_manifest`.
+    cohort : Dataset
+        People none of whom was among the discovery patients.
+    outcome, baseline : str, sequence of str, optional
+        Those frozen, and no others; may be given for the reader's sake.
+    correction : {"holm", "bh"}
+        Over the frozen features: the chance of one false finding (Holm), or the share of false ones among the findings
+        (Benjamini-Hochberg).
+    ci, seed : float, int
+        Level of the percentile intervals, and seed of their 1,000 resamplings of patients. Wald intervals, of effect
+        and calibration slope, are of 95 %.
+
+    Returns
+    -------
+    DataFrame, rows "baseline", each feature by name, "all features"
+        ``n`` patients with everything the row needs, ``n_missing`` without; ``effect`` per SD of the discovery patients
+        (log-odds, or the outcome's unit) with ``effect_low``, ``effect_high`` (Wald); ``lr_p``; ``p``, corrected;
+        ``score``: AUC or R2, with ``low``, ``high``; ``change`` against the baseline on the same people with
+        ``change_low``, ``change_high``; ``slope``: calibration slope with ``slope_low``, ``slope_high``; ``note``: why
+        a figure is missing. ``attrs``: the score's name, the correction, what was tried, the manifest's hash.
+
+    Raises
+    ------
+    ValueError
+        When discovery patients are among the people, a record has no patient, outcome or baseline are others than those
+        frozen, there are fewer than 20 patients, they have one outcome only, or the correction is unknown.
+
+    Warns
+    -----
+    UserWarning
+        When the manifest was tested on some of these people before: a second look is no second chance.
+    """
+    if correction not in CORRECTIONS:
+        raise ValueError(f"correction is {correction!r}; expected one of {', '.join(CORRECTIONS)}")
+    for what, given, frozen in (
+        ("outcome", outcome, manifest.outcome),
+        ("baseline", None if baseline is None else list(baseline), list(manifest.baseline)),
+    ):
+        if given is not None and given != frozen:
+            raise ValueError(f"the manifest froze {what} {frozen!r}, not {given!r}; freeze another one for that")
+    who = hashed(cohort)
+    both = set(who) & set(manifest.discovery)
+    if both:
+        raise ValueError(
+            f"{len(both)} of {len(who)} patients took part in discovery; test on others: wb.split_patients(cohort)[1]"
+        )
+    people = table_of(cohort, manifest.outcome, manifest.baseline, manifest.features)
+    _enough(people, manifest)
+    before = earlier_tests(manifest, who)
+    if before:
+        warnings.warn(
+            f"this manifest was tested on {before[-1]['again']} of these people before ({before[-1]['when']}, "
+            f"{before[-1]['cohort']}); what is found now was not found on people seen for the first time",
+            stacklevel=3,
+        )
+    names = [f.name for f in manifest.features]
+    rows = [_row(m, people, manifest, ci, seed) for m in ("baseline", *names, ALL)]
+    table = pd.DataFrame(rows, index=pd.Index(["baseline", *names, ALL], name="model"))
+    # What could not be tested counts as tested and not found.
+    p = table.loc[names, "lr_p"].fillna(1.0)
+    adjusted = multipletests(p, method=CORRECTIONS[correction])[1]
+    table["p"] = pd.Series(adjusted, index=names).where(table.loc[names, "lr_p"].notna()).reindex(table.index)
+    source = str(cohort.attrs.get("source", "cohort"))
+    when = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    note_test(manifest, {"when": when, "cohort": source, "n": len(who), "people": who})
+    order = ["n", "n_missing", "effect", "effect_low", "effect_high", "lr_p", "p", "score", "low", "high"]
+    order += ["change", "change_low", "change_high", "slope", "slope_low", "slope_high", "note"]
+    table = table.reindex(columns=order)
+    about: dict[Any, Any] = {
+        "score": "AUC" if manifest.binary else "R2",
+        "correction": correction,
+        "tried": dict(manifest.tried),
+    }
+    table.attrs = about | {"manifest": manifest.sha256, "cohort": source}
+    return table
+
+
+def _enough(people: pd.DataFrame, manifest: Manifest) -> None:
+    """Whether there is anybody to test the baseline on."""
+    complete = people[[manifest.outcome, *manifest.baseline]].dropna()
+    if len(complete) < FEWEST:
+        lacking = people.isna().sum()
+        worst = f"; {lacking.max()} lack {lacking.idxmax()!r}" if lacking.max() else ""
+        raise ValueError(
+            f"{len(complete)} of {len(people)} patients have {manifest.outcome} and the baseline{worst}; a test needs "
+            f"at least {FEWEST}"
+        )
+    if manifest.binary and complete[manifest.outcome].nunique() < 2:
+        only = complete[manifest.outcome].iloc[0]
+        raise ValueError(f"{manifest.outcome!r} is {only:g} for all {len(complete)} patients; both outcomes are needed")
+
+
+def _row(model: str, people: pd.DataFrame, manifest: Manifest, ci: float, seed: int) -> dict[str, Any]:
+    columns, covariates = manifest.columns_for(model), manifest.columns_for("baseline")
+    complete = people[[manifest.outcome, *(c.name for c in columns)]].dropna()
+    y, binary = complete[manifest.outcome].to_numpy(float), manifest.binary
+    row: dict[str, Any] = {"n": len(y), "n_missing": len(people) - len(y)}
+    notes = [manifest.notes.get(model, "")]
+    if len(y) < FEWEST or (binary and len(np.unique(y)) < 2):
+        return row | {"note": f"{len(y)} complete cases, at least {FEWEST} with both outcomes are needed"}
+    if model != "baseline":
+        still = [c.name for c in columns[len(covariates) :] if complete[c.name].nunique() < 2]
+        notes += [f"{n!r} is constant on these people" for n in still]
+    x, x0 = design(columns, complete), design(covariates, complete)
+    said, said0 = x @ manifest.coefficients[model], x0 @ manifest.coefficients["baseline"]
+    draws = patient_draws(len(y), seed)
+    tails = [(1 - ci) / 2, (1 + ci) / 2]
+
+    def score(predictor: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        return (auc if binary else r_squared)(y, predictor, weights)
+
+    drawn = score(said, draws)
+    row["score"] = float(score(said)[0])
+    row["low"], row["high"] = np.nanquantile(drawn, tails)
+    row["slope"], row["slope_low"], row["slope_high"], why = calibration_slope(y, said, binary)
+    notes.append(why)
+    if model != "baseline":
+        row["change"] = row["score"] - float(score(said0)[0])
+        row["change_low"], row["change_high"] = np.nanquantile(drawn - score(said0, draws), tails)
+        row["lr_p"], why = likelihood_ratio(y, x0, x, binary)
+        notes.append(why)
+        if model != ALL:
+            fitted = regress(y, x, binary)
+            row |= {"effect": fitted.params[-1], "effect_low": fitted.low[-1], "effect_high": fitted.high[-1]}
+    return row | {"note": "; ".join(filter(None, notes))}

@@ -1,0 +1,49 @@
+"""Figures: labelled arrays and tables in, Axes out; one style for all of them."""
+
+from .beats import BY_HAND, mark_doubt, mark_waves, plot_beat
+from .ecg_paper import plot_beats, plot_ecg, plot_paper_beat
+from .effects import plot_dose_response, plot_landmark_errors, plot_map_against_effect, plot_sex_table
+from .maps import (
+    describe_map,
+    plot_agreement,
+    plot_bland_altman,
+    plot_blanking,
+    plot_cohort_map,
+    plot_forest,
+    plot_groups,
+    plot_lead_map,
+    plot_roc,
+    plot_shares,
+)
+from .style import LEAD_SHOWN, NAMES, ONE_COLUMN, SAYS, STYLE, TWO_COLUMNS, use_style
+
+__all__ = [
+    "BY_HAND",
+    "LEAD_SHOWN",
+    "NAMES",
+    "ONE_COLUMN",
+    "SAYS",
+    "STYLE",
+    "TWO_COLUMNS",
+    "describe_map",
+    "mark_doubt",
+    "mark_waves",
+    "plot_agreement",
+    "plot_beat",
+    "plot_beats",
+    "plot_bland_altman",
+    "plot_blanking",
+    "plot_cohort_map",
+    "plot_dose_response",
+    "plot_ecg",
+    "plot_forest",
+    "plot_groups",
+    "plot_landmark_errors",
+    "plot_lead_map",
+    "plot_map_against_effect",
+    "plot_paper_beat",
+    "plot_roc",
+    "plot_sex_table",
+    "plot_shares",
+    "use_style",
+]

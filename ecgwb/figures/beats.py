@@ -1,0 +1,90 @@
+"""Figures of one beat: its waves named, its landmarks with their doubt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+
+from ..delineation.landmarks import LANDMARKS, SEGMENTS
+
+BY_HAND = "#882255"  # wine: dark in grey, and far from a map's red and blue for colour-blind eyes
+_MARKED = tuple(m for m in LANDMARKS if m != "R")  # R is time zero by definition, and in no doubt
+
+
+def plot_beat(
+    beat: xr.DataArray,
+    fiducial: xr.DataArray | None = None,
+    ax: Axes | None = None,
+    *,
+    doubt: xr.DataArray | None = None,
+    manual: xr.DataArray | None = None,
+    **line: Any,
+) -> Axes:
+    """One lead of a beat in µV over ms, with P, QRS and T as shades and its landmarks as ticks or bands of doubt.
+
+    Parameters
+    ----------
+    beat : DataArray (time,) or (phase,), µV
+    fiducial : DataArray (landmark,), ms
+    doubt, manual : DataArray (landmark,), optional
+        See `mark_doubt`.
+    """
+    ax = ax or plt.gca()
+    x = beat[beat.dims[0]].values
+    style: dict[str, Any] = {"color": "black", "lw": 1.0} | line
+    ax.plot(x, beat.values, **style)
+    if fiducial is not None:
+        mark_waves(ax, fiducial)
+        if doubt is not None or manual is not None:
+            mark_doubt(ax, fiducial, doubt, manual)
+    ax.set(xlabel="ms from the QRS fiducial", ylabel="µV", xlim=(x[0], x[-1]))
+    return ax
+
+
+def mark_waves(ax: Axes, fiducial: xr.DataArray) -> Axes:
+    """P, QRS and T as grey shades named on top, the other landmarks as thin lines."""
+    at = dict(zip(LANDMARKS, np.asarray(fiducial, dtype=float), strict=True))
+    for wave in ("P", "QRS", "T"):
+        a, b = (at[m] for m in SEGMENTS[wave])
+        if np.isfinite(a + b):
+            ax.axvspan(a, b, color="0.93", lw=0, zorder=-2)
+            ax.annotate(
+                wave, ((a + b) / 2, 1), xycoords=("data", "axes fraction"), va="bottom", ha="center", color="0.4"
+            )
+    for m in ("P_peak", "R", "T_peak"):
+        if np.isfinite(at[m]):
+            ax.axvline(at[m], color="0.8", lw=0.6, zorder=-1)
+    return ax
+
+
+def mark_doubt(
+    ax: Axes, fiducial: xr.DataArray, doubt: xr.DataArray | None = None, manual: xr.DataArray | None = None
+) -> Axes:
+    """Each landmark as a line with a band of plus and minus its doubt; one put in by hand dashed, under a flag.
+
+    Parameters
+    ----------
+    fiducial, doubt : DataArray (landmark,), ms
+        Doubt is one standard deviation; where it is unknown (NaN), as by hand, there is no band.
+    manual : DataArray (landmark,) of bool, optional
+    """
+    at = np.asarray(fiducial, dtype=float)
+    off = np.full(len(at), np.nan) if doubt is None else np.asarray(doubt, dtype=float)
+    by_hand = np.zeros(len(at), bool) if manual is None else np.asarray(manual, dtype=bool)
+    for name, x, d, hand in zip(LANDMARKS, at, off, by_hand, strict=True):
+        if name not in _MARKED or not np.isfinite(x):
+            continue
+        colour = BY_HAND if hand else "0.25"
+        if d > 0:
+            ax.axvspan(x - d, x + d, color=colour, alpha=0.22, lw=0, zorder=-1.5, gid=f"doubt {name}")
+        ax.axvline(x, color=colour, lw=1.1 if hand else 0.5, ls="--" if hand else "-", zorder=-1, gid=f"mark {name}")
+        if hand:
+            ax.plot(
+                x, 1, marker="v", ms=7, color=BY_HAND, transform=ax.get_xaxis_transform(), clip_on=False, ls="none",
+                zorder=5, gid=f"by hand {name}",
+            )  # fmt: skip
+    return ax

@@ -1,0 +1,308 @@
+"""ECG paper: recordings and beats drawn to scale on the grid cardiologists read, with attention on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+
+from ..recordings.record import FS, LEADS12, complete_limb_leads
+from .beats import mark_doubt, mark_waves
+
+SPEED, GAIN = 25.0, 10.0  # mm/s and mm/mV
+LAYOUTS: dict[str, tuple[tuple[str, ...], ...]] = {  # rows of leads that follow each other in time
+    "3x4+1": (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"), ("II",)),
+    "3x4": (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6")),
+    "6x2": (("I", "V1"), ("II", "V2"), ("III", "V3"), ("aVR", "V4"), ("aVL", "V5"), ("aVF", "V6")),
+    "12x1": tuple((lead,) for lead in LEADS12),
+}
+_ROW_MM, _LEFT_MM, _MARGIN_MM = 25.0, 12.0, 5.0
+_MM_PER_INCH = 25.4
+_FINE, _COARSE = "#f6d5d5", "#e8a9a9"  # the pink of ECG paper, light enough for attention above it
+
+
+def plot_ecg(
+    rhythm: xr.DataArray,
+    layout: str = "3x4+1",
+    *,
+    fs: float = FS,
+    attention: xr.DataArray | None = None,
+    seconds: float | None = None,
+    title: str = "",
+) -> Figure:
+    """A recording on ECG paper, 25 mm/s and 10 mm/mV, true to size when printed at 100 %.
+
+    Parameters
+    ----------
+    rhythm : DataArray (lead, sample), µV
+        Of one record; limb leads that follow from two others are derived. A lead that cannot be had is left empty and
+        named so.
+    layout : {"3x4+1", "3x4", "6x2", "12x1"}
+        Rows by columns; "+1" adds lead II throughout. Columns follow each other in time, as a recorder prints them.
+    attention : DataArray (sample,) or (time,), optional
+        A map on the same samples: a coloured background, red where it adds to the prediction, blue where it takes.
+    seconds : float, optional
+        How much of the recording; 10 s, or all of a shorter one.
+
+    Returns
+    -------
+    Figure
+        Its one Axes is in mm, so ``figure.savefig("page.pdf")`` is a page to scale.
+
+    Raises
+    ------
+    ValueError
+        For an unknown layout, or a recording without leads.
+    """
+    if layout not in LAYOUTS:
+        raise ValueError(f"unknown layout {layout!r}; expected one of {', '.join(LAYOUTS)}")
+    if rhythm.dims[:1] != ("lead",) or rhythm.ndim != 2:
+        raise ValueError(f"plot_ecg takes one record's (lead, sample); this has {rhythm.dims}; select a record first")
+    leads = {str(k): v for k, v in zip(rhythm["lead"].values, rhythm.values, strict=True)}
+    complete_limb_leads(leads)
+    rows = LAYOUTS[layout]
+    n = min(rhythm.shape[1], round((seconds or 10.0) * fs))
+    width = n / fs * SPEED
+    figure, ax = paper(_LEFT_MM + width + _MARGIN_MM, _ROW_MM * len(rows) + 2 * _MARGIN_MM)
+    scale = _limit(attention) if attention is not None else 1.0
+    for r, row in enumerate(rows):
+        centre = _ROW_MM * (len(rows) - r - 0.5) + _MARGIN_MM
+        _pulse(ax, centre)
+        for c, lead in enumerate(row):
+            a, b = (round(n * k / len(row)) for k in (c, c + 1))
+            x = _LEFT_MM + np.arange(a, b) / fs * SPEED
+            if attention is not None:
+                _background(ax, x, attention.values[a:b], (centre - _ROW_MM / 2, centre + _ROW_MM / 2), scale)
+            label = lead if lead in leads else f"{lead}: not recorded"
+            if lead in leads:
+                ax.plot(x, centre + leads[lead][a:b] * GAIN / 1000, color="black", lw=0.7)
+            ax.text(x[0] + 1, centre + _ROW_MM / 2 - 2, label, va="top", fontsize=8)
+            if c:
+                ax.plot([x[0]] * 2, [centre - 3, centre + 3], color="black", lw=0.5)
+    words = f"{SPEED:g} mm/s   {GAIN:g} mm/mV" + (f"   {title}" if title else "")
+    ax.text(_LEFT_MM, _MARGIN_MM / 2, words, va="center", fontsize=7)
+    if attention is not None:
+        _bar_in_margin(figure, scale, attention, _LEFT_MM + width)
+    return figure
+
+
+def plot_paper_beat(
+    beat: xr.DataArray,
+    fiducial: xr.DataArray | None = None,
+    *,
+    doubt: xr.DataArray | None = None,
+    manual: xr.DataArray | None = None,
+    attention: xr.DataArray | None = None,
+    leads: Sequence[str] = ("II", "V2", "V5"),
+    speed: float = 100.0,
+    gain: float = GAIN,
+    title: str = "",
+) -> Figure:
+    """A representative beat on ECG paper, true to size, fast enough for its landmarks' doubt to be seen.
+
+    Parameters
+    ----------
+    beat : DataArray (lead, time), µV
+        Of one record; time in ms.
+    fiducial, doubt, manual : DataArray (landmark,), optional
+        Landmarks with bands of plus and minus their doubt (ms), those put in by hand dashed under a flag.
+    attention : DataArray (time,) or (lead, time), optional
+        A coloured background, red where it adds to the prediction, blue where it takes, with a bar in its unit.
+    speed, gain : float
+        mm/s and mm/mV. At the usual 25 mm/s a doubt of 8 ms is a line's width.
+
+    Returns
+    -------
+    Figure
+        A page to scale: the first Axes is the sheet in mm, then one Axes per lead in ms and µV.
+
+    Raises
+    ------
+    ValueError
+        Where none of the leads can be had.
+    """
+    have: dict[str, np.ndarray] = {str(k): v for k, v in zip(beat["lead"].values, beat.values, strict=True)}
+    complete_limb_leads(have)
+    shown = [lead for lead in leads if lead in have]
+    if not shown:
+        raise ValueError(f"this beat has leads {', '.join(have)}; expected one of {', '.join(leads)}")
+    time = beat["time"].values
+    span_ms = time[-1] - time[0]
+    rows_mm, bounds = [], []
+    for lead in shown:  # each row as high as its lead needs, in whole 5 mm squares
+        low, high = np.nanmin([*have[lead], 0.0]), np.nanmax([*have[lead], 0.0])
+        mm = 5 * np.ceil((high - low) / 1000 * gain / 5 + 1)
+        room = (mm * 1000 / gain - (high - low)) / 2
+        rows_mm.append(mm)
+        bounds.append((low - room, high + room))
+    width, height = span_ms / 1000 * speed, float(sum(rows_mm))
+    figure, sheet = paper(_LEFT_MM + width + 2 * _MARGIN_MM, height + 3 * _MARGIN_MM)
+    across, up = figure.get_size_inches() * _MM_PER_INCH
+    limit = _limit(attention) if attention is not None else 1.0
+    bottom = up - _MARGIN_MM
+    for lead, mm, (low, high) in zip(shown, rows_mm, bounds, strict=True):
+        bottom -= mm
+        place = (_LEFT_MM / across, bottom / up, width / across, mm / up)
+        ax = figure.add_axes(place, xlim=(time[0], time[-1]), ylim=(low, high), label=lead)
+        ax.axis("off")
+        ax.patch.set_visible(False)
+        if attention is not None:
+            resolved = "lead" in attention.dims
+            if not (resolved and lead not in attention["lead"].values):
+                values = (attention.sel(lead=lead) if resolved else attention).values
+                _background(ax, time, values, (low, high), limit)
+        if fiducial is not None:
+            mark_doubt(ax, fiducial, doubt, manual)
+            if lead == shown[0]:
+                mark_waves(ax, fiducial)
+                for shade in [p for p in ax.patches if p.get_gid() is None]:
+                    shade.remove()  # the names of the waves suffice on a grid
+        ax.plot(time, have[lead], color="black", lw=0.9)
+        ax.text(0.01, 0.97, lead, transform=ax.transAxes, va="top", fontsize=8, fontweight="bold")
+    _pulse(sheet, bottom + rows_mm[-1] / 2 - gain / 2, gain)
+    words = f"{speed:g} mm/s   {gain:g} mm/mV" + (f"   {title}" if title else "")
+    sheet.text(_LEFT_MM, _MARGIN_MM / 2, words, va="center", fontsize=7)
+    if attention is not None:
+        _bar_in_margin(figure, limit, attention, _LEFT_MM + width)
+    return figure
+
+
+def paper(width_mm: float, height_mm: float) -> tuple[Figure, Axes]:
+    """A sheet of ECG paper: an Axes in mm that fills a figure of that size, with 1 and 5 mm lines."""
+    figure = plt.figure(figsize=(width_mm / _MM_PER_INCH, height_mm / _MM_PER_INCH), layout="none")
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.set(xlim=(0, width_mm), ylim=(0, height_mm))
+    ax.axis("off")
+    for step, colour, line in ((1, _FINE, 0.25), (5, _COARSE, 0.5)):
+        across = [[(0, y), (width_mm, y)] for y in np.arange(0, height_mm + 0.01, step)]
+        down = [[(x, 0), (x, height_mm)] for x in np.arange(0, width_mm + 0.01, step)]
+        ax.add_collection(LineCollection(across + down, colors=colour, linewidths=line, zorder=-5), autolim=False)
+    return figure, ax
+
+
+def plot_beats(
+    beat: xr.DataArray,
+    attention: xr.DataArray | None = None,
+    *,
+    leads: Sequence[str] = LEADS12,
+    columns: int = 4,
+    figure: Figure | None = None,
+) -> Figure:
+    """A representative beat in many leads, each a trace coloured by attention.
+
+    Parameters
+    ----------
+    beat : DataArray (lead, time), µV
+    attention : DataArray (time,) or (lead, time), optional
+        One map for all leads, or a method's that resolves them; one colour scale for all, centred on zero.
+
+    Returns
+    -------
+    Figure
+    """
+    have: dict[str, np.ndarray] = {str(k): v for k, v in zip(beat["lead"].values, beat.values, strict=True)}
+    complete_limb_leads(have)
+    shown = [lead for lead in leads if lead in have]
+    rows = -(-len(shown) // columns)
+    figure = figure or plt.figure(figsize=(7.2, 1.3 * rows + 0.5), layout="none")
+    right = 0.99 if attention is None else 0.9
+    figure.subplots_adjust(left=0.09, right=right, top=0.98, bottom=0.12, hspace=0.12, wspace=0.08)
+    grid: Any = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for row, column in np.ndindex(grid.shape):  # ticks are most of what drawing costs: on the outer sides only
+        grid[row, column].xaxis.set_visible(row == rows - 1)
+        grid[row, column].yaxis.set_visible(column == 0)
+    axes = grid.T.ravel()
+    time = beat["time"].values
+    span = np.concatenate([have[lead] for lead in shown])
+    resolved = attention is not None and "lead" in attention.dims
+    scale = _limit(attention) if attention is not None else 1.0
+    for ax, lead in zip(axes, shown, strict=False):
+        values = None
+        if attention is not None and not (resolved and lead not in attention["lead"].values):
+            values = (attention.sel(lead=lead) if resolved else attention).values
+        plot_trace(ax, time, have[lead], values, scale)
+        ax.text(0.02, 0.97, lead, transform=ax.transAxes, va="top", fontweight="bold")
+    axes[0].set(xlim=(time[0], time[-1]), ylim=(np.nanmin(span) * 1.05, np.nanmax(span) * 1.05))  # shared
+    for ax in axes[len(shown) :]:
+        ax.axis("off")
+    figure.supxlabel("ms from the QRS fiducial", fontsize=8)
+    figure.supylabel("µV", fontsize=8)
+    if attention is not None:
+        colour_bar(figure, (0.915, 0.25, 0.012, 0.5), scale, attention)
+    return figure
+
+
+def plot_trace(ax: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray | None, scale: float, **line: Any) -> Axes:
+    """A trace in the colours of `values`, from -scale (blue) over 0 (grey) to scale (red); black without values.
+
+    Large values are also drawn thicker, so that the picture can be read in grey.
+    """
+    if values is None:
+        style: dict[str, Any] = {"color": "black", "lw": 0.9} | line
+        ax.plot(x, y, **style)
+        return ax
+    points = np.stack([x, y], axis=1)
+    v = np.clip((values[1:] + values[:-1]) / 2 / scale, -1, 1)
+    steps = np.round(v * 32)  # pieces of the same of 65 shades are one line: a tenth of the drawing
+    starts = np.r_[0, np.flatnonzero(np.diff(steps)) + 1]
+    pieces = [points[a : b + 1] for a, b in zip(starts, np.r_[starts[1:], len(steps)], strict=True)]
+    shade = steps[starts] / 32
+    colours = plt.get_cmap("RdBu_r")(0.5 + shade / 2)
+    colours[:, :3] *= 0.85  # white would be lost on paper
+    ax.add_collection(LineCollection(pieces, colors=colours, linewidths=0.8 + 1.8 * np.abs(shade), capstyle="round"))
+    ax.autoscale_view()
+    return ax
+
+
+def colour_bar(figure: Figure, place: tuple[float, float, float, float], limit: float, values: xr.DataArray) -> Axes:
+    """A bar from -limit (blue) over 0 to limit (red) with the map's ``long_name`` and unit, in figure fractions."""
+    ax = figure.add_axes(place, label="colour bar")
+    flat = place[2] > place[3]
+    shades = np.linspace(-1, 1, 101)
+    extent = (-limit, limit, 0, 1) if flat else (0, 1, -limit, limit)
+    ax.imshow(shades[None] if flat else shades[:, None], aspect="auto", extent=extent, cmap="RdBu_r", origin="lower")
+    unit = str(values.coords["unit"].values) if "unit" in values.coords else str(values.attrs.get("units", ""))
+    text = f"{values.attrs.get('long_name', 'map')} ({unit or 'no unit'})"
+    ticks = [-limit, 0, limit]
+    labels = [f"{t:+.3g}" if t else "0" for t in ticks]
+    if flat:
+        ax.set(yticks=[], xticks=ticks, xticklabels=labels)
+        ax.set_title(text, fontsize=6, fontweight="normal", loc="center", pad=2)
+    else:
+        ax.set(xticks=[], yticks=ticks, yticklabels=labels, ylabel=text)
+        ax.yaxis.tick_right()
+        ax.yaxis.set_label_position("right")
+    ax.tick_params(labelsize=6, length=2, pad=1)
+    return ax
+
+
+def _bar_in_margin(figure: Figure, limit: float, values: xr.DataArray, right_mm: float) -> None:
+    """A colour bar 30 mm long in the sheet's lower margin, on white so that the grid does not show through."""
+    across, up = figure.get_size_inches() * _MM_PER_INCH
+    figure.axes[0].fill_between([right_mm - 34, right_mm], 0, 2 * _MARGIN_MM - 1, color="white", zorder=-4)
+    colour_bar(figure, ((right_mm - 32) / across, 3.2 / up, 30 / across, 1.6 / up), limit, values)
+
+
+def _pulse(ax: Axes, centre: float, gain: float = GAIN) -> None:
+    """The calibration pulse: 1 mV for 5 mm, which at 25 mm/s is 200 ms."""
+    end = 1.0 + 0.2 * SPEED
+    x = _MARGIN_MM / 2 + np.array([0.0, 1.0, 1.0, end, end, end + 1.0])
+    y = centre + np.array([0, 0, gain, gain, 0, 0])
+    ax.plot(x, y, color="black", lw=0.7)
+
+
+def _background(ax: Axes, x: np.ndarray, values: np.ndarray, between: tuple[float, float], scale: float) -> None:
+    ax.imshow(
+        values[None], aspect="auto", extent=(x[0], x[-1], *between), cmap="RdBu_r", vmin=-scale, vmax=scale, alpha=0.6,
+        zorder=-3, interpolation="nearest",
+    )  # fmt: skip
+
+
+def _limit(values: xr.DataArray) -> float:
+    return float(np.nanmax(np.abs(values.values))) or 1.0  # a map of zeros has a scale, too

@@ -1,0 +1,24 @@
+"""One style for all figures: widths of journal columns, names of targets, the lead a target is shown on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+STYLE = Path(__file__).parent / "ecgwb.mplstyle"
+ONE_COLUMN, TWO_COLUMNS = 3.5, 7.2  # inches: 89 and 183 mm, usual journal columns
+NAMES = {
+    "pr": "PR", "qrs": "QRS", "qt": "QT", "hr": "heart rate", "j_v5": "J in V5", "r_v5": "R in V5", "t_v5": "T in V5",
+    "male": "sex (male)",
+}  # fmt: skip
+LEAD_SHOWN = {"pr": "II", "male": "V2"}  # where the target's waves are seen best; V5 for the others
+SAYS = (
+    "A map says which positions contribute to the prediction, each seeing {field:.0f} ms of the ECG; what a stretch of "
+    "the ECG does is shown by edits."
+)
+
+
+def use_style() -> None:
+    """The workbench's look for all figures that follow."""
+    plt.style.use(STYLE)

@@ -1,0 +1,18 @@
+"""Recordings: files in, a `Record` in µV with known leads out; filters that all later steps share."""
+
+from .filters import prepare
+from .record import FS, LEADS, LEADS12, Record, RecordError, lead_quality, limb_error, pick_leads
+from .wfdb_files import read_record
+
+__all__ = [
+    "FS",
+    "LEADS",
+    "LEADS12",
+    "Record",
+    "RecordError",
+    "lead_quality",
+    "limb_error",
+    "pick_leads",
+    "prepare",
+    "read_record",
+]

@@ -1,0 +1,223 @@
+"""Reading WFDB files: a header is believed only as far as the files bear it out, and names and dates stay behind."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import wfdb
+
+from .record import LIMB_TOLERANCE, Record, RecordError, limb_error
+
+_UV_PER_UNIT = {"uv": 1.0, "mv": 1e3, "v": 1e6}
+_MICRO = re.compile(rb"/(\xc2\xb5|\xce\xbc|\xb5)V", re.IGNORECASE)  # both Greek letters in UTF-8, and Latin-1's
+# Bytes a sample takes in each WFDB format that is not compressed.
+_BYTES = {"8": 1, "16": 2, "24": 3, "32": 4, "61": 2, "80": 1, "160": 2, "212": 1.5, "310": 4 / 3, "311": 4 / 3}
+_MOST_COMPRESSED = 1000  # samples that a byte of a compressed file may stand for
+_CLINICAL = re.compile(
+    "rhythm|axis|heart|block|conduct|systole|beat|hypertroph|overload|enlarge|pac(ing|emaker)|isch(a)?em|scar|infarct"
+    "|stemi|repolari|arrhythm|tachy|brady|fibrill|flutter|st-t|wave|lead|voltage|syndrome",
+    re.IGNORECASE,
+)
+_DATE = re.compile(r"\b\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b|\b(19|20)\d\d\b")
+
+
+def read_record(path: str | Path) -> Record:
+    """Read a WFDB recording (.hea with .dat or .mat), in µV whatever the header's unit.
+
+    Parameters
+    ----------
+    path : str or Path
+        The record, with or without ``.hea`` or ``.dat``.
+
+    Returns
+    -------
+    Record
+        ``metadata`` has age, sex and diagnosis where the header's comments give them; names and dates are not kept.
+        ``metadata["flags"]`` lists doubts about the voltages.
+
+    Raises
+    ------
+    RecordError
+        When a file is missing, truncated or malformed, lies outside the header's folder, or a unit is not a voltage.
+
+    Warns
+    -----
+    UserWarning
+        When the limb leads break II = I + III (or aVR, aVL, aVF) by more than 10 %: gains cannot be right.
+
+    Notes
+    -----
+    Some headers, all of LUDB's among them, state each lead's own range (max - min) as its gain, so that physical
+    values would scale every lead to 1 mV. Where all gains are ranges and the stored integers obey II = I + III,
+    the integers are read as µV. For LUDB that is exact for the ratios of the limb leads and an inference for the
+    absolute scale and the chest leads: its amplitudes then match PTB-XL's.
+    """
+    record = read_flagged(path)
+    doubt = [f for f in record.metadata["flags"] if f.startswith("limb leads disagree")]
+    if doubt:
+        warnings.warn(
+            f"record {record.record_id!r}: {doubt[0]}; gains or lead names in its header cannot be right", stacklevel=3
+        )
+    return record
+
+
+def read_flagged(path: str | Path) -> Record:
+    """`read_record` without its warning; the doubt is in ``metadata["flags"]`` all the same."""
+    try:
+        base = Path(path)
+    except TypeError:
+        raise RecordError(f"a record is read from a path; this is a {type(path).__name__}") from None
+    if base.suffix in (".hea", ".dat", ".mat"):
+        base = base.with_suffix("")
+    header = base.with_name(base.name + ".hea") if base.name else base
+    if "\0" in str(base) or not header.is_file():
+        raise RecordError(
+            f"record {base.name!r}: no header at {header}; expected a WFDB record (.hea with .dat or .mat)"
+        )
+    _check_files(base)
+    try:
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            wf = wfdb.rdrecord(str(base), physical=False)
+            stored = np.asarray(wf.d_signal, dtype=np.float64).T  # (lead, sample)
+            physical = np.asarray(wf.dac(), dtype=np.float64).T
+    except Exception as e:  # wfdb raises whatever its parser met; the reader needs the file and the reason
+        raise RecordError(f"record {base.name!r}: not readable as WFDB ({type(e).__name__}: {e})") from e
+    if stored.ndim != 2 or stored.size == 0:
+        raise RecordError(f"record {base.name!r}: {header.name} lists no samples")
+    units = _units(header, wf.units)
+    unknown = sorted({u for u in units if u.lower() not in _UV_PER_UNIT})
+    if unknown:
+        raise RecordError(f"record {base.name!r}: unit {unknown[0]!r} in {header.name} is not a voltage (mV, uV or V)")
+
+    flags: list[str] = []
+    stored[np.isnan(physical)] = np.nan
+    if _gains_are_ranges(stored, np.asarray(wf.adc_gain)) and limb_error(stored, wf.sig_name, 0.0) < LIMB_TOLERANCE:
+        signal = stored
+        flags.append("header gains are each lead's own range; stored integers read as µV")
+    else:
+        with np.errstate(over="ignore"):
+            signal = physical * np.array([_UV_PER_UNIT[u.lower()] for u in units])[:, None]
+    record = Record(signal, wf.fs, tuple(map(str, wf.sig_name)), record_id=base.name)
+    error = limb_error(record.signal, record.leads)
+    if error > LIMB_TOLERANCE:
+        flags.append(f"limb leads disagree: they break II = I + III by {100 * error:.0f} % of their size")
+    record.metadata.update(_read_comments(wf.comments), flags=flags)
+    return record
+
+
+def _check_files(base: Path, segment: bool = False) -> None:
+    """Holds what a header promises against the files it names, before any of it is read into memory.
+
+    Raises
+    ------
+    RecordError
+        When the header is malformed or cut short, or a file is missing, too short, or not in the header's folder.
+    """
+    said = f"record {base.name!r}: "
+    header = base.with_name(base.name + ".hea")
+    for line in _lines(header):
+        _check_name(said, line.split()[0].decode("ascii", "ignore"))
+    try:
+        head = wfdb.rdheader(str(base))
+    except Exception as e:  # as above
+        what = "empty" if not header.stat().st_size else f"malformed ({type(e).__name__}: {e})"
+        raise RecordError(f"{said}the header {header.name} is {what}; fetch the file again") from e
+    if isinstance(head, wfdb.MultiRecord):
+        if segment:
+            raise RecordError(f"{said}a segment that has segments of its own; expected leads")
+        for name in sorted({str(n) for n in head.seg_name or [] if n != "~"}):
+            if name == base.name or not base.with_name(name + ".hea").is_file():
+                raise RecordError(f"{said}its segment {name!r} has no header of its own in the same folder")
+            _check_files(base.with_name(name), segment=True)
+        return
+    names = [str(n) for n in head.file_name or []]
+    if len(names) != (head.n_sig or 0):
+        raise RecordError(
+            f"{said}the header {header.name} is cut short: it lists {len(names)} of {head.n_sig} leads; "
+            "fetch the file again"
+        )
+    if head.sig_len is not None and head.sig_len <= 0:
+        raise RecordError(f"{said}the header {header.name} promises {head.sig_len} samples; expected some")
+    for name in sorted(set(names) - {"~"}):
+        file = base.with_name(name)
+        if not file.is_file():
+            raise RecordError(f"{said}{name} is missing; the header names it")
+        own = [k for k, n in enumerate(names) if n == name]
+        fmt, has = str(head.fmt[own[0]]), file.stat().st_size
+        per_frame = sum(max(int(head.samps_per_frame[k] or 1), 1) for k in own)
+        begin = int(head.byte_offset[own[0]] or 0)
+        if any(abs(int(head.skew[k] or 0)) > (head.sig_len or 0) for k in own):
+            raise RecordError(f"{said}the header {header.name} shifts leads of {name} by more than their length")
+        # Samples of a compressed file are not counted by its bytes, but there are limits to what these can hold.
+        each = _BYTES.get(fmt, 1 / _MOST_COMPRESSED)
+        need = math.ceil(each * per_frame * (head.sig_len or 0)) + begin
+        if begin < 0 or has < max(need, begin + 1):
+            raise RecordError(
+                f"{said}{name} is truncated: {has} bytes, the header promises {max(need, begin + 1)} "
+                f"({head.sig_len or 'some'} samples of {len(own)} leads); fetch the file again"
+            )
+
+
+def _check_name(said: str, name: str) -> None:
+    if "/" in name or "\\" in name or name in (".", ".."):
+        raise RecordError(f"{said}its header names the file {name!r}; expected files in the header's own folder")
+
+
+def _lines(header: Path) -> list[bytes]:
+    """A header's lines after the first, without comments: one a lead, or a segment."""
+    return [x for x in header.read_bytes().splitlines() if x.strip() and not x.lstrip().startswith(b"#")][1:]
+
+
+def _units(header: Path, parsed: Iterable[str]) -> list[str]:
+    """The leads' units; "µV" is "uv", although wfdb, which reads ASCII, sees "V"."""
+    lines = _lines(header)
+    units = list(map(str, parsed))
+    return ["uv" if len(lines) == len(units) and _MICRO.search(lines[k]) else u for k, u in enumerate(units)]
+
+
+def _gains_are_ranges(stored: np.ndarray, gain: np.ndarray) -> bool:
+    if stored.shape[0] < 2 or np.isnan(stored).all(axis=1).any():
+        return False
+    span = np.nanmax(stored, axis=1) - np.nanmin(stored, axis=1)
+    return bool(np.all(np.abs(gain - span) <= 1) and np.ptp(span) > 0)
+
+
+def _read_comments(comments: Iterable[str]) -> dict[str, Any]:
+    """Age, sex, rhythm and diagnoses from WFDB comments. Anything else, such as a name or a date, is left behind.
+
+    Of the lines after "diagnoses:", those of the form "key: value" are kept where the key is clinical, and none that
+    holds a date.
+    """
+    found: dict[str, Any] = {}
+    diagnoses, in_list = [], False
+    for line in comments:
+        text = line.strip().lstrip("#").strip()
+        label, colon, value = text.partition(":")
+        key, value = label.strip(" <>").lower(), value.strip().rstrip(".")
+        if key == "age":
+            number = re.search(r"\d+(\.\d+)?", value)
+            if number:
+                found["age"] = float(number.group())
+        elif key in ("sex", "gender"):
+            letter = value[:1].lower()
+            if letter in ("m", "f"):
+                found["sex"] = "male" if letter == "m" else "female"
+        elif _DATE.search(text):
+            continue
+        elif key == "rhythm":
+            found["rhythm"] = value
+        elif key in ("diagnoses", "diagnosis", "dx"):
+            in_list = True
+            diagnoses += [value] if value else []
+        elif in_list and text and (not colon or _CLINICAL.search(key)):
+            diagnoses.append(text.rstrip("."))
+    if diagnoses:
+        found["diagnosis"] = "; ".join(diagnoses)
+    return found

@@ -1,0 +1,234 @@
+"""What the delineator learns from: annotated recordings, labels that keep fractions of a sample, augmentation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ecgwb.delineation.network import RATE, WAVES
+from ecgwb.delineation.waves import read_annotations
+from ecgwb.recordings.filters import prepare
+from ecgwb.recordings.record import FS
+from ecgwb.recordings.wfdb_files import read_record
+
+PEAK_SD = 3.0  # width of a peak's target, samples at 250 Hz
+# Leads a training example shows: any number must do, and many recorders have one or two.
+N_LEADS = {1: 0.12, 2: 0.25, 3: 0.13, 6: 0.2, 12: 0.3}
+LENGTHS = (768, 1280, 2496)  # samples: short pieces and whole recordings
+LEADS_PER_STEP = 48  # at 1280 samples
+OFF_WEIGHT = 0.3  # of a lead that is off: it must be learned, but is easy
+
+
+@dataclass(frozen=True)
+class Person:
+    """One annotated recording: signal (lead, sample) at 500 Hz, prepared; `waves[lead]` (wave, 4): class, onset, peak,
+    offset in ms with NaN where unmarked, in order of time."""
+
+    number: int
+    signal: np.ndarray
+    waves: list[np.ndarray]
+
+
+def load_people(folder: Path) -> list[Person]:
+    """All annotated recordings of `folder`, in order of their numbers."""
+    return [load_person(path) for path in sorted(folder.glob("*.hea"), key=lambda p: int(p.stem))]
+
+
+def load_person(path: Path) -> Person:
+    record = prepare(read_record(path), FS)
+    table = read_annotations(path)
+    table["class"] = table["wave"].map({w: k for k, w in enumerate(WAVES)})
+    waves = [
+        table.loc[table["lead"] == lead, ["class", "onset_ms", "peak_ms", "offset_ms"]].to_numpy(float)
+        for lead in record.leads
+    ]
+    return Person(int(path.stem), record.signal.astype(np.float32), waves)
+
+
+# ---------------------------------------------------------------- labels
+
+
+def targets(waves: list[np.ndarray], n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of rows of waves given in samples.
+
+    Parameters
+    ----------
+    waves : list of array (wave, 4)
+        Per row: class, onset, peak, offset in samples at 250 Hz, from the piece's start.
+    n : int
+        Samples in the piece.
+
+    Returns
+    -------
+    target : array (row, 7, n)
+        Share of each sample's span that is neither, P, QRS, T (so that a boundary between samples is kept), then the
+        peaks' bumps.
+    weight : array (row, n)
+        0 where nothing is known: before the first and after the last mark, and beside waves without a boundary.
+    """
+    rows = len(waves)
+    steps = np.zeros((rows, 4, n + 2), np.float32)  # derivative of the cover; the last is what is known
+    peaks = np.zeros((rows, 3, n), np.float32)
+
+    def cover(row: np.ndarray, kind: np.ndarray, start: np.ndarray, stop: np.ndarray, sign: float = 1.0) -> None:
+        for edge, s in ((start, sign), (stop, -sign)):
+            edge = np.clip(edge, -0.5, n + 0.49)
+            first = np.ceil(edge - 0.5).astype(int).clip(0, n)
+            part = first + 0.5 - edge
+            np.add.at(steps, (row, kind, first), s * part)
+            np.add.at(steps, (row, kind, first + 1), s * (1 - part))
+
+    at = np.concatenate([np.full(len(w), i) for i, w in enumerate(waves)])
+    kind, on, peak, off = np.concatenate(waves).T
+    kind = kind.astype(int)
+    cover(at, kind, np.fmin(on, peak), np.fmax(off, peak))
+    marked = [w for w in waves if len(w)]
+    row = np.array([i for i, w in enumerate(waves) if len(w)], int)
+    known = np.full(len(row), 3)
+    cover(row, known, np.array([np.nanmin(w[:, 1:]) for w in marked]), np.array([np.nanmax(w[:, 1:]) for w in marked]))
+    for missing, start, stop in ((np.isnan(on), peak - 30, peak), (np.isnan(off), peak, peak + 50)):
+        cover(at[missing], np.full(missing.sum(), 3), start[missing], stop[missing], -1.0)
+    near = np.round(peak).astype(int)[:, None] + np.arange(-9, 10)
+    bump = np.exp(-0.5 * ((near - peak[:, None]) / PEAK_SD) ** 2)
+    inside = (near >= 0) & (near < n)
+    i, j = np.nonzero(inside)
+    np.maximum.at(peaks, (at[i], kind[i], near[i, j]), bump[i, j])
+    area = steps.cumsum(-1)[..., :n].clip(0, 1)
+    neither = (1 - area[:, :3].sum(1, keepdims=True)).clip(0, 1)
+    return np.concatenate([neither, area[:, :3], peaks], axis=1), area[:, 3]
+
+
+# ---------------------------------------------------------------- examples
+
+
+def examples(people: list[Person], rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """One step's signal (record, lead, sample), target (record, lead, 7, sample) and weight (record, lead, sample)."""
+    n = int(rng.choice(LENGTHS))
+    n_leads = int(rng.choice(list(N_LEADS), p=list(N_LEADS.values())))
+    n_records = max(round(LEADS_PER_STEP * 1280 / n / n_leads), 1)
+    signals, waves = [], []
+    for person in rng.choice(np.arange(len(people)), n_records, replace=n_records > len(people)):
+        signal, marks = _piece(people[person], n, n_leads, rng)
+        signals.append(signal)
+        waves += marks
+    target, weight = targets(waves, n)
+    x, off = _augment(np.stack(signals), waves, rng)
+    target[off.ravel()] = np.eye(7, dtype=np.float32)[0, :, None]  # neither wave, and no peak
+    weight[off.ravel()] = OFF_WEIGHT
+    shape = (n_records, n_leads)
+    return (
+        torch.from_numpy(x),
+        torch.from_numpy(target).unflatten(0, shape),
+        torch.from_numpy(weight).unflatten(0, shape),
+    )
+
+
+def _piece(person: Person, n: int, n_leads: int, rng: np.random.Generator) -> tuple[np.ndarray, list[np.ndarray]]:
+    """A stretch of some leads at 250 Hz, slower or faster than recorded, with its waves in samples."""
+    leads = rng.permutation(len(person.signal))[:n_leads]
+    step = FS / RATE * math.exp(rng.uniform(-0.25, 0.25))  # recorded samples a sample
+    length = person.signal.shape[1]
+    span = n * step
+    # Marks begin a beat late and end a beat early; pieces keep to them where they fit.
+    low, high = 0.08 * length, 0.92 * length - span
+    start = rng.uniform(low, high) if high > low else rng.uniform(min(0, length - span), max(0, length - span))
+    at = start + step * np.arange(n)
+    whole = np.floor(at).astype(int).clip(0, length - 2)
+    part = np.clip(at - whole, 0, 1).astype(np.float32)
+    signal = person.signal[leads]
+    piece = signal[:, whole] * (1 - part) + signal[:, whole + 1] * part
+    piece[:, (at < 0) | (at > length - 1)] = 0
+    waves = []
+    for lead in leads:
+        w = person.waves[lead].copy()
+        w[:, 1:] = (w[:, 1:] * (FS / 1000.0) - start) / step
+        waves.append(w)
+    if rng.random() < 0.06:
+        waves = _fibrillate(piece, waves, rng)
+    return piece, waves
+
+
+def _fibrillate(x: np.ndarray, waves: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
+    """Take the P waves off, in place, and often put fibrillation or flutter in: LUDB has few people without P waves."""
+    n = x.shape[1]
+    for row, w in zip(x, waves, strict=True):
+        smooth = np.convolve(row, np.ones(15) / 15, "same")  # what is faster than 60 ms stays, as noise does
+        for _, onset, peak, offset in w[w[:, 0] == 0]:
+            start, stop = np.clip([np.fmin(onset, peak) - 4, np.fmax(offset, peak) + 5], 0, n).astype(int)
+            if stop - start > 1:
+                line = np.linspace(smooth[start], smooth[stop - 1], stop - start)
+                row[start:stop] += line - smooth[start:stop]
+    if rng.random() < 0.75:
+        # A rate of 240 to 540 a minute that drifts, with a second harmonic for flutter's sawtooth
+        rate = rng.uniform(4, 9) * (1 + rng.uniform(0, 0.15) * np.cumsum(rng.standard_normal(n)) / math.sqrt(n))
+        angle = 2 * np.pi * (np.cumsum(rate) / RATE + rng.random())
+        size = np.abs(x).max(1, keepdims=True) * 10 ** rng.uniform(-2.0, -0.8, (len(x), 1))
+        x += size * (np.sin(angle) + rng.uniform(0, 0.5) * np.sin(2 * angle + rng.uniform(0, 6)))
+    return [w[w[:, 0] != 0] for w in waves]
+
+
+def _augment(x: np.ndarray, waves: list[np.ndarray], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """What other recorders, patients and rooms do to a signal (record, lead, sample), and which leads are off."""
+    records, leads, n = x.shape
+    one = (records, leads, 1)
+
+    def some(share: float, shape: tuple = one) -> np.ndarray:
+        return (rng.random(shape) < share).astype(np.float32)
+
+    size = np.abs(x).max(-1, keepdims=True) + 1.0
+    x = x / size
+    x *= 1 - 2 * some(0.3)
+    # Breathing: slow change of gain.
+    t = np.arange(n) / RATE
+    breath = (
+        rng.uniform(0, 0.3, one)
+        * some(0.5)
+        * np.sin(2 * np.pi * (rng.uniform(0.15, 0.5, (records, 1, 1)) * t + rng.random((records, 1, 1))))
+    )
+    x *= 1 + breath
+    _pace(x, waves, rng)
+    spectrum = np.fft.rfft(x, axis=-1)
+    f = np.fft.rfftfreq(n, 1 / RATE)
+    # Other bandwidths: a low-pass (as of 100 Hz sampling or a monitor), a high-pass.
+    cut = np.where(some(0.4, (records, 1, 1)) > 0, np.exp(rng.uniform(np.log(18), np.log(110), (records, 1, 1))), 1e4)
+    slow = np.where(some(0.3, (records, 1, 1)) > 0, rng.uniform(0.1, 0.8, (records, 1, 1)), 1e-6)
+    spectrum *= 1 / (1 + (f / cut) ** 6) * f**4 / (f**4 + slow**4 + 1e-30)
+    # Noise: white, muscle (20 Hz and up), wander and motion (falling with frequency), mains.
+    phase = np.exp(2j * np.pi * rng.random((records, leads, len(f))))
+    level = 10 ** rng.uniform(-3.0, -0.8, one) * some(0.6)
+    muscle = 10 ** rng.uniform(-3.0, -0.8, one) * some(0.2)
+    wander = 10 ** rng.uniform(-2.0, -0.2, one) * some(0.4)
+    motion = 10 ** rng.uniform(-2.0, -0.8, one) * some(0.2)
+    density = level + muscle * (f > 20) + motion * (f > 0.5) * (f < 12) * 3
+    density = density * math.sqrt(n / 2)
+    drift = wander * (f > 0.05) * (f < 0.7) * n / 2 / max(1.0, math.sqrt(0.65 * n / RATE))
+    # What prepare leaves of a wander
+    drift = drift * f**4 / (f**4 + 0.5**4)
+    spectrum += (density + drift) * phase
+    x = np.fft.irfft(spectrum, n, axis=-1)
+    mains = rng.choice([50.0, 60.0], (records, 1, 1)) + rng.uniform(-0.3, 0.3, (records, 1, 1))
+    x += 10 ** rng.uniform(-2.5, -0.7, one) * some(0.15) * np.sin(2 * np.pi * (mains * t + rng.random(one)))
+    # A lead that is off: nothing, or noise of its own; there is nothing to find in it, whatever the others show.
+    off = some(0.04 if leads > 1 else 0.02)[..., 0] > 0
+    for r, lead in zip(*np.nonzero(off), strict=True):
+        noise = np.asarray(rng.standard_normal(n))
+        x[r, lead] = (np.zeros(n), noise, np.cumsum(noise) - np.linspace(0, noise.sum(), n))[rng.integers(3)]
+    return x.astype(np.float32), off
+
+
+def _pace(x: np.ndarray, waves: list[np.ndarray], rng: np.random.Generator) -> None:
+    """Pacemaker spikes just before QRS complexes, or before P waves, of some records, in place."""
+    records, leads, n = x.shape
+    for r in np.flatnonzero(rng.random(records) < 0.06):
+        kind = int(rng.integers(2))
+        lead_waves = waves[r * leads]
+        at = np.round(lead_waves[lead_waves[:, 0] == kind, 1] - rng.uniform(1, 10))
+        at = at[np.isfinite(at) & (at >= 0) & (at < n - 2)].astype(int)
+        gain = rng.uniform(-1.5, 1.5, (leads, 1))
+        x[r][:, at] += gain
+        x[r][:, at + 1] += gain * rng.uniform(-0.3, 0.8)

@@ -1,0 +1,355 @@
+"""What ecgwb does with bad input: every row of the README's table, from a real call.
+
+    make bad-input     # writes the table in the README anew
+
+The recordings are real ones of the embedded sets, spoilt; but for ventricular fibrillation and noise, which are made.
+"""
+
+import argparse
+import contextlib
+import io
+import pickle
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import wfdb
+from torch import nn
+
+import ecgwb as wb
+from ecgwb.cohorts import building, stores
+from ecgwb.cohorts.electrodes import SWAPS
+from ecgwb.cohorts.sources import unpack
+from ecgwb.recordings.record import LEADS12, complete_limb_leads
+
+README = Path(__file__).parents[2] / "README.md"
+BEGIN, END = "<!-- bad input: written by `make bad-input` -->", "<!-- end -->"
+GOOD = ("00001_hr", "00002_hr", "00003_hr")  # stand beside the spoilt recordings, and must be kept
+FIBRILLATION, PACED = 88, 74  # records of LUDB
+
+
+def stored(path):
+    """Its integers (lead, sample), in µV for both embedded sets."""
+    return wfdb.rdrecord(str(path), physical=False).d_signal.T.astype(float)
+
+
+def ptbxl(name=GOOD[0]):
+    return stored(unpack("ptbxl500") / "records500" / "00000" / name)
+
+
+def write(folder, name, uv, *, fs=500, gain=1000.0, unit="mV", leads=LEADS12):
+    """A WFDB record of integers that mean µV where gain and unit are right; NaN is stored as missing."""
+    values = np.where(np.isnan(uv), -32768, np.clip(np.nan_to_num(uv).round(), -32767, 32767)).astype(np.int64)
+    n = len(values)
+    wfdb.wrsamp(name, fs=fs, units=[unit] * n, sig_name=list(leads), d_signal=values.T, fmt=["16"] * n,
+                adc_gain=[gain] * n, baseline=[0] * n, write_dir=str(folder))  # fmt: skip
+    return folder / name
+
+
+def twelve(i_ii, chest):
+    leads = {"I": i_ii[0], "II": i_ii[1]}
+    complete_limb_leads(leads)
+    return np.stack([*(leads[n] for n in LEADS12[:6]), *chest])
+
+
+def lead(uv, name, change):
+    """A recording with one lead changed; limb leads but I and II are left as they are."""
+    out = uv.copy()
+    out[LEADS12.index(name)] = change(uv[LEADS12.index(name)])
+    return out
+
+
+def gap(x, start, stop):
+    x = x.copy()
+    x[start:stop] = np.nan
+    return x
+
+
+def hum(uv, hz):
+    eight = uv[[LEADS12.index(n) for n in wb.LEADS]] + 100 * np.sin(2 * np.pi * hz * np.arange(uv.shape[1]) / 500)
+    return twelve(eight[:2], eight[2:])
+
+
+def noise(n=5000, size=100.0):
+    return twelve(*np.split(np.random.default_rng(0).normal(0, size, (8, n)), [2]))
+
+
+def ventricular_fibrillation(n=5000):
+    rng = np.random.default_rng(0)
+    phase = (
+        2 * np.pi * np.cumsum(4.5 + np.interp(np.arange(n), np.arange(0, n, 100), rng.normal(0, 0.7, n // 100))) / 500
+    )
+    size = 200 + np.interp(np.arange(n), np.arange(0, n, 250), rng.normal(0, 50, n // 250))
+    return twelve(*np.split(rng.normal(1, 0.5, (8, 1)) * size * np.sin(phase + rng.normal(0, 0.3, (8, 1))), [2]))
+
+
+def spoil(kind, change):
+    """A whole recording one of whose files is then changed."""
+
+    def make(folder, name):
+        file = write(folder, name, ptbxl()).with_suffix(kind)
+        change(file)
+
+    return make
+
+
+def recorded(change, **header):
+    return lambda folder, name: write(folder, name, change(ptbxl()), **header)
+
+
+def of_ludb(number):
+    return lambda folder, name: write(folder, name, stored(unpack("ludb") / "data" / str(number)))
+
+
+def text(edit):
+    return lambda file: file.write_text(edit(file.read_text()))
+
+
+def outside(file):
+    shutil.copy(file.with_suffix(".dat"), file.parent.parent / "secret.dat")
+    file.write_text(file.read_text().replace(f"{file.stem}.dat", "../secret.dat"))
+
+
+RECORDINGS = {
+    "header empty": spoil(".hea", lambda f: f.write_bytes(b"")),
+    "header cut in its first line": spoil(".hea", text(lambda s: s[:12])),
+    "header cut between two leads": spoil(".hea", text(lambda s: "\n".join(s.splitlines()[:7]) + "\n")),
+    "header cut within a lead's line": spoil(".hea", text(lambda s: s[: s.index("mV") - 3])),
+    "header of random bytes": spoil(".hea", lambda f: f.write_bytes(np.random.default_rng(0).bytes(500))),
+    "header without a length": spoil(".hea", text(lambda s: s.replace(" 500 5000", " 500", 1))),
+    "header that promises 10^12 samples": spoil(".hea", text(lambda s: s.replace("5000", "1000000000000", 1))),
+    "header that names a file outside its folder": spoil(".hea", outside),
+    "signal file missing": spoil(".dat", lambda f: f.unlink()),
+    "signal file empty": spoil(".dat", lambda f: f.write_bytes(b"")),
+    "signal file cut to half": spoil(".dat", lambda f: f.write_bytes(f.read_bytes()[:60000])),
+    "signal file cut within a sample": spoil(".dat", lambda f: f.write_bytes(f.read_bytes()[:-1])),
+    "gain of one limb lead doubled": recorded(lambda x: lead(x, "II", lambda y: 2 * y)),
+    "gain of one chest lead doubled": recorded(lambda x: lead(x, "V4", lambda y: 2 * y)),
+    "all gains ten times too large": recorded(lambda x: x, gain=10000.0),
+    "all gains ten times too small": recorded(lambda x: x, gain=100.0),
+    "mV called µV": recorded(lambda x: x, unit="uV"),
+    "µV called mV": recorded(lambda x: x, gain=1.0),
+    "a unit that is no voltage": recorded(lambda x: x, unit="mmHg"),
+    "rate in the header half the true one": recorded(lambda x: x, fs=250),
+    "rate in the header twice the true one": recorded(lambda x: x, fs=1000),
+    "rate in the header 0": spoil(".hea", text(lambda s: s.replace(" 500 5000", " 0 5000", 1))),
+    "rate in the header 0.01 Hz": recorded(lambda x: x, fs=0.01),
+    **{
+        f"limb electrodes interchanged: {name}": recorded(lambda x, swap=swap: twelve(swap @ x[:2], x[6:]))
+        for name, swap in list(SWAPS.items())[1:4]
+    },
+    "V1 copied into V2": recorded(lambda x: np.concatenate([x[:7], x[6:7], x[8:]])),
+    "a lead's name twice": spoil(".hea", text(lambda s: s.replace(" V6", " V5"))),
+    "no V6": recorded(lambda x: x[:11], leads=LEADS12[:11]),
+    "0.4 s of V5 missing": recorded(lambda x: lead(x, "V5", lambda y: gap(y, 2000, 2200))),
+    "V5 missing throughout": recorded(lambda x: lead(x, "V5", lambda y: gap(y, 0, 5000))),
+    "V5 constant": recorded(lambda x: lead(x, "V5", lambda y: 0 * y + 7)),
+    "V5 constant for 3 s": recorded(lambda x: lead(x, "V5", lambda y: np.concatenate([y[:3500], 0 * y[3500:]]))),
+    "all leads constant": recorded(lambda x: 0 * x + 7),
+    "50 Hz hum, 100 µV": recorded(lambda x: hum(x, 50)),
+    "60 Hz hum, 100 µV": recorded(lambda x: hum(x, 60)),
+    "V4 saturated above 400 µV": recorded(lambda x: lead(x, "V4", lambda y: y.clip(max=400))),
+    "1 s long": recorded(lambda x: x[:, :500]),
+    "30 min long, eight leads": recorded(lambda x: np.tile(np.concatenate([x[:2], x[6:]]), 180), leads=wb.LEADS),
+    "asystole: noise of 5 µV": lambda folder, name: write(folder, name, noise(size=5)),
+    "no ECG: noise of 100 µV": lambda folder, name: write(folder, name, noise()),
+    "ventricular fibrillation": lambda folder, name: write(folder, name, ventricular_fibrillation()),
+    "atrial fibrillation": of_ludb(FIBRILLATION),
+    "ventricular pacing": of_ludb(PACED),
+}  # fmt: skip
+
+
+def recording_rows(folder):
+    """All spoilt recordings in one folder with good ones, built into one cohort."""
+    there = folder / "recordings"
+    there.mkdir()
+    for name in GOOD:
+        write(there, name, ptbxl(name))
+    ids = {f"r{k:02d}": given for k, given in enumerate(RECORDINGS)}
+    for rid, given in ids.items():
+        RECORDINGS[given](there, rid)
+    cohort = wb.build_cohort(there)
+    left = wb.excluded(cohort).set_index("record")
+    assert sorted([*cohort["record"].values, *left.index]) == sorted([*GOOD, *ids])  # every record is accounted for
+    assert set(GOOD) <= set(cohort["record"].values)
+    rows = []
+    for rid, given in ids.items():
+        if rid in left.index:
+            said = left.loc[rid, "reason"].removeprefix(f"record '{rid}': ").replace(rid, "NAME")
+            rows.append((given, f"left out when {'reading' if left.loc[rid, 'step'] == 'read' else 'making the beat'}",
+                         said, "all other recordings"))  # fmt: skip
+            continue
+        one = cohort.sel(record=rid)
+        flags = str(one["flags"].values)
+        absent = [w for w in ("P", "T") if np.isnan(one["fiducial"].sel(landmark=f"{w}_on"))]
+        kept = "its beat and landmarks" + (f", no {' or '.join(absent)}" if absent else "")
+        if one["n_beats_found"] > 1000:
+            kept += " of more than 1,000 beats; 10 s of rhythm"
+        rows.append((given, "kept, flagged" if flags else "kept", flags or "nothing", kept))
+    return rows
+
+
+# ---------------------------------------------------------------- calls
+
+
+class Malicious:
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)
+
+
+def pickle_as_model(folder):
+    mark = folder / "ran"
+    (folder / "model.pt").write_bytes(pickle.dumps(Malicious(mark)))
+    try:
+        wb.load_model(folder / "model.pt")
+    finally:
+        assert not mark.exists()
+
+
+def records(*names):
+    return [wb.read_record(write(Path(tempfile.mkdtemp(dir=FOLDER[0])), n, ptbxl())) for n in names]
+
+
+FOLDER: list[Path] = []
+
+
+def lying(**lies):
+    """A network of one convolution for eight leads of 600 samples and one target, under a spec that says otherwise."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv1d(8, 4, 9), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 1))
+    return wb.wrap_model(net, wb.ModelSpec(**({"targets": ("qt",), "layer": "1"} | lies)))
+
+
+def wrong_scale(folder):
+    cohort = wb.build_cohort(records("a", "b"))
+    said = wb.predict(lying(scale=0.001), cohort)["qt"].values
+    assert np.isfinite(said).all()
+    return "predictions, without a warning: only their accuracy tells"
+
+
+def empty(folder):
+    (folder / "empty").mkdir()
+    wb.build_cohort(folder / "empty")
+
+
+def same_names(folder):
+    for part in ("1", "2"):
+        (folder / "twice" / part).mkdir(parents=True)
+        write(folder / "twice" / part, "a", ptbxl())
+    names = wb.build_cohort(folder / "twice")["record"].values
+    return f"both, called {' and '.join(map(repr, map(str, names)))}"
+
+
+def partly_joined(folder):
+    cohort = wb.build_cohort(records("a", "b"), metadata=pd.DataFrame({"record": ["a", "z"], "age": [50, 60]}))
+    return f"both, ages {cohort['age'].values.tolist()}"
+
+
+def built(folder, name):
+    out = folder / name
+    wb.build_cohort(records("a", "b"), out)
+    return out
+
+
+def missing_chunk(folder):
+    out = built(folder, "lacking.zarr")
+    (out / "beat" / "0.0.0").unlink()
+    wb.open_cohort(out)
+
+
+def interrupted(*found):
+    yield from found
+    raise KeyboardInterrupt
+
+
+def unfinished(folder):
+    chunk, threads = stores.CHUNK, building.THREADS
+    stores.CHUNK, building.THREADS = 1, 1
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            wb.build_cohort(interrupted(*records("a", "b", "c")), folder / "mine.zarr")
+    finally:
+        stores.CHUNK, building.THREADS = chunk, threads
+    wb.open_cohort(folder / "mine.zarr")
+
+
+def escaping_table(folder):
+    (folder / "ptb").mkdir()
+    row = {"ecg_id": 1, "patient_id": 1, "age": 50, "sex": 0, "filename_hr": "../../etc/passwd"}
+    pd.DataFrame([row]).to_csv(folder / "ptb" / "ptbxl_database.csv", index=False)
+    wb.build_cohort(folder / "ptb")
+
+
+def infinite(folder):
+    one = records("a")[0]
+    signal = one.signal.copy()
+    signal[LEADS12.index("V5"), 2000] = np.inf
+    cohort = wb.build_cohort(wb.Record(signal, 500, one.leads, "a"))
+    assert np.isfinite(cohort["beat"]).all()
+    used, found = cohort["n_beats"].item(), cohort["n_beats_found"].item()
+    return f"the record, the sample as missing: {used} of {found} beats"
+
+
+CALLS = {
+    "an infinite sample": infinite,
+    "a folder without recordings": empty,
+    "two recordings of one id": lambda folder: wb.build_cohort(records("a", "a")),
+    "two files of one name in two folders": same_names,
+    "metadata none of whose rows fits": lambda folder: wb.build_cohort(
+        records("a"), metadata=pd.DataFrame({"record": ["z"]})
+    ),
+    "metadata some of whose rows fit": partly_joined,
+    "metadata with two rows for a recording": lambda folder: wb.build_cohort(
+        records("a"), metadata=pd.DataFrame({"record": ["a", "a"], "age": [50, 60]})
+    ),
+    "a metadata file that is not there": lambda folder: wb.build_cohort(records("a"), metadata=folder / "people.csv"),
+    "a PTB-XL table that names a file outside its folder": escaping_table,
+    "a malicious pickle as a model": pickle_as_model,
+    "a spec with the wrong number of targets": lambda folder: lying(targets=("qt", "pr")),
+    "a spec with the wrong leads": lambda folder: lying(leads=("I", "II")),
+    "a spec with a layer that is not there": lambda folder: lying(layer="features.9"),
+    "a spec with the wrong scale": wrong_scale,
+    "a store that lacks a chunk": missing_chunk,
+    "a store that is unfinished": unfinished,
+}
+
+
+def call_rows(folder):
+    rows = []
+    FOLDER[:] = [folder]
+    for given, call in CALLS.items():
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                kept = call(folder)
+                happens, said = ("kept, warned" if caught else "kept"), "; ".join(str(w.message) for w in caught)
+            except (wb.RecordError, wb.ModelError) as e:
+                happens, said, kept = f"refused ({type(e).__name__})", str(e).splitlines()[0], "what was there"
+        rows.append((given, happens, said or "nothing", kept))
+    return rows
+
+
+def table():
+    """The rows as a table of the README."""
+    with tempfile.TemporaryDirectory() as tmp, contextlib.redirect_stderr(io.StringIO()):
+        rows = [*recording_rows(Path(tmp)), *call_rows(Path(tmp))]
+        rows = [tuple(cell.replace(f"{tmp}/", "").replace("|", "\\|") for cell in row) for row in rows]
+    head = ["| given | what happens | what you read | what is kept |", "|---|---|---|---|"]
+    return "\n".join([*head, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def in_readme():
+    return README.read_text().partition(BEGIN)[2].partition(END)[0].strip()
+
+
+if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    before, _, rest = README.read_text().partition(BEGIN)
+    README.write_text(f"{before}{BEGIN}\n\n{table()}\n\n{END}{rest.partition(END)[2]}")

@@ -1,0 +1,216 @@
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+from conftest import TYPICAL
+
+import ecgwb as wb
+from ecgwb.cohorts.measurements import TIME
+
+
+def aligned(values, patient=None, **coords):
+    n = len(values)
+    who = [f"p{i}" for i in range(n)] if patient is None else patient
+    return xr.DataArray(
+        values, dims=("record", "phase"),
+        coords={"record": np.arange(n), "phase": TIME[: values.shape[1]], "patient": ("record", who)}
+        | {k: ("record", v) for k, v in coords.items()},
+        attrs={"template": json.dumps(TYPICAL)},
+    )  # fmt: skip
+
+
+def test_the_mean_is_the_mean_and_absent_parts_are_counted():
+    values = np.random.default_rng(0).normal(size=(10, 30))
+    values[:4, :5] = np.nan
+    out = wb.cohort_map(aligned(values))
+    np.testing.assert_allclose(out["mean"], np.nanmean(values, axis=0))
+    assert out["n"].values[[0, 10]].tolist() == [6, 10]
+
+
+def test_the_band_holds_the_whole_true_curve_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    truth = np.sin(np.arange(40) / 5)
+    held, runs = 0, 200
+    for seed in range(runs):
+        person = rng.normal(size=(60, 1)) * 0.5 + rng.normal(size=(60, 40))
+        out = wb.cohort_map(aligned(truth + person), seed=seed)
+        held += bool(((out["low"] <= truth) & (truth <= out["high"])).all())
+    # 95 % of 200 runs, give or take three binomial SD and the bootstrap's known shortfall at n = 60.
+    assert 0.88 <= held / runs <= 0.99
+
+
+def test_records_of_one_patient_do_not_narrow_the_band():
+    values = np.random.default_rng(2).normal(size=(30, 20))
+    once = wb.cohort_map(aligned(values))
+    thrice = wb.cohort_map(aligned(np.repeat(values, 3, axis=0), np.repeat([f"p{i}" for i in range(30)], 3)))
+    np.testing.assert_allclose(thrice["high"] - thrice["low"], once["high"] - once["low"], rtol=1e-9)
+
+
+def test_six_people_have_a_band_and_one_has_none():
+    values = np.random.default_rng(5).normal(size=(6, 20))
+    assert np.isfinite(wb.cohort_map(aligned(values))["low"]).all()
+    assert np.isnan(wb.cohort_map(aligned(values[:1]))["low"]).all()
+
+
+def test_groups_are_mapped_one_by_one():
+    values = np.concatenate([np.zeros((8, 20)), np.ones((6, 20)), np.full((2, 20), 9.0)])
+    out = wb.cohort_map(aligned(values, sex=["female"] * 8 + ["male"] * 6 + [""] * 2), by="sex")
+    assert out["mean"].sel(sex="female").values.tolist() == [0] * 20
+    assert out["mean"].sel(sex="male").values.tolist() == [1] * 20
+    with pytest.raises(ValueError, match="'age' has 40 values"):
+        wb.cohort_map(aligned(np.zeros((40, 5)), age=np.arange(40.0)), by="age")
+    with pytest.raises(ValueError, match="cannot group by 'height'; the records carry"):
+        wb.cohort_map(aligned(values), by="height")
+
+
+def test_nothing_to_average_is_an_error():
+    with pytest.raises(ValueError, match="no record has a value"):
+        wb.cohort_map(aligned(np.full((3, 20), np.nan)))
+    with pytest.raises(ValueError, match="or is in a group"):
+        wb.cohort_map(aligned(np.ones((3, 20)), sex=[""] * 3), by="sex")
+
+
+def test_shares_find_the_wave_in_which_people_differ():
+    values = np.tile(np.linspace(0, 5, 600), (20, 1))
+    in_t = (TIME >= 150) & (TIME < 350)
+    values[:, in_t] += np.random.default_rng(3).normal(size=(20, 1))
+    shares = wb.segment_table(aligned(values)).loc[""]
+    assert shares.loc["T", "share"] == pytest.approx(1)
+    assert shares["span"].sum() == pytest.approx(1)
+    assert (shares["low"] <= shares["share"] + 1e-9).all()
+
+
+def test_shares_of_noise_are_the_lengths_of_the_segments():
+    values = np.random.default_rng(4).normal(size=(200, 600))
+    shares = wb.segment_table(aligned(values)).loc[""]
+    np.testing.assert_allclose(shares["share"], shares["span"], atol=0.01)
+
+
+def pieces(values, n=3):
+    """The records dealt out like cards, so that one patient's lie in several hands."""
+    return [values.isel(record=slice(k, None, n)) for k in range(n)]
+
+
+def test_maps_of_parts_add_up_to_the_map_of_the_whole():
+    rng = np.random.default_rng(6)
+    values = rng.normal(5, 1, size=(90, 2, 30))
+    values[:20, :, :4] = np.nan
+    whole = xr.DataArray(
+        values, dims=("record", "target", "phase"),
+        coords={"record": np.arange(90), "target": ["a", "b"], "phase": TIME[:30],
+                "patient": ("record", [f"p{i % 40}" for i in range(90)]),
+                "sex": ("record", ["male"] * 30 + ["female"] * 60)},
+        attrs={"template": json.dumps(TYPICAL)},
+    )  # fmt: skip
+    for by in (None, "sex"):
+        at_once = wb.cohort_map(whole, by=by)
+        added = wb.finish_map(wb.merge_maps(wb.map_sums(part, by) for part in pieces(whole)))
+        assert added.attrs == at_once.attrs
+        for name in ("mean", "low", "high", "sd", "n", "patients"):
+            assert added[name].dims == at_once[name].dims
+            np.testing.assert_allclose(added[name], at_once[name], rtol=1e-9)
+    assert int(at_once["patients"].sel(sex="female")) == 40
+    # A part may hold one of the groups alone, or none.
+    nobody = whole[:5].assign_coords(sex=("record", [""] * 5))
+    parts = [nobody, *(whole[k : k + 30] for k in (0, 30, 60))]
+    added = wb.finish_map(wb.merge_maps(wb.map_sums(part, "sex") for part in parts))
+    np.testing.assert_allclose(added["high"], at_once["high"], rtol=1e-9)
+
+
+def test_maps_of_other_beats_or_draws_do_not_add():
+    values = aligned(np.random.default_rng(7).normal(size=(10, 20)))
+    other = values.assign_attrs(template=json.dumps([x + 1 for x in TYPICAL]))
+    with pytest.raises(ValueError, match="different 'template'"):
+        wb.merge_maps([wb.map_sums(values), wb.map_sums(other)])
+    with pytest.raises(ValueError, match="different 'draws_by_seed'"):
+        wb.merge_maps([wb.map_sums(values), wb.map_sums(values, seed=1)])
+
+
+def test_the_spread_of_seeds_stands_beside_the_band():
+    rng = np.random.default_rng(8)
+    people = rng.normal(size=(40, 20))
+    shift = np.array([-1.0, 0.0, 1.0])
+    nets = xr.concat([aligned(people + s) for s in shift], dim="seed")
+    out, one = wb.cohort_map(nets), wb.cohort_map(aligned(people))
+    np.testing.assert_allclose(out["seed_sd"], 1.0)
+    for name in ("mean", "low", "high", "sd"):
+        np.testing.assert_allclose(out[name], one[name], atol=1e-12)
+    added = wb.finish_map(wb.merge_maps(wb.map_sums(part) for part in pieces(nets)))
+    np.testing.assert_allclose(added["seed_sd"], 1.0)
+
+
+def test_the_sd_is_between_records():
+    values = np.random.default_rng(9).normal(300, 2, size=(50, 10))
+    np.testing.assert_allclose(wb.cohort_map(aligned(values))["sd"], values.std(axis=0))
+
+
+def groups(rng, n=(25, 35), phases=40):
+    values = rng.normal(size=(sum(n), phases)).cumsum(axis=1) * 0.3 + rng.normal(size=(sum(n), phases))
+    return aligned(values, sex=["female"] * n[0] + ["male"] * n[1])
+
+
+def test_a_difference_that_is_not_there_is_found_as_often_as_the_level_says():
+    found = [
+        float(wb.map_difference(groups(np.random.default_rng(seed)), permutations=199, seed=seed)["p_curve"]) <= 0.05
+        for seed in range(300)
+    ]
+    # 5 % of 300, give or take three binomial SD.
+    assert 0.012 <= np.mean(found) <= 0.088
+
+
+def test_a_difference_is_found_where_it_lies_and_said_in_its_direction():
+    values = groups(np.random.default_rng(10))
+    values[:25, 10:15] += 4.0
+    out = wb.map_difference(values)
+    assert out.attrs["contrast"] == "sex: female minus male"
+    assert float(out["p_curve"]) < 0.01
+    assert (out["p"][10:15] < 0.05).all()
+    assert (out["difference"][10:15] > 0).all()
+    assert float((out["p"][20:] < 0.05).mean()) < 0.1
+    assert out["n"].values.tolist() == [25, 35]
+
+
+def test_a_shift_of_the_whole_map_is_no_difference_in_where_it_lies():
+    values = groups(np.random.default_rng(11))
+    values[:25] += 5.0
+    assert float(wb.map_difference(values)["p_curve"]) < 0.01
+    assert float(wb.map_difference(values, centred=True)["p_curve"]) > 0.05
+
+
+def test_patients_not_records_are_compared():
+    once = groups(np.random.default_rng(12))
+    thrice = once.isel(record=np.repeat(np.arange(60), 3)).assign_coords(record=np.arange(180))
+    np.testing.assert_allclose(wb.map_difference(thrice)["p"], wb.map_difference(once)["p"])
+    mixed = once.assign_coords(patient=("record", ["one"] * 60))
+    with pytest.raises(ValueError, match="patient 'one' has two values of 'sex'"):
+        wb.map_difference(mixed)
+    with pytest.raises(ValueError, match="a difference takes two"):
+        wb.map_difference(once[:25])
+
+
+def test_maps_that_are_not_aligned_are_named(measures, ludb):
+    maps = wb.ecgradcam(measures, ludb.isel(record=slice(3)), "qt")
+    with pytest.raises(ValueError, match=r"not over record and phase; align them first: wb\.align"):
+        wb.cohort_map(maps)
+
+
+def test_finished_maps_and_maps_of_leads_are_refused_where_they_do_not_belong(measures, ludb):
+    few = ludb.isel(record=slice(6))
+    maps = wb.ecgradcam(measures, few, "qt")
+    for ask in (wb.map_sums, wb.map_difference, wb.segment_table):
+        with pytest.raises(ValueError, match="not over record and phase; align them first"):
+            ask(maps)
+    done = wb.cohort_map(wb.align(maps, few))
+    with pytest.raises(ValueError, match="a part has no 'total'; expected what map_sums gives"):
+        wb.merge_maps([done, done])
+    with pytest.raises(ValueError, match="dimension 'lead'; select one, or sum them"):
+        wb.segment_table(wb.align(wb.attribute(measures, few, "saliency", "qt"), few))
+
+
+@pytest.mark.parametrize("ci", [95, 0, 1.0])
+def test_a_level_that_is_none_is_named_at_the_door(measures, ludb, ci):
+    aligned = wb.align(wb.ecgradcam(measures, ludb.isel(record=slice(6)), "qt"), ludb)
+    for ask in (wb.segment_table, wb.cohort_map):
+        with pytest.raises(ValueError, match=rf"wb\.\w+: ci is {ci}; expected a level between 0 and 1"):
+            ask(aligned, ci=ci)

@@ -1,0 +1,42 @@
+"""`make bench`: how long a network's checks take on 200 people. On a busy machine, look at the seconds of a core."""
+
+from __future__ import annotations
+
+import time
+
+import pandas as pd
+import torch
+
+import ecgwb as wb
+from ecgwb.trust import panel as trust
+from ecgwb.trust import sanity
+
+LIMIT_S = 180.0
+
+
+def compare():
+    """Row of the table of `make bench`; the detail is printed."""
+    cohort, model = wb.open_cohort("ludb"), wb.load_model("compact-measures")
+    rows = []
+    for check in (
+        trust.response, trust.leads, sanity.randomisation, sanity.specificity, sanity.agreement, trust.removal,
+        trust.localisation, trust.resolution, trust.effect,
+    ):  # fmt: skip
+        began, worked = time.perf_counter(), time.process_time()
+        outcome = check(model, cohort)
+        took = {"s": time.perf_counter() - began, "of a core": time.process_time() - worked}
+        rows.append({"": outcome.name} | took | {"passed": outcome.passed})
+    table = pd.DataFrame(rows).set_index("")
+    print(table.round(1).to_string())
+    began, worked = time.perf_counter(), time.process_time()
+    panel = wb.trust_panel(model, cohort)
+    took, work = time.perf_counter() - began, time.process_time() - worked
+    n = cohort.sizes["record"]
+    print(f"the whole panel on {n} beats, {torch.get_num_threads()} threads: {took:.0f} s, {work:.0f} s of a core; "
+          f"the bar is {LIMIT_S:.0f} s on two cores. {panel.verdict}")  # fmt: skip
+    what = f"the whole panel on {n} beats, s / {LIMIT_S:.0f} s"
+    return [{"step": "trust", "what": what, "value": took / LIMIT_S, "asked": "at most 1"}]
+
+
+if __name__ == "__main__":
+    compare()

@@ -1,0 +1,144 @@
+"""Cohorts larger than memory, and work on a cluster: the same results, part by part."""
+
+import operator
+import shutil
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import ecgwb as wb
+from ecgwb.__main__ import main
+from ecgwb.cohorts import stores
+from ecgwb.models import prediction
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    monkeypatch.setattr(prediction, "CHUNK", 64)
+
+
+@pytest.fixture
+def one_thread():
+    """As Dask's workers have: sums in another order differ in the last digits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def stored(ptbxl, tmp_path_factory):
+    """PTB-XL-500 on the disk, and the same in memory."""
+    out = tmp_path_factory.mktemp("store") / "ptbxl500.zarr"
+    ptbxl.to_zarr(out, zarr_format=2)
+    return out
+
+
+def same(a, b, tolerance=1e-6):
+    """Equal to `tolerance` of the values' size, with the same labels."""
+    assert a.dims == b.dims
+    assert set(a.coords) == set(b.coords)
+    np.testing.assert_array_equal(a["record"], b["record"])
+    np.testing.assert_allclose(a.values, b.values, rtol=tolerance, atol=tolerance * float(np.nanmax(np.abs(b.values))))
+
+
+def test_a_path_is_opened_without_reading_its_beats(stored):
+    cohort = wb.open_cohort(stored)
+    lazy = {name: v for name, v in cohort.variables.items() if not v._in_memory}
+    assert set(lazy) == {"beat"}
+    assert cohort.isel(record=slice(5))["beat"].shape == (5, 8, 600)
+
+
+def test_part_by_part_gives_what_all_at_once_gives(stored, ptbxl, measures, small_parts):
+    cohort = wb.open_cohort(stored)
+    said, at_once = wb.predict(measures, cohort), wb.predict(measures, ptbxl)
+    same(said["qt"], at_once["qt"])
+    assert said.attrs == at_once.attrs
+    maps = wb.ecgradcam(measures, cohort, ["qt", "r_v5"])
+    aligned = wb.align(maps, cohort)
+    values = partial(wb.ecgradcam, measures, targets=["qt", "r_v5"])
+    for by in (None, "sex"):
+        added, whole = wb.map_chunks(values, cohort, by), wb.cohort_map(aligned, by)
+        for name in ("mean", "low", "high", "sd"):
+            np.testing.assert_allclose(
+                added[name], whole[name], rtol=1e-6, atol=1e-6 * float(np.abs(whole[name]).max())
+            )
+        np.testing.assert_array_equal(added["n"], whole["n"])
+        np.testing.assert_array_equal(added["patients"], whole["patients"])
+        assert added.attrs["template"] == whole.attrs["template"]
+        assert list(added["target"].values) == ["qt", "r_v5"]
+
+
+def test_the_common_beat_is_mapped_the_same_way_and_seeds_side_by_side(stored, ptbxl, measures, small_parts):
+    cohort = wb.open_cohort(stored)
+    beats = wb.map_chunks(operator.itemgetter("beat"), cohort)
+    np.testing.assert_allclose(
+        beats["mean"], wb.cohort_map(wb.align(ptbxl["beat"], ptbxl))["mean"], rtol=1e-6, atol=1e-3
+    )
+    one = partial(wb.ecgradcam, measures, targets="qt")
+    twice = wb.map_chunks([one, one], cohort)
+    np.testing.assert_allclose(twice["seed_sd"], 0.0, atol=1e-9)
+
+
+@pytest.fixture(scope="module")
+def client():
+    distributed = pytest.importorskip("distributed", reason="the extra 'cluster' is not installed")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+@pytest.mark.filterwarnings("ignore::Warning")  # dask and its servers warn of what is theirs
+def test_two_workers_build_predict_and_map_as_one_process_does(
+    client, ludb_folder, measures, tmp_path, monkeypatch, one_thread
+):
+    folder = tmp_path / "wfdb"
+    folder.mkdir()
+    for i in range(1, 25):
+        for kind in ("hea", "dat"):
+            shutil.copy(ludb_folder / "data" / f"{i}.{kind}", folder / f"{i}.{kind}")
+    (folder / "4.dat").write_bytes((folder / "4.dat").read_bytes()[:5000])
+    monkeypatch.setattr(stores, "CHUNK", 6)
+    monkeypatch.setattr(prediction, "CHUNK", 7)
+    there = wb.build_cohort(folder, tmp_path / "there.zarr", client=client)
+    here = wb.build_cohort(folder, tmp_path / "here.zarr")
+    assert set(there.variables) == set(here.variables)
+    for name, v in here.variables.items():
+        if v.dtype.kind == "f":
+            np.testing.assert_allclose(there[name], v, rtol=1e-6, atol=1e-6 * float(np.nanmax(np.abs(v.values))))
+        else:
+            np.testing.assert_array_equal(there[name], v)
+    assert wb.excluded(there).equals(wb.excluded(here))
+    assert wb.excluded(there)["record"].tolist() == ["4"]
+
+    cohort = wb.open_cohort(tmp_path / "here.zarr")
+    same(wb.predict(measures, cohort, client=client)["qt"], wb.predict(measures, cohort)["qt"])
+    maps, single = wb.ecgradcam(measures, cohort, "qt", client=client), wb.ecgradcam(measures, cohort, "qt")
+    same(maps, single)
+    assert maps.attrs == single.attrs
+    values = partial(wb.ecgradcam, measures, targets="qt")
+    for by in (None, "sex"):
+        one, two = wb.map_chunks(values, cohort, by), wb.map_chunks(values, cohort, by, client=client)
+        for name in ("mean", "low", "high", "sd"):
+            np.testing.assert_allclose(two[name], one[name], rtol=1e-6, atol=1e-9)
+        assert two.attrs == one.attrs
+    assert main(["build", str(folder), str(tmp_path / "cli.zarr"), "--scheduler", client.scheduler.address]) == 0
+    np.testing.assert_array_equal(wb.open_cohort(tmp_path / "cli.zarr")["qt"], there["qt"])
+    here_only = cohort.load()
+    same(wb.predict(measures, here_only, client=client)["qt"], wb.predict(measures, cohort)["qt"])
+
+
+@pytest.mark.filterwarnings("ignore::Warning")
+def test_what_failed_on_a_worker_is_said_here(client, ludb, measures):
+    holed = ludb.isel(record=slice(4)).copy(deep=True)
+    holed["beat"][2, 0, 5] = np.nan
+    said = wb.predict(measures, holed, client=client)
+    assert np.isnan(said["qt"].values).tolist() == [False, False, True, False]
+    assert wb.excluded(said)["record"].tolist() == [str(holed["record"].values[2])]
+    with pytest.raises(wb.ModelError, match="the cohort has none"):
+        wb.predict(measures, xr.Dataset({"hr": ludb["hr"]}), client=client)

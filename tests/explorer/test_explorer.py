@@ -1,0 +1,270 @@
+import base64
+import dataclasses
+import io
+import itertools
+from pathlib import Path
+
+import matplotlib.image
+import matplotlib.pyplot as plt
+import nbformat
+import numpy as np
+import pytest
+from nbclient import NotebookClient
+from nbconvert import HTMLExporter
+
+import ecgwb as wb
+from ecgwb.explorer.state import WAYS, Exploration, View
+
+
+@pytest.fixture(scope="module")
+def few():
+    return wb.open_cohort("ludb", rhythm=True).isel(record=slice(40))
+
+
+@pytest.fixture
+def explorer(few, measures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return wb.explore(few, measures)
+
+
+def pixels(explorer):
+    return matplotlib.image.imread(io.BytesIO(explorer.picture.value))
+
+
+def test_every_control_changes_the_picture(explorer):
+    seen = [pixels(explorer)]
+    for name, value in (
+        ("target", "qt"), ("variant", "published"), ("lead", "V2"), ("view", "12 leads"), ("view", "rhythm"),
+        ("view", "beat"), ("blanked", "T"),
+    ):  # fmt: skip
+        getattr(explorer, name).value = value
+        seen.append(pixels(explorer))
+        assert seen[-1].shape != seen[-2].shape or (seen[-1] != seen[-2]).any(), name
+    explorer.blanked.value = "none"
+    for slider in (*explorer.stretched.values(), *explorer.scaled.values()):
+        before = pixels(explorer)
+        slider.value = slider.max
+        assert (pixels(explorer) != before).any(), slider.description
+    before = explorer.said.value
+    explorer.reset.click()
+    assert "edited" not in explorer.said.value
+    assert explorer.said.value != before
+
+
+def test_next_and_previous_go_round_the_list(explorer):
+    ids = explorer.record.options
+    explorer.on.click()
+    assert explorer.record.value == ids[1]
+    explorer.back.click()
+    explorer.back.click()
+    assert explorer.record.value == ids[-1]
+    assert f"record {ids[-1]};" in explorer.said.value
+
+
+def test_records_are_found_by_words_and_sorted(few, measures):
+    of = Exploration(few, measures)
+    found = of.records("male")
+    assert found == few["record"].values[few["sex"].values == "male"].tolist()
+    assert of.records("fibrillation male") == [r for r in of.records("fibrillation") if r in found]
+    error = np.abs(of.said["qt"] - few["qt"]).to_series().fillna(-1)
+    assert of.records(order="error", target="qt")[0] == error.idxmax()
+    age = few["age"].to_series()
+    assert [age[r] for r in of.records(order="age")] == sorted(age)
+    doubt = few["doubt"].max("landmark").to_series()
+    assert of.records(order="doubt")[0] == doubt.idxmax()
+
+
+def test_records_are_found_by_id_age_error_and_doubt(few, measures):
+    of = Exploration(few, measures)
+    age = few["age"].to_series()
+    assert of.records("age>60 age<=70") == list(age[(age > 60) & (age <= 70)].index)
+    assert of.records("12")[0] == "12"
+    error = np.abs(of.said["qt"] - few["qt"]).to_series()
+    hits = of.records("error>=8 male", target="qt")
+    assert hits == [r for r in error.index[error >= 8] if few["sex"].sel(record=r) == "male"]
+    assert hits != of.records("error>=8 male", target="pr")
+    doubt = few["doubt"].max("landmark").to_series()
+    assert set(of.records("doubt>20")) == set(doubt.index[doubt > 20])
+    unknown = few.assign_coords(age=("record", np.full(few.sizes["record"], np.nan)))
+    assert Exploration(unknown, measures).records("age<200") == []
+    assert of.records("age>old") == []
+
+
+def test_an_empty_search_is_said_in_place_and_left_again(explorer):
+    explorer.search.value = "nobody"
+    assert "no record fits this search" in explorer.said.value
+    assert "age&gt;60" in explorer.said.value
+    for button in (explorer.on, explorer.keep, explorer.take_back, explorer.export):
+        button.click()
+    explorer.landmark.value = "J"
+    explorer.move.value = 4
+    explorer.search.value = "age>"
+    assert "no record fits this search" in explorer.said.value
+    explorer.landmark.value = "none"
+    explorer.search.value = ""
+    assert "measured" in explorer.said.value
+
+
+def test_a_record_without_landmarks_is_shown_without_them(few, measures):
+    bare = few.isel(record=slice(12)).copy(deep=True)
+    bare["fiducial"][0] = np.nan
+    for t in wb.TARGETS:
+        bare[t][0] = np.nan
+    explorer = wb.explore(bare, measures)
+    assert "predicted" in explorer.said.value
+    assert "this record has no landmarks" in explorer.said.value
+    explorer.blanked.value = "P"
+    assert "no such wave" in explorer.said.value
+    explorer.on.click()
+    assert "edited" in explorer.said.value
+
+
+def test_a_cohort_without_the_networks_leads_is_shown_without_the_network(few, measures):
+    explorer = wb.explore(few.sel(lead=["I", "II", "V1"]), measures)
+    assert "needs lead V2, V3" in explorer.said.value
+    seen = [pixels(explorer)]
+    explorer.on.click()
+    assert "measured" in explorer.said.value
+    for view in ("12 leads", "rhythm", "beat"):
+        explorer.view.value = view
+        seen.append(pixels(explorer))
+    explorer.blanked.value = "T"
+    seen.append(pixels(explorer))
+    explorer.search.value = "error>1"
+    assert "no record fits this search" in explorer.said.value
+    assert all(a.shape != b.shape or (a != b).any() for a, b in itertools.pairwise(seen))
+
+
+def test_what_cannot_be_explored_is_said(few, measures):
+    with pytest.raises(ValueError, match="holds no records"):
+        wb.explore(few.isel(record=[]), measures)
+    with pytest.raises(ValueError, match="takes rhythms"):
+        wb.explore(few, wb.load_model("compact-rhythm"))
+    no_rhythm = few.drop_vars(["rhythm", "cycle_fiducial", "cycle_used"])
+    explorer = wb.explore(no_rhythm, measures)
+    explorer.view.value = "rhythm"
+    assert "rhythm=True" in explorer.said.value
+
+
+def test_layers_and_methods_are_chosen_from_those_that_work(few, measures, tiny):
+    of = Exploration(few, measures)
+    assert of.layers()[0] == measures.spec.layer
+    view = View(str(few["record"].values[1]), "qt")
+    seen = {name: of.maps(dataclasses.replace(view, layer=name), of.one(view), "qt") for name in of.layers()}
+    assert len(seen) > 3
+    assert all(np.isfinite(m).all() for m in seen.values())
+    explorer = wb.explore(few, measures)
+    before = pixels(explorer)
+    explorer.layer.value = of.layers()[2]
+    assert (pixels(explorer) != before).any()
+    for name in WAYS[3:]:
+        before = pixels(explorer)
+        explorer.variant.value = name
+        assert "measured" in explorer.said.value, name
+        assert (pixels(explorer) != before).any(), name
+    assert {"features.0", "features.3"} <= set(Exploration(few, tiny).layers())
+
+
+def test_a_landmark_is_moved_kept_and_taken_back(few, measures, tmp_path):
+    few.to_zarr(tmp_path / "few.zarr", zarr_format=2)
+    cohort = wb.open_cohort(tmp_path / "few.zarr", rhythm=True)
+    explorer = wb.explore(cohort, measures, store=tmp_path / "few.zarr", by="JK")
+    rid = explorer.record.value
+    explorer.target.value = "qt"
+    at, qt = (float(v.sel(record=rid)) for v in (few["fiducial"].sel(landmark="T_off"), few["qt"]))
+    explorer.landmark.value = "T_off"
+    before = pixels(explorer)
+    explorer.move.value = 20
+    assert (pixels(explorer) != before).any()
+    assert f"T_off {at:.0f} → {at + 20:.0f} ms, not kept yet" in explorer.said.value
+    assert f">{qt + 20:.0f}<" in explorer.said.value  # QT measured anew
+    assert float(explorer.cohort["qt"].sel(record=rid)) == qt
+    explorer.keep.click()
+    assert explorer.move.value == 0
+    assert "by hand: T_off" in explorer.said.value
+    kept = wb.open_cohort(tmp_path / "few.zarr")
+    for c in (explorer.cohort, kept):
+        assert float(c["fiducial"].sel(record=rid, landmark="T_off")) == at + 20
+        assert bool(c["manual"].sel(record=rid, landmark="T_off"))
+    assert '"source": "JK"' in kept.attrs["landmarks_changed"]
+    explorer.move.value = -4
+    explorer.take_back.click()  # the slider only
+    assert float(explorer.cohort["qt"].sel(record=rid)) == pytest.approx(qt + 20)
+    explorer.take_back.click()
+    for c in (explorer.cohort, wb.open_cohort(tmp_path / "few.zarr")):
+        assert float(c["fiducial"].sel(record=rid, landmark="T_off")) == at
+    explorer.take_back.click()
+    assert "nothing to undo" in explorer.kept.value
+
+
+def test_a_move_that_cannot_be_is_said_and_another_record_forgets_it(explorer):
+    explorer.landmark.value = "QRS_on"
+    explorer.move.value = 150
+    assert "out of order" in explorer.said.value
+    explorer.keep.click()
+    assert "out of order" in explorer.kept.value
+    explorer.on.click()
+    assert explorer.move.value == 0
+    assert "measured" in explorer.said.value
+    explorer.landmark.value = "none"
+    explorer.keep.click()
+    assert "choose a landmark" in explorer.kept.value
+
+
+def test_an_absent_landmark_is_put_in_from_where_most_people_have_it(few, measures):
+    bare = few.isel(record=slice(12)).copy(deep=True)
+    bare["fiducial"][0, :3] = np.nan
+    of = Exploration(bare, measures)
+    rid = str(bare["record"].values[0])
+    usual = float(bare["fiducial"].sel(landmark="P_on").median())
+    assert of.place(rid, "P_on") == pytest.approx(usual)
+    of.keep(rid, "P_on", usual + 2, "test")
+    assert float(of.cohort["pr"].sel(record=rid)) == pytest.approx(
+        float(bare["fiducial"].sel(record=rid, landmark="QRS_on")) - usual - 2
+    )
+
+
+def test_the_code_beside_a_picture_makes_its_numbers(few, measures):
+    of = Exploration(few, measures)
+    view = View(
+        str(few["record"].values[1]), "qt", stretched=(("QT", 20.0),), scaled=(("T", 1.2),), moved=("P_on", -260.0)
+    )
+    names = {"wb": wb, "cohort": few, "model": measures}
+    exec(of.code(view), names)
+    drawn, again = of.draw(view), names["figure"]
+    for a, b in zip(drawn.axes, again.axes, strict=True):
+        for one, other in zip(a.lines, b.lines, strict=True):
+            np.testing.assert_array_equal(one.get_xydata(), other.get_xydata())
+    plt.close("all")
+    shown = {row[0]: row[3] for row in of.numbers(view)}
+    assert shown["QT (ms)"] == f"{float(wb.predict(measures, names['one'])['qt'][0]):.0f}"
+    np.testing.assert_allclose(
+        names["maps"].mean() + names["maps"]["bias"], wb.predict(measures, names["one"])["qt"], rtol=1e-4
+    )
+
+
+def test_export_keeps_the_figure_and_says_how_it_is_made(explorer, tmp_path):
+    explorer.export.click()
+    (kept,) = tmp_path.glob("*.pdf")
+    assert kept.name in explorer.kept.value
+    assert "wb.ecgradcam(model, one" in explorer.kept.value
+
+
+def test_an_exported_page_holds_a_static_picture_under_the_widget():
+    code = (
+        "import ecgwb as wb\nfew = wb.open_cohort('ludb').isel(record=slice(5))\n"
+        "wb.explore(few, wb.load_model('compact-measures'))"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    root = str(Path(__file__).parents[2])
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": root}}).execute()
+    page, _ = HTMLExporter().from_notebook_node(notebook)
+    widget = page.index("application/vnd.jupyter.widget-view+json", page.index("<body"))
+    static = page.index('class="ecgwb-static"')
+    assert static > widget
+    encoded = page[page.index("base64,", static) + 7 :].split('"', 1)[0]
+    picture = matplotlib.image.imread(io.BytesIO(base64.b64decode(encoded)))
+    assert picture.shape[1] > 500
+    assert picture[..., :3].std() > 0.05  # something is drawn
+    assert "predicted" in page[static:]

@@ -1,0 +1,81 @@
+"""Values in what `make paper` wrote last: the notebooks must say what the package says, not only run.
+
+Left out where there is no ``paper/``; continuous integration makes it first.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from studies.sex_table import FOLDER
+
+import ecgwb as wb
+
+PAPER = Path(__file__).parents[2] / "paper"
+pytestmark = pytest.mark.skipif(not (PAPER / "index.html").is_file(), reason="make paper has not been run")
+
+
+def table(name, *index):
+    return pd.read_csv(PAPER / f"{name}.csv", index_col=list(index) or None)
+
+
+def test_accuracy_is_what_the_package_computes(measures, ludb):
+    said = wb.predict(measures, ludb)
+    for name, against in (("2a_accuracy", ""), ("2b_accuracy_manual", "_manual")):
+        here = wb.accuracy_table(said, ludb, against)
+        kept = table(name, "target").loc[here.index]
+        columns = ["score", "low", "high", "slope", "bias"]
+        np.testing.assert_allclose(kept[columns], here[columns].astype(float), rtol=1e-3, atol=1e-3)
+
+
+def test_intervals_by_hand_are_met():
+    bars = {"pr": 6, "qrs": 6, "qt": 10}
+    assert (table("1b_intervals", "target")["score"] < pd.Series(bars)).all()
+
+
+def test_a_map_and_its_bias_make_the_mean_prediction(measures, ludb):
+    curve = table("3c_map_qt", "phase")
+    assert (curve["low"] <= curve["mean"]).all()
+    assert (curve["mean"] <= curve["high"]).all()
+    maps = wb.ecgradcam(measures, ludb, "qt")
+    aligned = wb.cohort_map(wb.align(maps, ludb))["mean"]
+    np.testing.assert_allclose(curve["mean"], aligned.sel(phase=curve.index.values).squeeze(), rtol=1e-3, atol=0.01)
+
+
+def test_shares_of_the_beat_sum_to_one():
+    shares = table("3i_shares").set_index(["target", "segment"])["share"]
+    np.testing.assert_allclose(shares.groupby("target").sum(), 1.0, atol=1e-4)
+    assert shares["qt"].idxmax() == "T"
+    assert shares["t_v5"].idxmax() == "T"
+
+
+def test_dose_response_of_each_interval_follows_its_own_edit():
+    effects = table("0a_effects").query("part == 'dose-response'").set_index(["edit", "target"])
+    for edit, target in (("PR", "pr"), ("QRS", "qrs"), ("QT", "qt")):
+        assert effects.loc[(edit, target), "slope"] == pytest.approx(1.0, abs=0.12)
+    assert abs(effects.loc[("PR", "qrs"), "slope"]) < 0.1
+
+
+def test_blanking_hurts_the_waves_that_are_measured():
+    errors = table("4b_blanking", "target")
+    assert errors.loc["pr", "P"] > 5 * errors.loc["pr", "intact"]
+    assert errors.loc["qt", "T"] > 3 * errors.loc["qt", "intact"]
+    for target in ("pr", "qrs", "qt"):
+        for wave in ("P", "QRS", "T"):
+            assert errors.loc[target, f"sham_{wave}"] < 1.3 * errors.loc[target, "intact"]
+
+
+def test_the_sex_table_is_the_one_that_is_shipped():
+    keys = ["model", "people"]
+    here, kept = table("0b_sex_table", *keys)["auc"], pd.read_csv(FOLDER / "sex-table.csv", index_col=keys)["auc"]
+    pd.testing.assert_series_equal(here, kept, rtol=2e-3)
+
+
+def test_the_page_shows_what_matters_most_first_and_every_exhibit():
+    page = (PAPER / "index.html").read_text()
+    names = sorted(p.stem for p in PAPER.glob("*.csv"))
+    places = [page.index(f'id="{n}"') for n in names]
+    assert names[:2] == ["0a_effects", "0b_sex_table"]
+    assert min(places) == places[0]
+    assert sorted(places)[1] == places[1]
