@@ -23,7 +23,7 @@ _WHAT = (
 
 
 def exhibits_in(folder: Path) -> list[dict[str, str]]:
-    """What `ecgwb.paper.exhibit` kept there, in the order of the names: ``name``, ``title``, ``caption``."""
+    """What `ecgwb.paper.keep` kept there, in the order of the names: ``name``, ``title``, ``caption``."""
     found = [json.loads(f.read_text()) for f in sorted(folder.glob("*.json"))]
     return [about for about in found if "caption" in about]
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -43,23 +44,34 @@ def paper_dir() -> Path:
     return Path(chosen) if chosen else (here.parent if here.name == "notebooks" else here) / "paper"
 
 
-def exhibit(name: str, title: str, caption: str, figure: Figure, table: pd.DataFrame) -> Figure:
-    """Keep a figure and the numbers behind it as ``name.pdf``, ``name.png`` and ``name.csv``.
+def keep(name: str, figure: Figure, table: pd.DataFrame, caption: str) -> Figure:
+    """Keep a figure and the numbers behind it for the paper.
 
-    Numbers in the CSV have six significant digits, so that two runs give the same file.
+    Writes ``name.pdf`` (vector graphics), ``name.png``, ``name.csv`` and ``name.json`` into `paper_dir`. Numbers in the
+    CSV have six significant digits and the PDF has no date, so that two runs give the same files.
+
+    Parameters
+    ----------
+    name : str
+        The files' name, such as ``"3c_map_qt"``; the paper shows exhibits in the order of their names.
+    figure : Figure
+    table : DataFrame
+        The numbers that the figure shows.
+    caption : str
+        The first sentence is the exhibit's title.
 
     Returns
     -------
     Figure
         The same, so that a notebook cell can end with this call and show it.
     """
+    title, _, rest = re.sub(r"(?<=[.?!])\s+", "\0", caption.strip(), count=1).partition("\0")
     folder = paper_dir()
     folder.mkdir(parents=True, exist_ok=True)
-    # No creation date, so that the same inputs give the same file.
     figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
     figure.savefig(folder / f"{name}.png")
     table.to_csv(folder / f"{name}.csv", float_format="%.6g", lineterminator="\n")
-    about = {"name": name, "title": title, "caption": caption}
+    about = {"name": name, "title": title.removesuffix("."), "caption": rest}
     (folder / f"{name}.json").write_text(json.dumps(about, ensure_ascii=False, indent=1))
     plt.close(figure)
     return figure

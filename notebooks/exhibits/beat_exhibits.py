@@ -1,6 +1,6 @@
 """Exhibits of beats: each gives its title, caption, figure and the numbers behind it.
 
-Every exhibit is a function from what it shows to a `Shown`; `ecgwb.paper.exhibit` keeps it. Those of networks are in
+Every exhibit is a function from what it shows to a `Shown`; `exhibit` keeps it. Those of networks are in
 `network_exhibits.py`, of maps in `map_exhibits.py`; `exhibits.py` lists them all by name.
 """
 
@@ -23,6 +23,7 @@ from ecgwb.delineation.landmarks import LANDMARKS
 from ecgwb.edits.beats import blank, lift, stretch
 from ecgwb.figures.effects import plot_landmark_errors
 from ecgwb.models.accuracy import accuracy_table
+from ecgwb.paper import keep
 
 INTERVALS = ("pr", "qrs", "qt")
 
@@ -34,6 +35,11 @@ class Shown(NamedTuple):
     caption: str
     figure: Figure
     table: pd.DataFrame
+
+
+def exhibit(name: str, title: str, caption: str, figure: Figure, table: pd.DataFrame) -> Figure:
+    """Keep it for the paper."""
+    return keep(name, figure, table, f"{title}{'' if title.endswith('?') else '.'} {caption}")
 
 
 def source_of(cohort: xr.Dataset) -> str:

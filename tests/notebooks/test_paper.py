@@ -10,16 +10,18 @@ from ecgwb import figures, pages, paper
 from ecgwb.__main__ import main
 
 
-def test_two_runs_of_an_exhibit_give_the_same_files(tmp_path, monkeypatch):
+def test_what_is_kept_twice_gives_the_same_files(tmp_path, monkeypatch):
     made = []
     for run in ("a", "b"):
         monkeypatch.setenv(paper.FOLDER_VARIABLE, str(tmp_path / run))
         fig, ax = plt.subplots()
         ax.plot([0, 1])
-        paper.exhibit("1x", "Title", "Caption", fig, pd.DataFrame({"v": [1 / 3, 2e-9]}))
+        assert paper.keep("1x", fig, pd.DataFrame({"v": [1 / 3, 2e-9]}), "Title of 0.5 Hz. Caption. More.") is fig
         made.append({p.name: p.read_bytes() for p in (tmp_path / run).iterdir()})
     assert set(made[0]) == {"1x.pdf", "1x.png", "1x.csv", "1x.json"}
     assert made[0] == made[1]
+    about = json.loads(made[0]["1x.json"])
+    assert about == {"name": "1x", "title": "Title of 0.5 Hz", "caption": "Caption. More."}
     assert made[0]["1x.csv"] == b",v\n0,0.333333\n1,2e-09\n"
 
 
@@ -28,8 +30,8 @@ def test_the_paper_is_made_of_what_its_notebooks_show(tmp_path, monkeypatch):
     source = tmp_path / "notebooks"
     source.mkdir()
     code = (
-        "import matplotlib.pyplot as plt, pandas as pd\nfrom ecgwb.paper import exhibit\n"
-        "exhibit('1a_x', 'A <title>', 'Words & numbers', plt.figure(), pd.DataFrame({'v': [1]}))"
+        "import matplotlib.pyplot as plt, pandas as pd\nfrom ecgwb.paper import keep\n"
+        "keep('1a_x', plt.figure(), pd.DataFrame({'v': [1]}), 'A <title>. Words & numbers.')"
     )
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -54,7 +56,7 @@ def folder(tmp_path, monkeypatch):
         ax.set_title("drawn µV")
         table = pd.DataFrame({"v": [1 / 3, 2.0], "note": ["", "long <words> " * 20]}, index=["a", "b"])
         with plt.style.context(figures.STYLE):
-            paper.exhibit(name, title, f"Caption of {name}.", fig, table)
+            paper.keep(name, fig, table, f"{title}. Caption of {name}.")
     (tmp_path / "provenance.json").write_text(json.dumps(paper.provenance()))
     return tmp_path
 
