@@ -9,13 +9,13 @@ from .maps import (
     plot_bland_altman,
     plot_blanking,
     plot_cohort_map,
-    plot_forest,
     plot_groups,
     plot_lead_map,
     plot_roc,
     plot_shares,
 )
 from .style import LEAD_SHOWN, NAMES, ONE_COLUMN, SAYS, STYLE, TWO_COLUMNS, use_style
+from .tables import plot_forest, plot_intervals
 
 __all__ = [
     "BY_HAND",
@@ -38,6 +38,7 @@ __all__ = [
     "plot_ecg",
     "plot_forest",
     "plot_groups",
+    "plot_intervals",
     "plot_landmark_errors",
     "plot_lead_map",
     "plot_map_against_effect",

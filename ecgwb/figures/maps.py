@@ -266,21 +266,3 @@ def plot_roc(scores: Mapping[str, np.ndarray], truth: np.ndarray, ax: Axes | Non
     ax.set(xlabel="women called men (share)", ylabel="men called men (share)", aspect="equal", xlim=(0, 1), ylim=(0, 1))
     ax.legend(loc="lower right")
     return ax
-
-
-def plot_forest(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """AUC with its interval per model (rows) and people (colours), from `nested_models`."""
-    ax = ax or plt.gca()
-    models = list(dict.fromkeys(table.index.get_level_values("model")))
-    people = list(dict.fromkeys(table.index.get_level_values("people")))
-    for k, who in enumerate(people):
-        rows = table.xs(who, level="people").reindex(models)
-        y = np.arange(len(models)) + 0.22 * (k - (len(people) - 1) / 2)
-        size = [rows["auc"] - rows["low"], rows["high"] - rows["auc"]]
-        label = f"{who} (n = {int(rows['n'].iloc[0])})"
-        ax.errorbar(rows["auc"], y, xerr=size, fmt="o", ms=4, capsize=2, color=f"C{k}", label=label)
-    ax.axvline(0.5, color="0.6", lw=0.6)
-    ax.set(yticks=range(len(models)), yticklabels=models, xlabel="AUC for sex, 95 % interval")
-    ax.invert_yaxis()
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(people), columnspacing=1)
-    return ax

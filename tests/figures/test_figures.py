@@ -98,3 +98,39 @@ def test_agreement_roc_and_forest_show_their_numbers():
     rows.index = pd.MultiIndex.from_tuples([("a", "test"), ("b", "test")], names=["model", "people"])
     ax = figures.plot_forest(rows, plt.figure().gca())
     assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"]
+
+
+def estimates():
+    rows = {"value": [0.7, 0.8, np.nan, 0.6], "low": [0.6, 0.7, np.nan, 0.5], "high": [0.8, 0.9, np.nan, 0.7]}
+    index = pd.MultiIndex.from_product([["qt", "new"], ["test", "LUDB"]], names=["target", "people"])
+    return pd.DataFrame(rows, index=index)
+
+
+def test_intervals_of_groups_stand_side_by_side_in_the_tables_order():
+    _, axes = plt.subplots(1, 2, sharey=True)
+    for ax in axes:
+        figures.plot_intervals(estimates(), ax, by="people", hollow=["LUDB"])
+    for ax in axes:  # Axes that share their rows agree on them
+        assert ax.get_ylim() == (1.5, -0.5)
+        test, ludb = ax.lines
+        np.testing.assert_array_equal(test.get_xdata(), [0.7, np.nan])
+        np.testing.assert_array_equal(ludb.get_xdata(), [0.8, 0.6])
+        assert (test.get_ydata() < ludb.get_ydata()).all()
+        assert ludb.get_markerfacecolor() == "white" != test.get_markerfacecolor()
+        (a, b), (c, _) = ax.collections[0].get_segments()[0]
+        assert (a, c, b) == (0.6, 0.8, test.get_ydata()[0])
+    assert [t.get_text() for t in axes[0].get_yticklabels()] == ["QT", "new"]
+    assert [t.get_text() for t in axes[0].get_legend().get_texts()] == ["test", "LUDB"]
+
+
+def test_upright_intervals_stand_at_the_numbers_of_the_index():
+    table = estimates().xs("qt", level="target").set_axis([94, 222])
+    ax = figures.plot_intervals(table, vertical=True)
+    np.testing.assert_array_equal(ax.lines[0].get_xydata(), [(94, 0.7), (222, 0.8)])
+
+
+def test_a_table_without_intervals_is_refused_in_words():
+    with pytest.raises(ValueError, match="no 'auc'; it has target, people, value, low, high"):
+        figures.plot_intervals(estimates(), columns=("auc", "low", "high"))
+    with pytest.raises(ValueError, match="no 'group'"):
+        figures.plot_intervals(estimates(), by="group")
