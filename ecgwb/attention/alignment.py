@@ -8,10 +8,9 @@ import numpy as np
 import xarray as xr
 
 from ..cohorts.people import same_people
-from ..delineation.landmarks import LANDMARKS
+from ..delineation.landmarks import LANDMARKS, WAVES
 
 _AT_ONCE = 256  # records warped together
-_WAVES = (("P_on", "P_off"), ("QRS_on", "J"), ("T_on", "T_off"))
 
 
 def template_of(cohort: xr.Dataset) -> xr.DataArray:
@@ -125,7 +124,7 @@ def _warp(own: np.ndarray, common: np.ndarray, phase: np.ndarray) -> tuple[np.nd
         slope = np.where(inside, rise[:, np.minimum(k, max(len(x) - 2, 0))] if len(x) > 1 else 1.0, 1.0)
         source = np.where(some[:, None], y[:, k] + (phase - x[k]) * slope, source)
     known = (source >= phase[0]) & (source <= phase[-1]) & some[:, None]
-    for first, end in _WAVES:
+    for first, end in WAVES.values():
         a, b = LANDMARKS.index(first), LANDMARKS.index(end)
         if np.isfinite(common[[a, b]]).all():
             absent = np.isnan(own[:, a : b + 1]).any(axis=1)

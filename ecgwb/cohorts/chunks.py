@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..delineation.landmarks import LANDMARKS
+from ..delineation.landmarks import QRS_ON, R
 from ..delineation.waves import delineate, read_annotations
 from ..recordings.record import FS, LEADS, LIMB_TOLERANCE, Record, RecordError
 from .beats import BEAT_VARIABLES, beat_arrays
@@ -98,7 +98,7 @@ def _labelled(beat: dict[str, Any], item: Item, record: Record) -> dict[str, Any
     meta = {"rhythm_label": record.metadata.get("rhythm", "")} | record.metadata | item.metadata
     rhythm = beat["rhythm"][:, :RHYTHM_SAMPLES]
     beat["rhythm"] = np.pad(rhythm, ((0, 0), (0, RHYTHM_SAMPLES - rhythm.shape[1])), constant_values=np.nan)
-    inside = beat["cycle_fiducial"][:, LANDMARKS.index("R")] < 1000.0 * RHYTHM_SAMPLES / FS
+    inside = beat["cycle_fiducial"][:, R] < 1000.0 * RHYTHM_SAMPLES / FS
     beat["cycle_fiducial"], beat["cycle_used"] = beat["cycle_fiducial"][inside], beat["cycle_used"][inside]
     beat["male"] = {"male": 1.0, "female": 0.0}.get(str(meta.get("sex", "")), np.nan)
     text = {k: str(meta.get(k, "")) for k in _TEXT}
@@ -131,7 +131,7 @@ def _doubts(beat: dict[str, Any], record: Record) -> list[str]:
         flags.append(f"the largest lead spans {span:.0f} µV: a rare ECG, or a wrong gain")
     if beat["qrs"] < USUAL_QRS_MS or not (np.isnan(beat["qt"]) or USUAL_QT_MS[0] <= beat["qt"] <= USUAL_QT_MS[1]):
         flags.append(f"QRS {beat['qrs']:.0f} ms, QT {beat['qt']:.0f} ms: a rare ECG, or a wrong sampling rate")
-    qrs_on = beat["fiducial"][LANDMARKS.index("QRS_on")]
+    qrs_on = beat["fiducial"][QRS_ON]
     spike = pacing_spike(beat["beat"], qrs_on) if np.isfinite(qrs_on) else None
     if spike is not None:
         side = "before" if spike[0] < qrs_on else "after"

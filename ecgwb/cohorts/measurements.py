@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..delineation.landmarks import intervals
+from ..delineation.landmarks import QRS_ON, T_OFF, J, intervals
 from ..recordings.record import FS, LEADS
 
 TARGETS = ("pr", "qrs", "qt", "hr", "j_v5", "r_v5", "t_v5")
@@ -36,7 +36,7 @@ def targets(beat: np.ndarray, fiducial: np.ndarray, hr: float) -> dict[str, floa
         within QRS, ``t_v5`` the largest deflection between J and T_off, signed (µV).
     """
     out = intervals(fiducial) | {"hr": float(hr), "j_v5": np.nan, "r_v5": np.nan, "t_v5": np.nan}
-    qrs_on, j, t_off = fiducial[3], fiducial[5], fiducial[8]
+    qrs_on, j, t_off = fiducial[QRS_ON], fiducial[J], fiducial[T_OFF]
     if np.isfinite(qrs_on) and np.isfinite(j):
         v5 = levelled(beat, qrs_on)[LEADS.index("V5")]
         out["j_v5"] = float(np.interp(j, TIME, v5))

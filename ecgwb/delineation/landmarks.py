@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 LANDMARKS = ("P_on", "P_peak", "P_off", "QRS_on", "R", "J", "T_on", "T_peak", "T_off")
+# Where each landmark stands in an array with an axis of landmarks.
+P_ON, P_PEAK, P_OFF, QRS_ON, R, J, T_ON, T_PEAK, T_OFF = range(9)
+ONSETS, PEAKS, OFFSETS = (P_ON, QRS_ON, T_ON), (P_PEAK, R, T_PEAK), (P_OFF, J, T_OFF)
+
 WAVES = {"P": ("P_on", "P_off"), "QRS": ("QRS_on", "J"), "T": ("T_on", "T_off")}
+"""First and last landmark of each wave."""
+WAVE_POINTS = {"P": ("P_on", "P_peak", "P_off"), "QRS": ("QRS_on", "R", "J"), "T": ("T_on", "T_peak", "T_off")}
+"""Onset, peak and offset of each wave."""
 SEGMENTS = {
     "P": ("P_on", "P_off"),
     "PQ": ("P_off", "QRS_on"),
@@ -13,6 +20,7 @@ SEGMENTS = {
     "ST": ("J", "T_on"),
     "T": ("T_on", "T_off"),
 }
+"""First and last landmark of each stretch of the beat from P_on to T_off."""
 RANK = 5 / 12  # of the leads that show a wave: which of them, from outside, gives the global onset and offset
 
 
@@ -43,12 +51,12 @@ def global_marks(marks: np.ndarray) -> np.ndarray:
         rows = np.flatnonzero(enough[:, j])
         column, count, rank = ordered[rows, :, j], m[rows, j], k[rows, j]
         each = np.arange(len(rows))
-        if j in (1, 4, 7):
+        if j in PEAKS:
             out[:, rows, j] = (column[each, (count - 1) // 2] + column[each, count // 2]) / 2
             continue
         for side, step in enumerate((0, -1, 1)):
             r = np.clip(rank + step, 1, count)
-            out[side, rows, j] = column[each, r - 1 if j in (0, 3, 6) else count - r]
+            out[side, rows, j] = column[each, r - 1 if j in ONSETS else count - r]
     return out
 
 
@@ -63,15 +71,17 @@ def median_if_common(values: np.ndarray, share: float = 0.5) -> np.ndarray:
 
 
 def in_order(fiducial: np.ndarray) -> np.ndarray:
-    """Landmarks clipped so that none passes its neighbour wave: P ends by QRS_on, T starts no earlier than J."""
-    f = fiducial.copy()
-    f[3], f[5] = np.fmin(f[3], 0.0) if np.isfinite(f[3]) else f[3], np.fmax(f[5], 0.0) if np.isfinite(f[5]) else f[5]
-    for i in (0, 1, 2):
-        if np.isfinite(f[i]) and np.isfinite(f[3]):
-            f[i] = min(f[i], f[3])
-    for i in (6, 7, 8):
-        if np.isfinite(f[i]) and np.isfinite(f[5]):
-            f[i] = max(f[i], f[5])
+    """A beat's landmarks (ms, NaN where absent) with those that pass another wave's moved to its boundary.
+
+    QRS_on is at or before time zero and J at or after it; P ends by QRS_on, T starts no earlier than J.
+    """
+    f = np.array(fiducial, dtype=float)
+    if np.isfinite(f[QRS_ON]):
+        f[QRS_ON] = min(f[QRS_ON], 0.0)
+        f[P_ON : P_OFF + 1] = np.minimum(f[P_ON : P_OFF + 1], f[QRS_ON])  # an absent P stays NaN
+    if np.isfinite(f[J]):
+        f[J] = max(f[J], 0.0)
+        f[T_ON : T_OFF + 1] = np.maximum(f[T_ON : T_OFF + 1], f[J])
     return f
 
 

@@ -13,7 +13,7 @@ from scipy.ndimage import uniform_filter1d
 from scipy.stats import norm
 
 from ..cohorts.people import patients_of, same_people
-from ..delineation.landmarks import LANDMARKS
+from ..delineation.landmarks import LANDMARKS, WAVE_POINTS
 from ..edits.erasing import erase
 from .features import Feature, Point, point_at, times
 from .screening import Proposals, rank, unlike
@@ -22,7 +22,6 @@ PLACES = 12  # that one map may name at most: networks spread a contrast over po
 _SMOOTH_MS = 20.0  # over which a lead's map is averaged before its largest point is sought
 _SIDE = 0.7  # of the largest value: how far a place reaches
 _CONFIRMED = float(norm.isf(0.025 / PLACES))  # t of a place's contrast, and of its edit's effect: 5 % over all places
-_PEAKS = {"P": ("P_on", "P_peak", "P_off"), "QRS": ("QRS_on", "R", "J"), "T": ("T_on", "T_peak", "T_off")}
 
 
 class Place(NamedTuple):
@@ -282,7 +281,7 @@ def _candidates(place: Place, template: xr.DataArray, origin: str) -> list[Featu
     if k != r:
         parts = tuple(Feature("amplitude", lead, (p,)) for p in (k, r))
         made.append(Feature("ratio", of=parts, origin=origin))
-    for on, peak, off in _PEAKS.values():
+    for on, peak, off in WAVE_POINTS.values():
         first, last = (template.sel(landmark=m).item() for m in (on, off))
         if np.isfinite(first + last) and start < last and stop > first:
             whole = Feature("duration", "", ((on, 0.0, peak), (peak, 1.0, off)))

@@ -7,7 +7,7 @@ import xarray as xr
 
 from ..cohorts.beats import RHYTHM, find_beats, need_records
 from ..cohorts.measurements import TARGETS, TIME, UNITS, targets
-from ..delineation.landmarks import global_marks, in_order, median_if_common
+from ..delineation.landmarks import P_ON, QRS_ON, T_OFF, R, global_marks, in_order, median_if_common
 from ..delineation.waves import delineate
 from ..recordings.record import FS, Record, RecordError
 
@@ -64,7 +64,7 @@ def remeasure(cohort: xr.Dataset) -> xr.Dataset:
         if not len(marks):
             continue
         relative = global_marks(marks)[0] - r[middle, None]
-        relative[:, 4] = 0.0
+        relative[:, R] = 0.0
         fiducial[i] = in_order(median_if_common(relative))
         for t, v in targets(beats[i], fiducial[i], hr[i]).items():
             values[t][i] = v
@@ -76,8 +76,8 @@ def remeasure(cohort: xr.Dataset) -> xr.Dataset:
 
 def _cycle(beat: np.ndarray, fiducial: np.ndarray, rr: float) -> np.ndarray:
     """One cycle (lead, sample) of a beat, whose end leads into its beginning."""
-    p_on = fiducial[0] if np.isfinite(fiducial[0]) else np.fmin(fiducial[3], 0.0) - 100.0
-    t_before = np.fmax(TIME[0], fiducial[8] - rr)  # where the T wave before ends
+    p_on = fiducial[P_ON] if np.isfinite(fiducial[P_ON]) else np.fmin(fiducial[QRS_ON], 0.0) - 100.0
+    t_before = np.fmax(TIME[0], fiducial[T_OFF] - rr)  # where the T wave before ends
     first = round((max((t_before + p_on) / 2, TIME[0]) - TIME[0]) * FS / 1000)
     at = first + np.arange(round(rr * FS / 1000))
     inside = at < beat.shape[1]

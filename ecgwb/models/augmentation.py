@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 
 from ..cohorts.measurements import N_BEFORE, N_SAMPLES, TARGETS, TIME, targets
-from ..delineation.landmarks import LANDMARKS
+from ..delineation.landmarks import LANDMARKS, QRS_ON, T_OFF, T_ON, J
 from ..recordings.record import FS, LEADS
 
 _STRETCH, _GAIN = 0.25, 0.4  # largest natural-log factor of time and of voltage of a whole copy
@@ -121,7 +121,7 @@ class Copies:
         stretch, gain, label = self._whole(i, rng)
         old = self.landmarks[i]
         new = old * stretch
-        by_parts = self.measured and rng.random() < 0.6 and np.isfinite(old[[3, 5]]).all()
+        by_parts = self.measured and rng.random() < 0.6 and np.isfinite(old[[QRS_ON, J]]).all()
         if by_parts:
             new = _warped(old, stretch, rng)
         shift = rng.uniform(-10, 10)  # ms
@@ -135,7 +135,7 @@ class Copies:
         if not self.measured:
             return beat, label
         new = new - shift
-        if np.isfinite(new[[3, 5]]).all():
+        if np.isfinite(new[[QRS_ON, J]]).all():
             if self.beats and rng.random() < _TWO_QRS:
                 lent = rng.integers(len(self.beats))
                 beat, new = _two_qrs(beat, new, self.beats[lent], self.qrs[lent], rng)
@@ -144,7 +144,7 @@ class Copies:
                 beat, new, np.nan if by_parts else label[self.names.index("hr")] if "hr" in self.names else np.nan
             )
             if rng.random() < _PACED:
-                beat = _paced(beat, new[3], rng)
+                beat = _paced(beat, new[QRS_ON], rng)
             known = np.isfinite(self.y[i])  # what could not be measured on the record is not made up for a copy
             label = np.where(known, [values[n] for n in self.names], np.nan)
         return beat, label
@@ -235,7 +235,7 @@ def _two_qrs(
 
     J is where the later QRS ends. Nothing is changed where little would be left of ST and T.
     """
-    on, j, t_off = mark[[3, 5, 8]]
+    on, j, t_off = mark[[QRS_ON, J, T_OFF]]
     width = (its[1] - its[0]) * np.exp(rng.uniform(-0.3, 0.3))
     start = on + rng.uniform(5, 70)
     stop = start + width
@@ -248,8 +248,8 @@ def _two_qrs(
     second = _at(other, (its[0] + share * (its[1] - its[0]) - TIME[0]) * FS / 1000)
     ends = second[:, :1] + (second[:, -1:] - second[:, :1]) * share  # zero outside, and no step at its ends
     mark = mark.copy()
-    mark[5] = max(j, stop)
-    mark[6] = np.maximum(mark[6], mark[5])
+    mark[J] = max(j, stop)
+    mark[T_ON] = np.maximum(mark[T_ON], mark[J])
     return beat + size * (second - ends), mark
 
 

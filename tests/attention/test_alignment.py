@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import ecgwb as wb
 from ecgwb.cohorts.measurements import TIME
-from ecgwb.delineation.landmarks import LANDMARKS
+from ecgwb.delineation.landmarks import LANDMARKS, J
 
 
 def template(marks=TYPICAL):
@@ -101,7 +101,7 @@ def test_records_are_warped_alike_alone_and_together():
 
 def test_a_qrs_without_an_end_is_masked_too():
     marks = np.array(TYPICAL, float)
-    marks[5] = np.nan
+    marks[J] = np.nan
     cohort = made_cohort(marks)
     out = wb.align(cohort["beat"], cohort, template()).isel(record=0, lead=0)
     masked = out.phase.values[np.isnan(out.values)]

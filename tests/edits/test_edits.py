@@ -4,7 +4,7 @@ from conftest import TYPICAL, made_cohort
 
 import ecgwb as wb
 from ecgwb.cohorts.measurements import TIME
-from ecgwb.delineation.landmarks import WAVES
+from ecgwb.delineation.landmarks import T_OFF, T_ON, WAVES
 from ecgwb.edits.beats import lift, plant, scale, stretch
 from ecgwb.edits.erasing import erase
 from ecgwb.edits.remeasurement import remeasure
@@ -68,7 +68,7 @@ def test_the_mean_wave_is_the_cohorts(people):
 
 def _share(beat, fiducial):
     """T in V5 above the line between its ends, at its middle."""
-    a, b = (np.flatnonzero((fiducial[6] <= TIME) & (fiducial[8] >= TIME)))[[0, -1]]
+    a, b = (np.flatnonzero((fiducial[T_ON] <= TIME) & (fiducial[T_OFF] >= TIME)))[[0, -1]]
     return (beat[:, (a + b) // 2] - (beat[:, a] + beat[:, b]) / 2)[[6]]
 
 

@@ -5,6 +5,7 @@ from conftest import TYPICAL, made_cohort
 
 import ecgwb as wb
 from ecgwb.cohorts.measurements import TIME
+from ecgwb.delineation.landmarks import QRS_ON, T_ON, J
 from ecgwb.models import augmentation
 from ecgwb.models.augmentation import Copies
 
@@ -131,17 +132,17 @@ def test_a_second_qrs_ends_where_j_is_said_to_be_and_nothing_else_changes(ptbxl)
     beats, marks = some["beat"].values.astype(float), some["fiducial"].values
     rng, wider = np.random.default_rng(4), 0
     for beat, mark in zip(beats, marks, strict=True):
-        for lent, its in zip(beats, marks[:, [3, 5]], strict=True):
+        for lent, its in zip(beats, marks[:, [QRS_ON, J]], strict=True):
             found, new = augmentation._two_qrs(beat, mark, lent, its, rng)
             change = np.abs(found - beat).max(axis=0)
             changed = TIME[change > 1e-6]
-            assert np.array_equal(np.delete(new, [5, 6]), np.delete(mark, [5, 6]), equal_nan=True)
-            assert new[5] >= mark[5]
+            assert np.array_equal(np.delete(new, [J, T_ON]), np.delete(mark, [J, T_ON]), equal_nan=True)
+            assert new[J] >= mark[J]
             if changed.size:
-                assert changed[0] > mark[3]
-                assert changed[-1] <= new[5]
-                assert change[new[5] - 4 < TIME].max() < 0.3 * change.max()  # it ends there, without a step
-            wider += new[5] > mark[5] + 10
+                assert changed[0] > mark[QRS_ON]
+                assert changed[-1] <= new[J]
+                assert change[new[J] - 4 < TIME].max() < 0.3 * change.max()  # it ends there, without a step
+            wider += new[J] > mark[J] + 10
     assert wider > 20
 
 
