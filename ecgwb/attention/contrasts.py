@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from ..cohorts.people import patients_of
+from ..stats import permutation_p
 from .alignment import need_aligned
 
 _AT_ONCE = 250  # permutations in memory together
@@ -83,9 +84,7 @@ def map_difference(
                 for some in np.array_split(swapped, max(permutations // _AT_ONCE, 1))
             ]
         )
-        # Rounding must not tell a permutation that gives the same groups from the groups themselves.
-        above = (most[:, None] >= np.abs(t[k]) * (1 - 1e-9)).sum(axis=0)
-        p[k] = np.where(np.isfinite(t[k]), (above + 1) / (permutations + 1), np.nan)
+        p[k] = permutation_p(np.abs(t[k]), most)
     dims = curves.dims[1:]
     out = xr.Dataset(
         {k: (dims, v.reshape(shape)) for k, v in {"difference": difference, "t": t, "p": p}.items()},

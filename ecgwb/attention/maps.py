@@ -14,7 +14,7 @@ from scipy import stats
 
 from ..cohorts.people import patients_of
 from ..delineation.landmarks import LANDMARKS, SEGMENTS
-from ..stats import RESAMPLES, name_hash, patient_draws, patient_weights
+from ..stats import RESAMPLES, interval, name_hash, patient_weights, resampled_sums
 from .alignment import need_aligned
 
 MEASURED_IN = {  # the segments that hold a target's landmarks, or its voltage
@@ -288,11 +288,10 @@ def segment_table(aligned: xr.DataArray, ci: float = 0.95, *, seed: int = 0) -> 
     if extra:
         raise ValueError(f"the maps have a dimension {extra[0]!r}; select one, or sum them: maps.sum({extra[0]!r})")
     masks = segments(aligned)
-    patient = pd.factorize(patients_of(aligned))[0]
-    n_patients = int(patient.max(initial=-1)) + 1
+    patient = patients_of(aligned)
+    n_patients = len(np.unique(patient))
     if n_patients < 2:
         raise ValueError(f"of {n_patients} patients no table says how people's maps differ; expected two or more")
-    draws = patient_draws(n_patients, seed)
     rows = []
     names = aligned["target"].values if "target" in aligned.dims else [""]
     for t in names:
@@ -305,13 +304,10 @@ def segment_table(aligned: xr.DataArray, ci: float = 0.95, *, seed: int = 0) -> 
                 f"people's maps{f' of {t}' if str(t) else ''} do not differ; there is nothing to share out"
             )
         part = np.stack([away[:, m].sum(axis=1) for m in masks.values()], axis=1)  # (record, segment)
-        per_patient = np.zeros((n_patients, len(masks)))
-        np.add.at(per_patient, patient, part)
-        boot = draws @ per_patient
-        boot = boot[boot.sum(axis=1) > 0]  # a resampling may draw none but people whose maps are the mean's
-        boot = boot / boot.sum(axis=1, keepdims=True)
-        share = per_patient.sum(axis=0) / per_patient.sum()
-        low, high = np.quantile(boot, [(1 - ci) / 2, (1 + ci) / 2], axis=0)
+        drawn = resampled_sums(part, patient, seed)
+        drawn = drawn[drawn.sum(axis=1) > 0]  # a resampling may draw none but people whose maps are the mean's
+        low, high = interval(drawn / drawn.sum(axis=1, keepdims=True), ci)
+        share = part.sum(axis=0) / part.sum()
         n = int(np.isfinite(values).any(axis=1).sum())
         for i, (s, m) in enumerate(masks.items()):
             rows.append((str(t), s, share[i], low[i], high[i], float(m.mean()), n))

@@ -10,13 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from statsmodels.stats.multitest import multipletests
 
-from ..stats import auc, patient_draws
+from ..stats import CORRECTIONS, adjusted_p, auc, bootstrap
 from .designs import calibration_slope, design, likelihood_ratio, r_squared, regress
 from .manifests import ALL, FEWEST, Manifest, earlier_tests, hashed, note_test, table_of
-
-CORRECTIONS = {"holm": "holm", "bh": "fdr_bh"}
 
 
 def compare_features(
@@ -98,10 +95,9 @@ def compare_features(
     names = [f.name for f in manifest.features]
     rows = [_row(m, people, manifest, ci, seed) for m in ("baseline", *names, ALL)]
     table = pd.DataFrame(rows, index=pd.Index(["baseline", *names, ALL], name="model"))
-    # What could not be tested counts as tested and not found.
-    p = table.loc[names, "lr_p"].fillna(1.0)
-    adjusted = multipletests(p, method=CORRECTIONS[correction])[1]
-    table["p"] = pd.Series(adjusted, index=names).where(table.loc[names, "lr_p"].notna()).reindex(table.index)
+    table["p"] = pd.Series(adjusted_p(table.loc[names, "lr_p"].to_numpy(), correction), index=names).reindex(
+        table.index
+    )
     source = str(cohort.attrs.get("source", "cohort"))
     when = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     note_test(manifest, {"when": when, "cohort": source, "n": len(who), "people": who})
@@ -145,20 +141,13 @@ def _row(model: str, people: pd.DataFrame, manifest: Manifest, ci: float, seed: 
         notes += [f"{n!r} is constant on these people" for n in still]
     x, x0 = design(columns, complete), design(covariates, complete)
     said, said0 = x @ manifest.coefficients[model], x0 @ manifest.coefficients["baseline"]
-    draws = patient_draws(len(y), seed)
-    tails = [(1 - ci) / 2, (1 + ci) / 2]
-
-    def score(predictor: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-        return (auc if binary else r_squared)(y, predictor, weights)
-
-    drawn = score(said, draws)
-    row["score"] = float(score(said)[0])
-    row["low"], row["high"] = np.nanquantile(drawn, tails)
+    score, patient = auc if binary else r_squared, np.arange(len(y))  # one record each
+    row["score"], row["low"], row["high"] = bootstrap(lambda w: score(y, said, w), patient, ci, seed)
     row["slope"], row["slope_low"], row["slope_high"], why = calibration_slope(y, said, binary)
     notes.append(why)
     if model != "baseline":
-        row["change"] = row["score"] - float(score(said0)[0])
-        row["change_low"], row["change_high"] = np.nanquantile(drawn - score(said0, draws), tails)
+        change = bootstrap(lambda w: score(y, said, w) - score(y, said0, w), patient, ci, seed)
+        row |= {"change": change.value, "change_low": change.low, "change_high": change.high}
         row["lr_p"], why = likelihood_ratio(y, x0, x, binary)
         notes.append(why)
         if model != ALL:

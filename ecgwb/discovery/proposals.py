@@ -15,6 +15,7 @@ from scipy.stats import norm
 from ..cohorts.people import patients_of, same_people
 from ..delineation.landmarks import LANDMARKS, WAVE_POINTS
 from ..edits.erasing import erase
+from ..stats import permutation_p
 from .features import Feature, Point, point_at, times
 from .screening import Proposals, rank, unlike
 
@@ -166,7 +167,7 @@ def propose_features(
     beat = (phase >= template.min().item()) & (phase <= template.max().item())
     here = np.abs(contrast.transpose(..., "phase").values)[..., beat]
     largest = np.nan_to_num(np.abs(null.transpose("run", ..., "phase").values)[..., beat].reshape(runs, -1)).max(axis=1)
-    p = (1 + (largest[:, None] >= np.nan_to_num(here).reshape(-1)).sum(axis=0)) / (runs + 1)
+    p = permutation_p(np.nan_to_num(here).reshape(-1), largest)
     tried = {"curve points against the null": int(np.isfinite(here).sum()), "null runs": runs}
     best = float(p.min())
     if best > alpha:

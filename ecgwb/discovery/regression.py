@@ -12,7 +12,7 @@ import scipy.stats
 import statsmodels.api as sm
 from statsmodels.tools.sm_exceptions import ConvergenceWarning, PerfectSeparationError, PerfectSeparationWarning
 
-from ..stats import auc, patient_draws
+from ..stats import auc_difference, auc_interval
 
 
 def nested_models(
@@ -91,17 +91,15 @@ def nested_models(
         for name, people in complete.items():
             y = people[outcome].to_numpy(int)
             score = _design(people, cols, centre, spread) @ fitted
-            draws = _patient_draws(people["patient"].to_numpy(), seed)
-            area, boot = float(auc(y, score)[0]), auc(y, score, draws)
-            low, high = np.nanquantile(boot, [(1 - ci) / 2, (1 + ci) / 2])
+            patient = people["patient"].to_numpy()
+            area = auc_interval(y, score, patient, ci, seed)
             row: dict[str, Any] = {"model": model, "people": name, "features": len(cols), "n": len(y)}
-            row |= {"n_missing": len(sets[name]) - len(y), "auc": area, "low": low, "high": high}
+            row |= {"n_missing": len(sets[name]) - len(y), "auc": area.value, "low": area.low, "high": area.high}
             row |= {"accuracy": float(((score > 0) == y).mean()), "note": note}
             if name in before:
                 old, old_cols = before[name]
-                change = boot - auc(y, old, draws)
-                row["change"] = area - float(auc(y, old)[0])
-                row["change_low"], row["change_high"] = np.nanquantile(change, [(1 - ci) / 2, (1 + ci) / 2])
+                change = auc_difference(y, score, old, patient, ci, seed)
+                row |= {"change": change.value, "change_low": change.low, "change_high": change.high}
                 if name != "discovery" and set(old_cols) < set(cols):
                     one_each = people.drop_duplicates("patient")  # the test knows no clusters
                     row["lr_p"], why = _likelihood_ratio(one_each, list(old_cols), cols, outcome, centre, spread)
@@ -111,12 +109,6 @@ def nested_models(
     order = ["model", "people", "features", "n", "n_missing", "auc", "low", "high", "accuracy"]
     order += ["change", "change_low", "change_high", "lr_p", "note"]
     return pd.DataFrame(rows).reindex(columns=order).set_index(["model", "people"])
-
-
-def _patient_draws(patient: np.ndarray, seed: int) -> np.ndarray:
-    """Weights (draw, record) of 1,000 resamplings of patients; the same for every row, so that changes are paired."""
-    who = pd.factorize(patient)[0]
-    return patient_draws(int(who.max()) + 1, seed)[:, who]
 
 
 def _design(people: pd.DataFrame, cols: list[str], centre: pd.Series, spread: pd.Series) -> np.ndarray:

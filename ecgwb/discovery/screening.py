@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 import xarray as xr
-from statsmodels.stats.multitest import multipletests
 
+from ..stats import adjusted_p
 from .designs import columns_of, design, likelihood_ratio
 from .features import Feature, Point, feature_table
 from .manifests import FEWEST, table_of
@@ -93,7 +93,7 @@ def screen_features(
     features = screening_features([str(v) for v in cohort["lead"].values])
     ranked = rank(features, cohort, outcome, baseline)
     p = np.array([v for _, v in ranked])
-    adjusted = multipletests(np.r_[p, np.ones(len(features) - len(p))], method="holm")[1][: len(p)]
+    adjusted = adjusted_p(p, "holm", tests=len(features))
     passed = [one for one, q in zip(ranked, adjusted, strict=True) if q <= alpha]
     tried = {"candidates": len(features)}
     return Proposals(unlike(passed, cohort, n), tried, float(adjusted.min(initial=1.0)))

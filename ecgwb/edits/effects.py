@@ -21,7 +21,7 @@ from ..delineation.landmarks import WAVES
 from ..models.accuracy import accuracy_table
 from ..models.prediction import model_input, predict
 from ..models.spec import ModelError, spec_of
-from ..stats import patient_draws
+from ..stats import interval, ratio_interval, resampled_sums
 from .beats import blank, lift, plant, scale, stretch
 from .remeasurement import remeasure
 
@@ -118,7 +118,7 @@ def dose_response(
     measured = measured and any(t in TARGETS for t in spec.targets)
     intact, said = plant(cohort, 0.0, 0.0), predict(model, cohort)
     anew = remeasure(cohort) if measured else cohort
-    patient = pd.factorize(patients_of(cohort))[0]
+    patient = patients_of(cohort)
     rows = []
     for name, (edit, doses, own) in DOSES.items():
         made, changes, ours, n_outside = [], [], [], []
@@ -183,23 +183,21 @@ def point_spread(
     _need_beats(model)
     before = maps_of(model, cohort, method, targets)
     time = before["time"].values
-    patient = pd.factorize(patients_of(cohort))[0]
-    draws = patient_draws(patient.max() + 1)
+    patient = patients_of(cohort)
     rows = []
     for at in at_ms:
         after = maps_of(model, plant(cohort, at, uv, width_ms=width_ms), method, targets)
         moved = np.abs(after.values - before.values)  # (record, target, time)
         usable = np.isfinite(moved).all(axis=(1, 2))
         for k, t in enumerate(before["target"].values):
-            profile = np.zeros((draws.shape[1], len(time)))
-            np.add.at(profile, patient[usable], moved[usable, k])
+            profile = np.where(usable[:, None], moved[:, k], 0.0)  # (record, time)
             row: dict[str, Any] = {"target": str(t), "at": float(at), "change": float(moved[usable, k].mean())}
             if row["change"] > 0:
                 q = _quantiles(profile.sum(axis=0)[None], time)[0]
                 row |= {f"q{round(100 * h):02d}": v - at for h, v in zip(_HELD, q, strict=True)}
                 row |= {"width": q[3] - q[1], "width90": q[4] - q[0]}
-                drawn = _quantiles(draws @ profile, time)
-                row["low"], row["high"] = np.quantile(drawn[:, 3] - drawn[:, 1], [(1 - ci) / 2, (1 + ci) / 2])
+                drawn = _quantiles(resampled_sums(profile, patient), time)
+                row["low"], row["high"] = interval(drawn[:, 3] - drawn[:, 1], ci)
             rows.append(row)
     columns = ["target", "at", *(f"q{round(100 * h):02d}" for h in _HELD), "width", "low", "high", "width90", "change"]
     return pd.DataFrame(rows, columns=columns).set_index(["target", "at"]).sort_index()
@@ -243,7 +241,7 @@ def faithfulness(
     _, wanted, _ = asked_of(model, targets)
     said = predict(model, cohort)
     x, _ = model_input(model, cohort)
-    spec, patient = spec_of(model), pd.factorize(patients_of(cohort))[0]
+    spec, patient = spec_of(model), patients_of(cohort)
     time = spec.start_ms + np.arange(spec.n_samples) * 1000.0 / spec.fs
     blanked = {w: blank(cohort, w, fill) for w in WAVES}
     without = {w: predict(model, b) for w, b in blanked.items()}
@@ -293,12 +291,6 @@ def _need_beats(model: nn.Module) -> None:
         raise ModelError("edits work on representative beats; this network takes rhythms")
 
 
-def _per_patient(patient: np.ndarray, *columns: np.ndarray) -> np.ndarray:
-    """Sums (patient, column)."""
-    n = int(patient.max()) + 1
-    return np.stack([np.bincount(patient, c, n) for c in columns], axis=1)
-
-
 def _through_origin(
     made: list[np.ndarray], change: list[np.ndarray], patient: np.ndarray, ci: float
 ) -> dict[str, float]:
@@ -308,19 +300,15 @@ def _through_origin(
     x, y = np.where(ok, x, 0.0), np.where(ok, y, 0.0)
     if not (x != 0).any():
         return {"slope": np.nan, "low": np.nan, "high": np.nan, "n": 0}
-    sums = _per_patient(patient, (x * y).sum(axis=0), (x * x).sum(axis=0))
-    top, bottom = (patient_draws(len(sums)) @ sums).T
-    drawn = top[bottom > 0] / bottom[bottom > 0]
-    low, high = np.quantile(drawn, [(1 - ci) / 2, (1 + ci) / 2])
-    slope = sums[:, 0].sum() / sums[:, 1].sum()
-    return {"slope": slope, "low": low, "high": high, "n": int(ok.any(axis=0).sum())}
+    slope = ratio_interval((x * y).sum(axis=0), (x * x).sum(axis=0), patient, ci)
+    return {"slope": slope.value, "low": slope.low, "high": slope.high, "n": int(ok.any(axis=0).sum())}
 
 
 def _regression(x: np.ndarray, y: np.ndarray, patient: np.ndarray, ci: float) -> dict[str, float]:
     """Slope of y on x and their correlation, with intervals."""
     ok = np.isfinite(x) & np.isfinite(y)
     x, y = (np.where(ok, v - v[ok].mean(), 0.0) if ok.any() else np.zeros_like(v) for v in (x, y))
-    sums = _per_patient(patient, ok.astype(float), x, y, x * x, x * y, y * y)
+    sums = np.stack([ok.astype(float), x, y, x * x, x * y, y * y], axis=1)  # (record, 6)
 
     def fit(s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         n, sx, sy, sxx, sxy, syy = s.T
@@ -332,9 +320,8 @@ def _regression(x: np.ndarray, y: np.ndarray, patient: np.ndarray, ci: float) ->
         )
 
     (slope,), (r,) = fit(sums.sum(axis=0)[None])
-    slopes, rs = fit(patient_draws(len(sums)) @ sums)
-    edges = [(1 - ci) / 2, (1 + ci) / 2]
-    (low, high), (r_low, r_high) = np.quantile(slopes, edges), np.quantile(rs, edges)
+    slopes, rs = fit(resampled_sums(sums, patient))
+    (low, high), (r_low, r_high) = interval(slopes, ci), interval(rs, ci)
     return {"slope": slope, "low": low, "high": high, "r": r, "r_low": r_low, "r_high": r_high, "n": int(ok.sum())}
 
 

@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter1d
 
 from ..cohorts.people import patients_of
-from ..models.accuracy import mean_interval
-from ..stats import patient_draws
+from ..stats import mean_interval, ratio_interval
 
 SAME, AGREE = 0.9, 0.5  # correlations from which two maps are the same, and below which they are not alike
 _BLUR_MS = 20.0  # standard deviation of the blur before maps of different sharpness are compared
@@ -121,24 +120,13 @@ def correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def mean_r(r: np.ndarray, cohort: xr.Dataset) -> dict[str, float]:
     """Mean over records with its interval; NaN, which passes nothing, where maps are flat."""
-    ok = np.isfinite(r)
-    if not ok.any():
-        return {"r": np.nan, "low": np.nan, "high": np.nan, "n": 0}
-    who = patients_of(cohort)
-    low, high = mean_interval(r[ok], who[ok])
-    return {"r": float(r[ok].mean()), "low": low, "high": high, "n": int(ok.sum())}
+    mean = mean_interval(r, patients_of(cohort))
+    return {"r": mean.value, "low": mean.low, "high": mean.high, "n": int(np.isfinite(r).sum())}
 
 
 def ratio(top: np.ndarray, bottom: np.ndarray, cohort: xr.Dataset) -> tuple[float, float, float]:
     """Ratio of two sums over records and its interval from resampling patients; NaN, which passes nothing, of zeros."""
-    who = pd.factorize(patients_of(cohort))[0]
-    ok = np.isfinite(top) & np.isfinite(bottom)
-    sums = np.stack([np.bincount(who, np.where(ok, v, 0.0)) for v in (top, bottom)], axis=1)
-    if not sums[:, 1].sum() > 0:
-        return np.nan, np.nan, np.nan
-    drawn = patient_draws(len(sums)) @ sums
-    low, high = np.quantile(drawn[drawn[:, 1] > 0, 0] / drawn[drawn[:, 1] > 0, 1], [0.025, 0.975])
-    return float(sums[:, 0].sum() / sums[:, 1].sum()), float(low), float(high)
+    return ratio_interval(top, bottom, patients_of(cohort))
 
 
 def between(found: np.ndarray | pd.Series, digits: int = 2) -> str:

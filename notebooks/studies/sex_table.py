@@ -36,7 +36,7 @@ from ecgwb.discovery.screening import Proposals, screen_features
 from ecgwb.models.accuracy import groups
 from ecgwb.models.prediction import predict
 from ecgwb.models.spec import load_model, spec_of
-from ecgwb.stats import auc, auc_interval, patient_draws
+from ecgwb.stats import auc_difference, auc_interval
 
 OUTCOME, BASELINE = "male", ("age", "hr")
 FOLDER = Path(__file__).parent / "results"
@@ -227,15 +227,12 @@ def _judged(model: str, people: str, scores: Mapping[str, np.ndarray], table: pd
     if not np.isfinite(score).all():
         note = "the network was trained on these people and carries no out-of-fold predictions of them"
         return row | {"note": note}
-    draws = patient_draws(len(y))
-    drawn = auc(y, score, draws)
-    row["auc"] = float(auc(y, score)[0])
-    row["low"], row["high"] = np.nanquantile(drawn, [0.025, 0.975])
+    patient = np.arange(len(y))  # one record each
+    row["auc"], row["low"], row["high"] = auc_interval(y, score, patient)
     for name, other in (("change", BASE), ("beyond", CLASSIC)):
         if model not in (BASE, other):
-            row[name] = row["auc"] - float(auc(y, scores[other])[0])
-            gap = drawn - auc(y, scores[other], draws)
-            row[f"{name}_low"], row[f"{name}_high"] = np.nanquantile(gap, [0.025, 0.975])
+            gap = auc_difference(y, score, scores[other], patient)
+            row |= {name: gap.value, f"{name}_low": gap.low, f"{name}_high": gap.high}
     row["slope"], row["slope_low"], row["slope_high"], why = calibration_slope(y, score, True)
     in_sample = "fitted on these people" if people == "discovery" and model != NETWORK else ""
     return row | {"note": "; ".join(filter(None, [in_sample, why]))}
@@ -255,7 +252,7 @@ def _by_group(
                 continue
             about: dict[str, Any] = {"people": people, "by": by, "group": group, "n": len(members)}
             for model, score in scores.items():
-                area = auc_interval(score[members], y[members], some["patient"].values[members])
+                area = auc_interval(y[members], score[members], some["patient"].values[members])
                 rows.append(about | {"model": model} | dict(zip(("auc", "low", "high"), area, strict=True)))
     return rows
 

@@ -3,11 +3,9 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 from scipy.stats import chi2
-from sklearn.metrics import roc_auc_score
 
 import ecgwb as wb
 from ecgwb.discovery.regression import nested_models
-from ecgwb.stats import auc
 
 
 def people(n, seed, effect=1.0, who="d"):
@@ -57,16 +55,6 @@ def test_the_likelihood_ratio_is_statsmodels_own_on_the_test_people():
     small = sm.Logit(test["male"], sm.add_constant(test[["noise"]])).fit(disp=0)
     large = sm.Logit(test["male"], sm.add_constant(test[["noise", "x"]])).fit(disp=0)
     assert table.loc[("noise + x", "test"), "lr_p"] == pytest.approx(chi2.sf(2 * (large.llf - small.llf), 1), rel=1e-5)
-
-
-def test_the_area_is_scikit_learns_with_ties_and_weights():
-    rng = np.random.default_rng(0)
-    y, score = rng.integers(0, 2, 60), rng.integers(0, 12, 60).astype(float)
-    draws = rng.multinomial(60, np.full(60, 1 / 60), 20)
-    expected = [roc_auc_score(np.repeat(y, w), np.repeat(score, w)) for w in draws]
-    np.testing.assert_allclose(auc(y, score, draws), expected)
-    assert auc(y, score)[0] == pytest.approx(roc_auc_score(y, score))
-    assert np.isnan(auc(np.ones(5), np.arange(5.0))[0])
 
 
 def test_missing_values_are_counted_and_cost_the_same_people_in_every_row():

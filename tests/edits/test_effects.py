@@ -11,7 +11,6 @@ from ecgwb.cohorts.measurements import TIME
 from ecgwb.delineation.landmarks import WAVES
 from ecgwb.edits.effects import DOSES
 from ecgwb.models.spec import ModelError
-from ecgwb.stats import mean_interval
 
 
 @pytest.mark.parametrize("wave", WAVES)
@@ -80,19 +79,6 @@ def test_predictions_are_paired_by_record_whatever_the_order(measures, ludb):
     assert wb.accuracy_table(few, ludb).loc["qrs", "n"] == 50
     with pytest.raises(ModelError, match="has no record"):
         wb.accuracy_table(said, ludb.isel(record=slice(50)))
-
-
-def test_the_interval_covers_a_known_mean_and_counts_patients_not_records():
-    rng = np.random.default_rng(0)
-    hits = [
-        low <= 0 <= high
-        for low, high in (mean_interval(rng.normal(size=80), np.arange(80), seed=s) for s in range(200))
-    ]
-    assert 0.89 <= np.mean(hits) <= 0.99
-    values = rng.normal(size=40)
-    once = np.diff(mean_interval(values, np.arange(40)))
-    twice = np.diff(mean_interval(np.repeat(values, 2), np.repeat(np.arange(40), 2)))
-    np.testing.assert_allclose(twice, once)
 
 
 def test_blanking_on_real_people_shows_the_papers_pattern_beside_shams_that_do_little(measures, ludb):
