@@ -2,7 +2,7 @@
 
 from .beats import BY_HAND, mark_doubt, mark_waves, plot_beat
 from .ecg_paper import plot_beats, plot_ecg, plot_paper_beat
-from .effects import plot_dose_response, plot_landmark_errors, plot_map_against_effect, plot_sex_table
+from .effects import plot_dose_response, plot_map_against_effect
 from .maps import (
     describe_map,
     plot_agreement,
@@ -15,7 +15,7 @@ from .maps import (
     plot_shares,
 )
 from .style import LEAD_SHOWN, NAMES, ONE_COLUMN, SAYS, STYLE, TWO_COLUMNS, use_style
-from .tables import plot_forest, plot_intervals
+from .tables import plot_forest, plot_intervals, plot_landmark_errors, plot_sex_table
 
 __all__ = [
     "BY_HAND",

@@ -1,4 +1,4 @@
-"""Figures of what edits do: dose and response beside the measurement's, maps against effects, and the sex table."""
+"""Figures of what edits do: dose and response beside the measurement's, and maps against effects."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from .style import NAMES
+from .tables import plot_intervals
 
 _OWN = {
     "pr": "PR",
@@ -88,66 +89,13 @@ def plot_map_against_effect(table: pd.DataFrame, axes: Sequence[Axes], needed: f
         From `faithfulness`, of one network or of several with different targets.
     axes : Axes, one per wave ("all", "P", "QRS", "T"), beside each other
     """
-    methods, targets = (list(dict.fromkeys(table.index.get_level_values(k))) for k in ("method", "target"))
     for ax, wave in zip(axes, ("all", "P", "QRS", "T"), strict=True):
-        for k, method in enumerate(methods):
-            rows = table.xs((method, wave), level=("method", "wave")).reindex(targets)
-            y = np.arange(len(targets)) + 0.22 * (k - (len(methods) - 1) / 2)
-            marker = "os^Dv"[k % 5]
-            ax.hlines(y, rows["r_low"], rows["r_high"], color=f"C{k}", lw=0.9)
-            ax.plot(rows["r"], y, marker, ms=3, color=f"C{k}", label=method.replace("_", " "))
+        of_wave = pd.DataFrame(table.xs(wave, level="wave")).rename(lambda m: m.replace("_", " "), level="method")
+        plot_intervals(of_wave, ax, columns=("r", "r_low", "r_high"), by="method", legend=False)
         ax.axvline(0, color="0.6", lw=0.6)
         ax.axvline(needed, color="0.5", lw=0.7, ls="--")
-        names = [NAMES.get(t, t) for t in targets] if ax is axes[0] else []
-        ax.set(yticks=range(len(targets)), yticklabels=names, xlim=(-1, 1), xlabel="correlation")
+        ax.set(xlim=(-1, 1), xlabel="correlation")
         ax.set_title("all three waves" if wave == "all" else f"{wave} blanked")
-        ax.invert_yaxis()
+        if ax is not axes[0]:
+            ax.set_yticklabels([])
     return axes
-
-
-def plot_sex_table(table: pd.DataFrame, axes: tuple[Axes, Axes]) -> tuple[Axes, Axes]:
-    """AUC of every row of the sex table, and what it adds to the classic measurements, with 95 % intervals.
-
-    Parameters
-    ----------
-    table : DataFrame, rows ``model`` and ``people``
-        From `sex_table`.
-    axes : two Axes, beside each other
-    """
-    found = table[table["auc"].notna()]
-    models, people = (list(dict.fromkeys(found.index.get_level_values(k))) for k in ("model", "people"))
-    for k, who in enumerate(people):
-        rows = found.xs(who, level="people").reindex(models)
-        y = np.arange(len(models)) + 0.22 * (k - (len(people) - 1) / 2)
-        face = "white" if who == "discovery" else f"C{k}"  # fitted on these people: counts for nothing
-        marker, label = "os^"[k % 3], f"{who} (n = {int(rows['n'].iloc[0])})"
-        for ax, (v, a, b) in zip(axes, (("auc", "low", "high"), ("beyond", "beyond_low", "beyond_high")), strict=True):
-            ax.hlines(y, rows[a], rows[b], color=f"C{k}", lw=0.9)
-            ax.plot(rows[v], y, marker, ms=4, color=f"C{k}", mfc=face, label=label)
-    axes[0].axvline(0.5, color="0.6", lw=0.6)
-    axes[1].axvline(0, color="0.6", lw=0.6)
-    axes[0].set(yticks=range(len(models)), yticklabels=models, xlabel="AUC for sex")
-    axes[1].set(yticks=range(len(models)), yticklabels=[], xlabel="change in AUC against\nthe classic measurements")
-    for ax in axes:
-        ax.invert_yaxis()
-    axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(people), columnspacing=1)
-    return axes
-
-
-def plot_landmark_errors(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Per landmark, bias and spread against marks made by hand, beside the doubt the workbench gives.
-
-    Parameters
-    ----------
-    table : DataFrame, rows landmarks
-        ``bias``, ``sd`` and ``doubt`` (ms, median).
-    """
-    ax = ax or plt.gca()
-    y = np.arange(len(table))
-    ax.errorbar(table["bias"], y, xerr=table["sd"], fmt="o", ms=4, capsize=2, label="bias and SD")
-    ax.barh(y, 2 * table["doubt"], left=-table["doubt"], height=0.6, color="0.85", zorder=0, label="doubt, median")
-    ax.axvline(0, color="0.5", lw=0.6)
-    ax.set(yticks=y, yticklabels=table.index, xlabel="found minus by hand (ms)")
-    ax.invert_yaxis()
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
-    return ax

@@ -92,7 +92,8 @@ def plot_forest(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     table : DataFrame, rows ``model`` and ``people``
-        From `nested_models`.
+        From `nested_models` or `sex_table`: ``auc``, ``low``, ``high`` and ``n``. The people "discovery", on whom the
+        models were fitted, are drawn hollow.
     ax : Axes, optional
 
     Returns
@@ -100,7 +101,56 @@ def plot_forest(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Axes
     """
     counted = {p: f"{p} (n = {rows['n'].iloc[0]:.0f})" for p, rows in table.groupby("people", sort=False)}
-    ax = plot_intervals(table.rename(index=counted, level="people"), ax, columns=("auc", "low", "high"), by="people")
+    ax = plot_intervals(
+        table.rename(index=counted, level="people"), ax, columns=("auc", "low", "high"), by="people",
+        hollow=[counted.get("discovery", "")],
+    )  # fmt: skip
     ax.axvline(0.5, color="0.6", lw=0.6)
     ax.set_xlabel("AUC for sex, 95 % interval")
+    return ax
+
+
+def plot_sex_table(table: pd.DataFrame, axes: tuple[Axes, Axes]) -> tuple[Axes, Axes]:
+    """Area under the ROC curve of every row of the sex table, and what it adds to the classic measurements.
+
+    Parameters
+    ----------
+    table : DataFrame, rows ``model`` and ``people``
+        From `sex_table`. Rows without an area are left out.
+    axes : two Axes, beside each other
+
+    Returns
+    -------
+    two Axes
+    """
+    found = table[table["auc"].notna()]
+    plot_forest(found, axes[0])
+    beyond = ("beyond", "beyond_low", "beyond_high")
+    plot_intervals(found, axes[1], columns=beyond, by="people", hollow=["discovery"], legend=False)
+    axes[1].axvline(0, color="0.6", lw=0.6)
+    axes[1].set(yticklabels=[], xlabel="change in AUC against\nthe classic measurements")
+    return axes
+
+
+def plot_landmark_errors(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Bias and spread of each landmark against marks made by hand, beside the doubt that the workbench gives.
+
+    Parameters
+    ----------
+    table : DataFrame, rows landmarks
+        ``bias``, ``sd`` and ``doubt`` (median), all in ms.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+    """
+    ends = {"low": table["bias"] - table["sd"], "high": table["bias"] + table["sd"]}
+    spread = pd.concat({"bias and SD": table.assign(**ends)}, names=["kind"])
+    ax = plot_intervals(spread, ax, columns=("bias", "low", "high"), by="kind")
+    rows = range(len(table))
+    ax.barh(rows, 2 * table["doubt"], left=-table["doubt"], height=0.6, color="0.85", zorder=0, label="doubt, median")
+    ax.axvline(0, color="0.5", lw=0.6)
+    ax.set_xlabel("found minus by hand (ms)")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return ax

@@ -21,7 +21,7 @@ from ecgwb.cohorts.people import split_patients
 from ecgwb.discovery.classic import measure
 from ecgwb.discovery.regression import nested_models
 from ecgwb.edits.effects import blanking_table, dose_response, faithfulness
-from ecgwb.figures.effects import plot_dose_response, plot_map_against_effect, plot_sex_table
+from ecgwb.figures import plot_dose_response, plot_map_against_effect, plot_sex_table
 from ecgwb.models.accuracy import accuracy_table
 from ecgwb.models.prediction import predict
 from ecgwb.models.spec import load_model, spec_of

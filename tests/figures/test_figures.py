@@ -134,3 +134,18 @@ def test_a_table_without_intervals_is_refused_in_words():
         figures.plot_intervals(estimates(), columns=("auc", "low", "high"))
     with pytest.raises(ValueError, match="no 'group'"):
         figures.plot_intervals(estimates(), by="group")
+
+
+def test_the_sex_table_shows_every_row_and_what_it_adds():
+    index = pd.MultiIndex.from_product([["classic", "network"], ["discovery", "test"]], names=["model", "people"])
+    rows = {"auc": [0.9, 0.8, 0.85, 0.88], "low": 0.7, "high": 0.95, "n": 50}
+    rows |= {"beyond": [np.nan, np.nan, -0.05, 0.08], "beyond_low": -0.1, "beyond_high": 0.2}
+    _, axes = plt.subplots(1, 2)
+    figures.plot_sex_table(pd.DataFrame(rows, index=index), axes)
+    found = {line.get_label(): line for line in axes[0].lines}
+    np.testing.assert_array_equal(found["test (n = 50)"].get_xdata(), [0.8, 0.88])
+    assert found["discovery (n = 50)"].get_markerfacecolor() == "white"
+    assert [t.get_text() for t in axes[0].get_yticklabels()] == ["classic", "network"]
+    np.testing.assert_array_equal(axes[1].lines[1].get_xdata(), [np.nan, 0.08])
+    assert axes[0].get_ylim() == axes[1].get_ylim()  # the same row at the same height, though the first adds nothing
+    np.testing.assert_array_equal(axes[0].lines[1].get_ydata(), axes[1].lines[1].get_ydata())

@@ -7,7 +7,7 @@ import pytest
 from exhibits import beat_exhibits, map_exhibits, network_exhibits
 
 import ecgwb as wb
-from ecgwb.figures.effects import plot_dose_response, plot_map_against_effect, plot_sex_table
+from ecgwb.figures import plot_dose_response, plot_map_against_effect
 
 pytestmark = pytest.mark.usefixtures("paper_style")
 
@@ -89,16 +89,3 @@ def test_map_against_effect_shows_each_correlation_with_its_interval():
     top, bottom = shown.figure.axes[0], shown.figure.axes[2]
     shown.figure.canvas.draw()
     assert top.get_window_extent().y0 > bottom.get_window_extent().y1  # the map's effect stands under the matrix
-
-
-def test_the_sex_table_shows_every_row_and_what_it_adds():
-    index = pd.MultiIndex.from_product([["classic", "network"], ["discovery", "test"]], names=["model", "people"])
-    rows = {"auc": [0.9, 0.8, 0.85, 0.88], "low": 0.7, "high": 0.95, "n": 50}
-    rows |= {"beyond": [np.nan, np.nan, -0.05, 0.08], "beyond_low": -0.1, "beyond_high": 0.2}
-    _, axes = plt.subplots(1, 2)
-    plot_sex_table(pd.DataFrame(rows, index=index), axes)
-    found = {line.get_label(): line for line in axes[0].lines}
-    np.testing.assert_array_equal(found["test (n = 50)"].get_xdata(), [0.8, 0.88])
-    assert found["discovery (n = 50)"].get_markerfacecolor() == "white"
-    assert [t.get_text() for t in axes[0].get_yticklabels()] == ["classic", "network"]
-    np.testing.assert_array_equal(axes[1].lines[1].get_xdata(), [np.nan, 0.08])
