@@ -7,36 +7,30 @@
     maps = wb.align(wb.ecgradcam(model, cohort), cohort)
     wb.cohort_map(maps)
 
-Time is in ms, voltage in µV, rate in Hz, everywhere.
+Time is in ms, voltage in µV, rate in Hz, everywhere. What is needed daily has a name here; the rest is in its room:
+``wb.edits.stretch``, ``wb.attention.map_sums``, ``wb.figures.plot_beat``.
 """
 
+import importlib as _importlib
 import inspect as _inspect
+import warnings as _warnings
 
 from .arguments import checked as _checked
-from .attention.alignment import align, template_of
+from .attention.alignment import align
 from .attention.attribution import attribute
-from .attention.contrasts import map_difference
-from .attention.gradcam import departure, ecgradcam
-from .attention.mapping import map_chunks
-from .attention.maps import cohort_map, finish_map, map_sums, merge_maps, segment_table
+from .attention.gradcam import ecgradcam
+from .attention.maps import cohort_map, segment_table
 from .cohorts.beats import representative_beat
-from .cohorts.cohort import build_cohort, excluded, open_cohort, put_landmarks
-from .cohorts.corrections import move_landmark, undo_landmark
+from .cohorts.cohort import build_cohort, excluded, open_cohort
 from .cohorts.measurements import TARGETS
 from .cohorts.people import split_patients
 from .delineation.landmarks import LANDMARKS
 from .delineation.waves import delineate
 from .discovery.classic import measure
 from .discovery.comparisons import compare_features
-from .discovery.features import Feature, feature_table
-from .discovery.manifests import Manifest, freeze, load_manifest
-from .discovery.proposals import map_contrast, propose_features
-from .discovery.regression import nested_models
-from .discovery.screening import screen_features
-from .edits.beats import blank, lift, plant, scale, stretch
-from .edits.effects import blanking_table, dose_response, faithfulness, point_spread
-from .edits.erasing import erase
-from .edits.remeasurement import remeasure
+from .discovery.manifests import freeze
+from .discovery.proposals import propose_features
+from .edits.effects import blanking_table, dose_response
 from .models.accuracy import accuracy_table
 from .models.prediction import predict
 from .models.spec import ModelError, ModelSpec, load_model, save_model, wrap_model
@@ -47,28 +41,10 @@ from .trust.panel import trust_panel
 
 __version__ = "0.1.0"
 
-
-def __getattr__(name: str) -> object:
-    """`explore` on first use: its widgets come with the extra `lab`, and servers do without."""
-    if name != "explore":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        from .explorer.widgets import explore
-    except ModuleNotFoundError as e:
-        raise ModuleNotFoundError(f"wb.explore needs {e.name}: install the extra with  pip install 'ecgwb[lab]'") from e
-    return explore
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), "explore"})
-
-
 __all__ = [
     "LANDMARKS",
     "LEADS",
     "TARGETS",
-    "Feature",
-    "Manifest",
     "ModelError",
     "ModelSpec",
     "Record",
@@ -76,55 +52,100 @@ __all__ = [
     "accuracy_table",
     "align",
     "attribute",
-    "blank",
     "blanking_table",
     "build_cohort",
     "cohort_map",
     "compare_features",
     "delineate",
-    "departure",
     "dose_response",
     "ecgradcam",
-    "erase",
     "excluded",
     "explore",
-    "faithfulness",
-    "feature_table",
-    "finish_map",
     "fit",
     "freeze",
-    "lift",
-    "load_manifest",
     "load_model",
-    "map_chunks",
-    "map_contrast",
-    "map_difference",
-    "map_sums",
     "measure",
-    "merge_maps",
-    "move_landmark",
-    "nested_models",
     "open_cohort",
-    "plant",
-    "point_spread",
     "predict",
     "propose_features",
-    "put_landmarks",
     "read_record",
-    "remeasure",
     "representative_beat",
     "save_model",
-    "scale",
-    "screen_features",
     "segment_table",
     "split_patients",
-    "stretch",
-    "template_of",
     "trust_panel",
-    "undo_landmark",
     "wrap_model",
 ]
 
-for _name in __all__:
+_ROOMS = (
+    "stats",
+    "recordings",
+    "delineation",
+    "cohorts",
+    "models",
+    "attention",
+    "edits",
+    "trust",
+    "discovery",
+    "figures",
+    "explorer",
+)
+
+_MOVED = {  # flat names of 0.1: the room that has them now
+    "Feature": "discovery",
+    "Manifest": "discovery",
+    "blank": "edits",
+    "departure": "attention",
+    "erase": "edits",
+    "faithfulness": "edits",
+    "feature_table": "discovery",
+    "finish_map": "attention",
+    "lift": "edits",
+    "load_manifest": "discovery",
+    "map_chunks": "attention",
+    "map_contrast": "discovery",
+    "map_difference": "attention",
+    "map_sums": "attention",
+    "merge_maps": "attention",
+    "move_landmark": "cohorts",
+    "nested_models": "discovery",
+    "plant": "edits",
+    "point_spread": "edits",
+    "put_landmarks": "cohorts",
+    "remeasure": "edits",
+    "scale": "edits",
+    "screen_features": "discovery",
+    "stretch": "edits",
+    "template_of": "attention",
+    "undo_landmark": "cohorts",
+}
+
+
+def __getattr__(name: str) -> object:
+    """What is imported on first use (rooms that draw, and widgets of the extra `lab`), and 0.1's flat names."""
+    if name in ("explore", "explorer"):
+        try:
+            explorer = _importlib.import_module(".explorer", __name__)
+        except ModuleNotFoundError as e:
+            raise ModuleNotFoundError(
+                f"wb.{name} needs {e.name}: install the extra with  pip install 'ecgwb[lab]'"
+            ) from e
+        return explorer if name == "explorer" else explorer.explore
+    if name in _ROOMS:
+        return _importlib.import_module(f".{name}", __name__)
+    if name in _MOVED:
+        place = f"ecgwb.{_MOVED[name]}.{name}"
+        _warnings.warn(
+            f"ecgwb.{name} is {place} since 0.2; the old name goes with 0.3", DeprecationWarning, stacklevel=2
+        )
+        return getattr(_importlib.import_module(f".{_MOVED[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_ROOMS])
+
+
+for _name in set(__all__) - {"fit"}:
     if _inspect.isfunction(globals().get(_name)):
         globals()[_name] = _checked(globals()[_name])

@@ -91,7 +91,7 @@ def qt_from_rr(cohort):
 
 def marked(cohort, lead="V3", at_ms=520.0):
     """The cohort with a mark in one lead of every man."""
-    return wb.plant(cohort, at_ms, 150.0, lead=lead, width_ms=20.0, where=cohort["male"].values == 1)
+    return wb.edits.plant(cohort, at_ms, 150.0, lead=lead, width_ms=20.0, where=cohort["male"].values == 1)
 
 
 def sex_from_a_mark(cohort):

@@ -118,7 +118,9 @@ def freeze(
     features = list(features)
     odd = [f for f in features if not isinstance(f, Feature)]
     if odd:
-        raise TypeError(f"features hold a {type(odd[0]).__name__}; expected wb.Feature, as from wb.propose_features")
+        raise TypeError(
+            f"features hold a {type(odd[0]).__name__}; expected wb.discovery.Feature, as from wb.propose_features"
+        )
     names = [f.name for f in features]
     if not features:
         raise ValueError("no feature to freeze; finding none is a result too, and needs no test")

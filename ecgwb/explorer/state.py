@@ -316,10 +316,10 @@ class Exploration:
         lines = [f"# {e['landmarks'][0]} of this record was put at {e['to_ms']} ms: {e['source']}" for e in mine]
         lines.append(f'one = cohort.sel(record=["{view.record}"])')
         if view.moved:
-            lines.append(f'one = wb.move_landmark(one, "{view.record}", "{view.moved[0]}", {view.moved[1]!r})')
-        lines += [f'one = wb.stretch(one, "{k}", {v:g})' for k, v in view.stretched if v]
-        lines += [f'one = wb.scale(one, "{k}", {v:g})' for k, v in view.scaled if v != 1]
-        lines += [f'one = wb.blank(one, "{view.blanked}")'] if view.blanked != "none" else []
+            lines.append(f'one = wb.cohorts.move_landmark(one, "{view.record}", "{view.moved[0]}", {view.moved[1]!r})')
+        lines += [f'one = wb.edits.stretch(one, "{k}", {v:g})' for k, v in view.stretched if v]
+        lines += [f'one = wb.edits.scale(one, "{k}", {v:g})' for k, v in view.scaled if v != 1]
+        lines += [f'one = wb.edits.blank(one, "{view.blanked}")'] if view.blanked != "none" else []
         layer = f', layer="{view.layer}"' if view.layer and view.variant in (*VARIANTS, "guided_gradcam") else ""
         if view.variant in VARIANTS:
             lines.append(f'maps = wb.ecgradcam(model, one, "{view.target}", variant="{view.variant}"{layer})')

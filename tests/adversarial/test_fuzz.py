@@ -69,10 +69,13 @@ def test_a_thing_of_another_kind_is_named(inputs, name, other):
     [
         (lambda c: wb.measure("ludb"), r"wb.measure: cohort is str 'ludb'; expected Dataset, as from wb.open_cohort"),
         (lambda c: wb.cohort_map(c), r"wb.cohort_map: aligned is a Dataset; expected DataArray, as from wb.align"),
-        (lambda c: wb.blank(c), r"wb.blank: missing a required argument: 'wave'; it takes \(cohort, wave"),
+        (lambda c: wb.edits.blank(c), r"wb.edits.blank: missing a required argument: 'wave'; it takes \(cohort, wave"),
         (lambda c: wb.align(c["beat"], c, templat=1), "wb.align: got an unexpected keyword argument 'templat'"),
-        (lambda c: wb.stretch(c, "QT", "20"), "wb.stretch: ms is str '20'; expected float"),
-        (lambda c: wb.put_landmarks(c, [1], "x"), "wb.put_landmarks: landmarks is a list; expected DataFrame"),
+        (lambda c: wb.edits.stretch(c, "QT", "20"), "wb.edits.stretch: ms is str '20'; expected float"),
+        (
+            lambda c: wb.cohorts.put_landmarks(c, [1], "x"),
+            "wb.cohorts.put_landmarks: landmarks is a list; expected DataFrame",
+        ),
     ],
 )
 def test_a_wrong_argument_is_named_with_what_was_expected(inputs, call, said):
@@ -90,7 +93,7 @@ def test_a_wrong_argument_is_named_with_what_was_expected(inputs, call, said):
 )
 def test_a_bent_cohort_is_described(inputs, bend, said):
     with pytest.raises(ValueError, match=said):
-        wb.stretch(bent.BENDS[bend](inputs[0]), "QT", 20.0)
+        wb.edits.stretch(bent.BENDS[bend](inputs[0]), "QT", 20.0)
 
 
 def test_the_order_of_dimensions_changes_nothing(inputs):
@@ -98,7 +101,7 @@ def test_the_order_of_dimensions_changes_nothing(inputs):
     turned = cohort.transpose("landmark", "time", "lead", ...)
     assert turned["beat"].dims != cohort["beat"].dims
     assert wb.measure(turned).equals(wb.measure(cohort))
-    assert wb.template_of(turned).equals(wb.template_of(cohort))
+    assert wb.attention.template_of(turned).equals(wb.attention.template_of(cohort))
 
 
 def test_public_functions_can_be_sent_to_other_processes():

@@ -63,7 +63,7 @@ def test_with_its_jacobian_the_sum_over_a_stretched_segment_is_kept():
 
 def test_the_template_is_the_cohorts_median_and_travels_along(ludb, measures):
     maps = wb.align(wb.ecgradcam(measures, ludb, "qt"), ludb)
-    np.testing.assert_allclose(wb.template_of(ludb).values, np.nanmedian(ludb["fiducial"], axis=0))
+    np.testing.assert_allclose(wb.attention.template_of(ludb).values, np.nanmedian(ludb["fiducial"], axis=0))
     assert "template" in maps.attrs
     assert maps["sex"].dims == ("record",)
 
@@ -71,7 +71,7 @@ def test_the_template_is_the_cohorts_median_and_travels_along(ludb, measures):
 def test_averaging_aligned_t_waves_is_sharper_than_averaging_beats(ludb):
     plain = ludb["beat"].sel(lead="V5").std("record")
     aligned = wb.align(ludb["beat"], ludb).sel(lead="V5").std("record")
-    end = float(wb.template_of(ludb).sel(landmark="T_off"))
+    end = float(wb.attention.template_of(ludb).sel(landmark="T_off"))
     near = slice(end - 60, end)
     assert float(aligned.sel(phase=near).mean()) < float(plain.sel(time=near).mean())
 

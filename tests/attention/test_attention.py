@@ -262,19 +262,19 @@ def test_a_stored_cohort_is_read_piece_by_piece_with_the_same_result(tiny, tmp_p
 
 def test_a_departure_adds_up_to_the_prediction_less_the_cohorts_mean_prediction(measures, ludb):
     maps, said = wb.ecgradcam(measures, ludb), wb.predict(measures, ludb)
-    away = wb.departure(maps)
+    away = wb.attention.departure(maps)
     for t in measures.spec.targets:
         wanted = said[t] - said[t].mean()
         np.testing.assert_allclose(away.sel(target=t).mean("time"), wanted, atol=1e-4 * float(np.abs(said[t]).max()))
         assert float(away.sel(target=t)["bias"]) == pytest.approx(float(said[t].mean()), rel=1e-4)
     assert np.abs(away.mean("record")).max() < 1e-3 * np.abs(maps).max()
-    one = wb.departure(maps.isel(record=[3]), maps)
+    one = wb.attention.departure(maps.isel(record=[3]), maps)
     np.testing.assert_allclose(one, away.isel(record=[3]), atol=1e-2)
-    aligned = wb.departure(wb.align(maps, ludb))
+    aligned = wb.attention.departure(wb.align(maps, ludb))
     assert aligned.dims == ("record", "target", "phase")
     assert np.isnan(aligned["bias"]).all()
     with pytest.raises(ValueError, match="differ in method"):
-        wb.departure(maps, wb.ecgradcam(measures, ludb.isel(record=[0]), variant="guided"))
+        wb.attention.departure(maps, wb.ecgradcam(measures, ludb.isel(record=[0]), variant="guided"))
 
 
 @pytest.mark.parametrize(

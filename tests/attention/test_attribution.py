@@ -144,7 +144,7 @@ def test_maps_that_promise_it_add_up_to_the_prediction(method, which, baseline, 
         gap = np.abs(maps.sel(target=t).sum(["lead", "time"]) - rise)
         # DeepLIFT's rule is exact; a path integral through ReLUs is as good as its steps.
         assert float(gap.mean()) < {"deeplift": 1e-4, "integrated_gradients": 0.05}[method] * float(np.abs(rise).mean())
-        away = wb.departure(maps).sel(target=t).sum(["lead", "time"])
+        away = wb.attention.departure(maps).sel(target=t).sum(["lead", "time"])
         if method == "deeplift":
             np.testing.assert_allclose(away, said[t] - said[t].mean(), atol=1e-3 * float(np.abs(rise).mean()))
 

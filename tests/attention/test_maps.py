@@ -6,6 +6,7 @@ import xarray as xr
 from conftest import TYPICAL
 
 import ecgwb as wb
+from ecgwb.attention import finish_map, map_difference, map_sums, merge_maps
 from ecgwb.cohorts.measurements import TIME
 
 
@@ -105,7 +106,7 @@ def test_maps_of_parts_add_up_to_the_map_of_the_whole():
     )  # fmt: skip
     for by in (None, "sex"):
         at_once = wb.cohort_map(whole, by=by)
-        added = wb.finish_map(wb.merge_maps(wb.map_sums(part, by) for part in pieces(whole)))
+        added = finish_map(merge_maps(map_sums(part, by) for part in pieces(whole)))
         assert added.attrs == at_once.attrs
         for name in ("mean", "low", "high", "sd", "n", "patients"):
             assert added[name].dims == at_once[name].dims
@@ -114,7 +115,7 @@ def test_maps_of_parts_add_up_to_the_map_of_the_whole():
     # A part may hold one of the groups alone, or none.
     nobody = whole[:5].assign_coords(sex=("record", [""] * 5))
     parts = [nobody, *(whole[k : k + 30] for k in (0, 30, 60))]
-    added = wb.finish_map(wb.merge_maps(wb.map_sums(part, "sex") for part in parts))
+    added = finish_map(merge_maps(map_sums(part, "sex") for part in parts))
     np.testing.assert_allclose(added["high"], at_once["high"], rtol=1e-9)
 
 
@@ -122,9 +123,9 @@ def test_maps_of_other_beats_or_draws_do_not_add():
     values = aligned(np.random.default_rng(7).normal(size=(10, 20)))
     other = values.assign_attrs(template=json.dumps([x + 1 for x in TYPICAL]))
     with pytest.raises(ValueError, match="different 'template'"):
-        wb.merge_maps([wb.map_sums(values), wb.map_sums(other)])
+        merge_maps([map_sums(values), map_sums(other)])
     with pytest.raises(ValueError, match="different 'draws_by_seed'"):
-        wb.merge_maps([wb.map_sums(values), wb.map_sums(values, seed=1)])
+        merge_maps([map_sums(values), map_sums(values, seed=1)])
 
 
 def test_the_spread_of_seeds_stands_beside_the_band():
@@ -136,7 +137,7 @@ def test_the_spread_of_seeds_stands_beside_the_band():
     np.testing.assert_allclose(out["seed_sd"], 1.0)
     for name in ("mean", "low", "high", "sd"):
         np.testing.assert_allclose(out[name], one[name], atol=1e-12)
-    added = wb.finish_map(wb.merge_maps(wb.map_sums(part) for part in pieces(nets)))
+    added = finish_map(merge_maps(map_sums(part) for part in pieces(nets)))
     np.testing.assert_allclose(added["seed_sd"], 1.0)
 
 
@@ -152,7 +153,7 @@ def groups(rng, n=(25, 35), phases=40):
 
 def test_a_difference_that_is_not_there_is_found_as_often_as_the_level_says():
     found = [
-        float(wb.map_difference(groups(np.random.default_rng(seed)), permutations=199, seed=seed)["p_curve"]) <= 0.05
+        float(map_difference(groups(np.random.default_rng(seed)), permutations=199, seed=seed)["p_curve"]) <= 0.05
         for seed in range(300)
     ]
     # 5 % of 300, give or take three binomial SD.
@@ -162,7 +163,7 @@ def test_a_difference_that_is_not_there_is_found_as_often_as_the_level_says():
 def test_a_difference_is_found_where_it_lies_and_said_in_its_direction():
     values = groups(np.random.default_rng(10))
     values[:25, 10:15] += 4.0
-    out = wb.map_difference(values)
+    out = map_difference(values)
     assert out.attrs["contrast"] == "sex: female minus male"
     assert float(out["p_curve"]) < 0.01
     assert (out["p"][10:15] < 0.05).all()
@@ -174,19 +175,19 @@ def test_a_difference_is_found_where_it_lies_and_said_in_its_direction():
 def test_a_shift_of_the_whole_map_is_no_difference_in_where_it_lies():
     values = groups(np.random.default_rng(11))
     values[:25] += 5.0
-    assert float(wb.map_difference(values)["p_curve"]) < 0.01
-    assert float(wb.map_difference(values, centred=True)["p_curve"]) > 0.05
+    assert float(map_difference(values)["p_curve"]) < 0.01
+    assert float(map_difference(values, centred=True)["p_curve"]) > 0.05
 
 
 def test_patients_not_records_are_compared():
     once = groups(np.random.default_rng(12))
     thrice = once.isel(record=np.repeat(np.arange(60), 3)).assign_coords(record=np.arange(180))
-    np.testing.assert_allclose(wb.map_difference(thrice)["p"], wb.map_difference(once)["p"])
+    np.testing.assert_allclose(map_difference(thrice)["p"], map_difference(once)["p"])
     mixed = once.assign_coords(patient=("record", ["one"] * 60))
     with pytest.raises(ValueError, match="patient 'one' has two values of 'sex'"):
-        wb.map_difference(mixed)
+        map_difference(mixed)
     with pytest.raises(ValueError, match="a difference takes two"):
-        wb.map_difference(once[:25])
+        map_difference(once[:25])
 
 
 def test_maps_that_are_not_aligned_are_named(measures, ludb):
@@ -198,12 +199,12 @@ def test_maps_that_are_not_aligned_are_named(measures, ludb):
 def test_finished_maps_and_maps_of_leads_are_refused_where_they_do_not_belong(measures, ludb):
     few = ludb.isel(record=slice(6))
     maps = wb.ecgradcam(measures, few, "qt")
-    for ask in (wb.map_sums, wb.map_difference, wb.segment_table):
+    for ask in (map_sums, map_difference, wb.segment_table):
         with pytest.raises(ValueError, match="not over record and phase; align them first"):
             ask(maps)
     done = wb.cohort_map(wb.align(maps, few))
     with pytest.raises(ValueError, match="a part has no 'total'; expected what map_sums gives"):
-        wb.merge_maps([done, done])
+        merge_maps([done, done])
     with pytest.raises(ValueError, match="dimension 'lead'; select one, or sum them"):
         wb.segment_table(wb.align(wb.attribute(measures, few, "saliency", "qt"), few))
 

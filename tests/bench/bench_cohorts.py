@@ -66,7 +66,7 @@ def measure(task: str, n: int, store: str) -> None:
         elif task == "map":
             model = wb.load_model("compact-measures")
             cohort = wb.open_cohort(store)
-            wb.map_chunks(partial(wb.ecgradcam, model), cohort)
+            wb.attention.map_chunks(partial(wb.ecgradcam, model), cohort)
         else:
             raise ValueError(task)
     print(json.dumps({"wall": clock.wall, "cpu": clock.cpu, "peak": peak_mb()}))

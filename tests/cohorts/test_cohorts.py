@@ -244,7 +244,9 @@ def test_landmarks_put_in_change_what_is_measured_from_them_and_leave_a_trace(lu
     rid = str(cohort["record"].values[1])
     before = cohort["fiducial"].sel(record=rid)
     end = float(before.sel(landmark="T_off")) + 30
-    changed = wb.put_landmarks(cohort, pd.DataFrame({"T_off": [end], "P_on": [np.nan]}, index=[rid]), "JK by hand")
+    changed = wb.cohorts.put_landmarks(
+        cohort, pd.DataFrame({"T_off": [end], "P_on": [np.nan]}, index=[rid]), "JK by hand"
+    )
     assert float(changed["qt"].sel(record=rid) - cohort["qt"].sel(record=rid)) == pytest.approx(30)
     assert np.isnan(changed["pr"].sel(record=rid))
     assert float(changed["qrs"].sel(record=rid)) == float(cohort["qrs"].sel(record=rid))
@@ -269,7 +271,7 @@ def test_landmarks_put_in_change_what_is_measured_from_them_and_leave_a_trace(lu
 )
 def test_landmarks_that_cannot_be_are_refused(ludb, table, said):
     with pytest.raises(wb.RecordError, match=said):
-        wb.put_landmarks(ludb, table, "test")
+        wb.cohorts.put_landmarks(ludb, table, "test")
 
 
 def test_names_with_leading_zeros_join_from_a_csv(folder, tmp_path):
@@ -283,13 +285,15 @@ def test_names_with_leading_zeros_join_from_a_csv(folder, tmp_path):
 
 
 def test_a_changed_cohort_can_be_stored_and_opened(ludb, tmp_path):
-    changed = wb.put_landmarks(ludb.isel(record=slice(5)), pd.DataFrame({"T_off": [500.0]}, index=["2"]), "test")
+    changed = wb.cohorts.put_landmarks(
+        ludb.isel(record=slice(5)), pd.DataFrame({"T_off": [500.0]}, index=["2"]), "test"
+    )
     changed.to_zarr(tmp_path / "c.zarr", zarr_format=2)
     np.testing.assert_array_equal(wb.open_cohort(tmp_path / "c.zarr")["qt"], changed["qt"])
 
 
 def test_one_record_without_its_dimension_is_told_how_to_be_kept(ludb, measures):
     one = ludb.sel(record="2")
-    for call in (lambda: wb.predict(measures, one), lambda: wb.blank(one, "P"), lambda: wb.measure(one)):
+    for call in (lambda: wb.predict(measures, one), lambda: wb.edits.blank(one, "P"), lambda: wb.measure(one)):
         with pytest.raises(wb.RecordError, match=r"use cohort.sel\(record=\['2'\]\)"):
             call()

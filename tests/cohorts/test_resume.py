@@ -21,7 +21,7 @@ IDS = [str(i) for i in range(1, 11)]
 SCRIPT = """
 import json, os, resource, signal, sys
 import ecgwb as wb
-from ecgwb import building, stores
+from ecgwb.cohorts import building, stores
 
 folder, out, mode = sys.argv[1:]
 stores.CHUNK = 3

@@ -61,7 +61,7 @@ def test_part_by_part_gives_what_all_at_once_gives(stored, ptbxl, measures, smal
     aligned = wb.align(maps, cohort)
     values = partial(wb.ecgradcam, measures, targets=["qt", "r_v5"])
     for by in (None, "sex"):
-        added, whole = wb.map_chunks(values, cohort, by), wb.cohort_map(aligned, by)
+        added, whole = wb.attention.map_chunks(values, cohort, by), wb.cohort_map(aligned, by)
         for name in ("mean", "low", "high", "sd"):
             np.testing.assert_allclose(
                 added[name], whole[name], rtol=1e-6, atol=1e-6 * float(np.abs(whole[name]).max())
@@ -74,12 +74,12 @@ def test_part_by_part_gives_what_all_at_once_gives(stored, ptbxl, measures, smal
 
 def test_the_common_beat_is_mapped_the_same_way_and_seeds_side_by_side(stored, ptbxl, measures, small_parts):
     cohort = wb.open_cohort(stored)
-    beats = wb.map_chunks(operator.itemgetter("beat"), cohort)
+    beats = wb.attention.map_chunks(operator.itemgetter("beat"), cohort)
     np.testing.assert_allclose(
         beats["mean"], wb.cohort_map(wb.align(ptbxl["beat"], ptbxl))["mean"], rtol=1e-6, atol=1e-3
     )
     one = partial(wb.ecgradcam, measures, targets="qt")
-    twice = wb.map_chunks([one, one], cohort)
+    twice = wb.attention.map_chunks([one, one], cohort)
     np.testing.assert_allclose(twice["seed_sd"], 0.0, atol=1e-9)
 
 
@@ -123,7 +123,10 @@ def test_two_workers_build_predict_and_map_as_one_process_does(
     assert maps.attrs == single.attrs
     values = partial(wb.ecgradcam, measures, targets="qt")
     for by in (None, "sex"):
-        one, two = wb.map_chunks(values, cohort, by), wb.map_chunks(values, cohort, by, client=client)
+        one, two = (
+            wb.attention.map_chunks(values, cohort, by),
+            wb.attention.map_chunks(values, cohort, by, client=client),
+        )
         for name in ("mean", "low", "high", "sd"):
             np.testing.assert_allclose(two[name], one[name], rtol=1e-6, atol=1e-9)
         assert two.attrs == one.attrs

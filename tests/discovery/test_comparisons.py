@@ -272,8 +272,8 @@ def test_on_real_people_qrs_duration_tells_sex(ptbxl, ludb):
 
 def test_what_cannot_be_screened_or_frozen_is_refused(ptbxl):
     with pytest.raises(ValueError, match="is in the baseline"):
-        wb.screen_features(ptbxl, outcome="age")
+        wb.discovery.screen_features(ptbxl, outcome="age")
     with pytest.raises(ValueError, match="8 records have 'male'; expected at least 20"):
-        wb.screen_features(ptbxl.isel(record=slice(8)))
+        wb.discovery.screen_features(ptbxl.isel(record=slice(8)))
     with pytest.raises(TypeError, match=r"features hold a str; expected wb\.Feature"):
         wb.freeze(["R in V5"], ptbxl, tried={"candidates": 1})

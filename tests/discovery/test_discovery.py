@@ -84,7 +84,7 @@ def test_with_nothing_planted_labels_say_nothing(people):
 
 
 def test_a_feature_recovers_a_plant_only_in_its_span_and_lead(people):
-    template = wb.template_of(people)
+    template = wb.attention.template_of(people)
     slope, t = PLANTS["V2 downslope"], PLANTS["T peak"]
     middle, wave = (("R", 0.2, "J"), ("R", 0.8, "J")), (("T_on", 0.0, "T_peak"), ("T_peak", 0.0, "T_off"))
     assert slope.overlaps(Feature("slope", "V2", middle), template)

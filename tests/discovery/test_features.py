@@ -90,7 +90,7 @@ def test_asymmetry_is_the_ratio_of_a_triangles_areas(sign):
 def test_a_qrs_too_short_for_a_slope_has_none_and_costs_nobody_else_theirs(ludb):
     few = ludb.isel(record=slice(3))
     name = str(few["record"].values[0])
-    short = wb.move_landmark(wb.move_landmark(few, name, "J", 2.0), name, "QRS_on", -2.0)
+    short = wb.cohorts.move_landmark(wb.cohorts.move_landmark(few, name, "J", 2.0), name, "QRS_on", -2.0)
     table = wb.measure(short)
     assert np.isnan(table.loc[name, "r_upslope_V5"])
     pd.testing.assert_series_equal(table.iloc[1], wb.measure(few).iloc[1])

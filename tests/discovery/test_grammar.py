@@ -90,7 +90,7 @@ def test_a_feature_comes_back_from_json_and_not_if_it_was_changed():
 
 
 def test_points_of_the_common_beat():
-    template = wb.template_of(made_cohort(TYPICAL))
+    template = wb.attention.template_of(made_cohort(TYPICAL))
     assert point_at(31.0, template) == ("R", 0.6, "J")
     assert point_at(50.0, template) == ("J", 0.0, "T_on")
     assert point_at(49.9, template) == ("J", 0.0, "T_on")  # 100 % of R-J has one spelling

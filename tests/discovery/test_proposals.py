@@ -106,7 +106,7 @@ def test_a_planted_change_is_proposed_in_its_lead_and_place(cohort, null):
     assert place["edit_t"] > 3
     first = found[0]
     assert first.leads() == {"V2"}
-    start, stop = first.span(wb.template_of(cohort))
+    start, stop = first.span(wb.attention.template_of(cohort))
     assert start < 30
     assert stop > 10  # on the straight fall from R to the middle, every point says the same
     assert "edit t" in first.origin
@@ -185,7 +185,7 @@ def test_screening_finds_the_change_and_no_two_features_that_say_the_same(cohort
         "V2: amplitude at 50 % of R-J, µV", "V2: slope from R to 50 % of R-J, µV/ms",
         "V2: slope from 50 % of R-J to J, µV/ms",
     }  # fmt: skip
-    values = wb.feature_table(found, cohort).rank().corr().abs().to_numpy()
+    values = wb.discovery.feature_table(found, cohort).rank().corr().abs().to_numpy()
     assert (values[~np.eye(len(found), dtype=bool)] < 0.8).all()
 
 
@@ -228,4 +228,4 @@ def test_a_contrast_takes_any_array(cohort):
     maps = maps_of(cohort, 0.5)
     usual = map_contrast(maps, cohort["planted"].values)
     for outcome in (cohort["planted"], cohort["planted"].values.tolist()):
-        xr.testing.assert_identical(wb.map_contrast(maps, outcome), usual)
+        xr.testing.assert_identical(wb.discovery.map_contrast(maps, outcome), usual)

@@ -48,7 +48,7 @@ def test_edited_beats_are_as_continuous_as_they_were(people, what, edit, dose):
 @pytest.mark.parametrize("fill", ["linear", "flat", "mean"])
 @pytest.mark.parametrize("wave", list(WAVES))
 def test_no_fill_leaves_a_step(people, wave, fill):
-    out = wb.blank(people, wave, fill)
+    out = wb.edits.blank(people, wave, fill)
     ok = np.isfinite(out["beat"].values).all(axis=(1, 2))
     was, now = people["beat"].values[ok], np.abs(np.diff(out["beat"].values[ok], axis=2))
     seam = np.array([[np.searchsorted(TIME, edge) - 1 for edge in span] for span in out["blanked"].values[ok]])
@@ -59,7 +59,7 @@ def test_no_fill_leaves_a_step(people, wave, fill):
 
 
 def test_the_mean_wave_is_the_cohorts(people):
-    out = wb.blank(people, "T", "mean")
+    out = wb.edits.blank(people, "T", "mean")
     t = np.array([_share(x, f) for x, f in zip(out["beat"].values, out["fiducial"].values, strict=True)])
     own = np.array([_share(x, f) for x, f in zip(people["beat"].values, people["fiducial"].values, strict=True)])
     np.testing.assert_allclose(t.mean(axis=0), own.mean(axis=0), atol=3)
@@ -185,7 +185,7 @@ def test_a_beat_without_room_is_nan():
         (lambda c: scale(c, "P", 2), "'R' or 'T'"),
         (lambda c: lift(c, "R", 5), "expected 'J'"),
         (lambda c: plant(c, 0, 5, lead="aVR"), "the cohort has I, II"),
-        (lambda c: wb.blank(c, "P", "zero"), "linear, flat, mean"),
+        (lambda c: wb.edits.blank(c, "P", "zero"), "linear, flat, mean"),
     ],
 )
 def test_what_cannot_be_done_is_said(call, expected):
@@ -206,12 +206,12 @@ def test_a_fill_a_width_and_a_mask_that_cannot_be_are_refused(ludb):
     few = ludb.isel(record=slice(2))
     mask = np.zeros((2, 600), bool)
     with pytest.raises(ValueError, match="cannot fill with 'flat'; expected 'linear' or 'mean'"):
-        wb.erase(few, mask, "flat")
+        wb.edits.erase(few, mask, "flat")
     with pytest.raises(ValueError, match=r"mask is \(2, 300\); expected \(record, time\)"):
-        wb.erase(few, mask[:, :300])
+        wb.edits.erase(few, mask[:, :300])
     with pytest.raises(ValueError, match="width_ms is 0; expected more than 0"):
-        wb.plant(few, 0.0, 100.0, width_ms=0)
+        wb.edits.plant(few, 0.0, 100.0, width_ms=0)
     with pytest.raises(ValueError, match="mask holds float64; expected bool"):
-        wb.erase(few, np.full((2, 600), np.nan))
+        wb.edits.erase(few, np.full((2, 600), np.nan))
     mask[:, 200:220] = True
-    np.testing.assert_array_equal(wb.erase(few, mask.tolist())["beat"], wb.erase(few, mask)["beat"])
+    np.testing.assert_array_equal(wb.edits.erase(few, mask.tolist())["beat"], wb.edits.erase(few, mask)["beat"])

@@ -16,7 +16,7 @@ from ecgwb.models.spec import ModelError
 @pytest.mark.parametrize("wave", WAVES)
 def test_blanking_draws_a_straight_line_between_the_waves_ends_and_touches_nothing_else(wave):
     cohort = made_cohort(TYPICAL)
-    out = wb.blank(cohort, wave)
+    out = wb.edits.blank(cohort, wave)
     start, stop = (dict(zip(wb.LANDMARKS, TYPICAL, strict=True))[m] for m in WAVES[wave])
     inside = (start <= TIME) & (stop >= TIME)
     np.testing.assert_array_equal(out["beat"].values[..., ~inside], cohort["beat"].values[..., ~inside])
@@ -34,7 +34,7 @@ def test_a_sham_is_as_long_as_the_wave_and_touches_no_wave(p_on, pr_gap, qrs, st
     marks += [marks[5] + st_length, marks[5] + st_length + 90, marks[5] + st_length + 170]
     cohort = made_cohort(marks, hr=hr)
     for wave, (a, b) in WAVES.items():
-        start, stop = wb.blank(cohort, wave, sham=True)["blanked"].values[0]
+        start, stop = wb.edits.blank(cohort, wave, sham=True)["blanked"].values[0]
         if np.isnan(start):
             continue
         own = dict(zip(wb.LANDMARKS, marks, strict=True))
@@ -47,10 +47,10 @@ def test_a_sham_is_as_long_as_the_wave_and_touches_no_wave(p_on, pr_gap, qrs, st
 def test_an_absent_wave_cannot_be_blanked():
     marks = np.array([TYPICAL, TYPICAL], float)
     marks[0, :3] = np.nan
-    out = wb.blank(made_cohort(marks), "P")
+    out = wb.edits.blank(made_cohort(marks), "P")
     assert np.isnan(out["beat"].values).all(axis=(1, 2)).tolist() == [True, False]
     with pytest.raises(ValueError, match="expected one of P, QRS, T"):
-        wb.blank(made_cohort(marks), "U")
+        wb.edits.blank(made_cohort(marks), "U")
 
 
 def test_the_table_is_the_mean_absolute_error_with_its_limits():
@@ -140,7 +140,7 @@ def test_the_workbench_follows_known_edits_of_real_beats(people, measures):
 
 
 def test_the_point_spread_of_known_receptive_fields(tiny, people):
-    narrow = wb.point_spread(tiny, people.isel(record=slice(8)), at_ms=(-100, 0, 200))
+    narrow = wb.edits.point_spread(tiny, people.isel(record=slice(8)), at_ms=(-100, 0, 200))
     # 15 samples see a position, 4 lie between two, the bump is 8 ms wide at half its height and 16 at its foot.
     reach = 2 * (15 / 2 + 4) + 8
     assert (narrow["q05"] > -reach).all()
@@ -148,9 +148,9 @@ def test_the_point_spread_of_known_receptive_fields(tiny, people):
     assert (narrow["width"] < narrow["width90"]).all()
     assert ((narrow["low"] <= narrow["width"]) & (narrow["width"] <= narrow["high"])).all()
     aside = wrapped(LooksAside(75), ("qt",))
-    moved = wb.point_spread(aside, people.isel(record=slice(8)), at_ms=(0, 200))
+    moved = wb.edits.point_spread(aside, people.isel(record=slice(8)), at_ms=(0, 200))
     np.testing.assert_allclose(moved["q50"], -150, atol=6)
-    none = wb.point_spread(wrapped(Ignores(1), ("qt",)), people.isel(record=slice(4)), at_ms=(0,))
+    none = wb.edits.point_spread(wrapped(Ignores(1), ("qt",)), people.isel(record=slice(4)), at_ms=(0,))
     assert none["change"].item() == 0
     assert np.isnan(none["width"].item())
 
@@ -158,17 +158,17 @@ def test_the_point_spread_of_known_receptive_fields(tiny, people):
 def test_gradients_say_exactly_what_blanking_does_to_a_linear_network(people):
     rng = np.random.default_rng(0)
     model = wrapped(Linear(rng.normal(size=(2, 8, 600))), ("pr", "qt"))
-    table = wb.faithfulness(model, people, ("saliency", "published"))
+    table = wb.edits.faithfulness(model, people, ("saliency", "published"))
     np.testing.assert_allclose(table.loc["saliency"]["slope"], 1, rtol=1e-3)
     np.testing.assert_allclose(table.loc["saliency"]["r"], 1, rtol=1e-4)
     assert (table.loc["published"]["r"].abs() < 0.9).all()
-    none = wb.faithfulness(wrapped(Ignores(1), ("qt",)), people, ("gradcam",))
+    none = wb.edits.faithfulness(wrapped(Ignores(1), ("qt",)), people, ("gradcam",))
     assert (none[["slope", "r", "r_high"]] == 0).all(axis=None)
 
 
 def test_occlusions_of_single_leads_add_up_where_leads_do(people):
     weight = np.random.default_rng(0).normal(size=(1, 8, 600))
-    table = wb.faithfulness(wrapped(Linear(weight), ("qt",)), people, ("occlusion", "integrated_gradients"))
+    table = wb.edits.faithfulness(wrapped(Linear(weight), ("qt",)), people, ("occlusion", "integrated_gradients"))
     np.testing.assert_allclose(table.loc["occlusion"]["slope"], 1, rtol=1e-3)
     assert (table.loc["integrated_gradients"]["r"] < 0.999).any()  # its baseline is 0 µV, not the blanked beat
 
@@ -176,7 +176,7 @@ def test_occlusions_of_single_leads_add_up_where_leads_do(people):
 def test_edits_want_networks_on_beats(people):
     spec = wb.ModelSpec(input="rhythm", n_samples=600, targets=("qt",), layer="features")
     model = wb.wrap_model(Ignores(1).eval(), spec)
-    for call in (wb.dose_response, wb.point_spread, wb.faithfulness):
+    for call in (wb.dose_response, wb.edits.point_spread, wb.edits.faithfulness):
         with pytest.raises(ModelError, match="takes rhythms"):
             call(model, people)
 

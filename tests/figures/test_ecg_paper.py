@@ -116,7 +116,7 @@ def test_a_beat_on_paper_is_true_to_size(ludb, speed, gain):
 
 
 def test_a_landmarks_doubt_is_a_band_and_one_by_hand_is_drawn_otherwise(ludb):
-    one = wb.move_landmark(ludb, "2", "T_off", 380.0).sel(record="2")
+    one = wb.cohorts.move_landmark(ludb, "2", "T_off", 380.0).sel(record="2")
     marks = {"fiducial": one["fiducial"], "doubt": one["doubt"], "manual": one["manual"]}
     ax = next(a for a in plot_paper_beat(one["beat"], **marks).axes if a.get_label() == "V5")
     bands = {p.get_gid(): p for p in ax.patches if p.get_gid()}

@@ -289,7 +289,7 @@ def test_beats_in_millivolts_are_refused(measures, ludb):
 def test_edited_beats_are_no_rhythms():
     cohort = wb.open_cohort("ludb", rhythm=True).isel(record=slice(3))
     net = wb.load_model("compact-rhythm")
-    for edited in (wb.blank(cohort, "T"), wb.stretch(cohort, "QT", 20), wb.scale(cohort, "T", 0.8)):
+    for edited in (wb.edits.blank(cohort, "T"), wb.edits.stretch(cohort, "QT", 20), wb.edits.scale(cohort, "T", 0.8)):
         with pytest.raises(ModelError, match="takes rhythms and the cohort has none"):
             wb.predict(net, edited)
 

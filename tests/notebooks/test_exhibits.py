@@ -24,7 +24,7 @@ def test_beats_of_the_exhibits_are_the_cohorts(few):
     assert shown.table.loc["2", ("ms", "J")] == float(few["fiducial"].sel(record="2", landmark="J"))
     shown = beat_exhibits.mean_beats(few)
     women = few.isel(record=np.flatnonzero(few["sex"].values == "female"))
-    mean = wb.align(women["beat"], women, wb.template_of(few)).mean("record").sel(lead="V5")
+    mean = wb.align(women["beat"], women, wb.attention.template_of(few)).mean("record").sel(lead="V5")
     np.testing.assert_allclose(shown.table["female", "V5"], mean, rtol=1e-5, atol=1e-3)
     shown = beat_exhibits.landmarks(few)
     away = (few["fiducial"] - few["fiducial_manual"]).sel(landmark="T_off")
