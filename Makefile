@@ -20,7 +20,7 @@ browser: .venv/.ready
 lab: .venv/.ready
 	$(BIN)/jupyter lab notebooks
 
-# Writes the README's table of what happens to bad input anew.
+# Writes the table of tests/adversarial/bad_input.md, what happens to bad input, anew.
 bad-input: .venv/.ready
 	$(BIN)/python tests/adversarial/bad_input.py
 

@@ -14,7 +14,7 @@ import sys
 import numpy as np
 import torch
 import ecgwb as wb
-from ecgwb.sources import unpack
+from ecgwb.cohorts.sources import unpack
 
 torch.set_num_threads(int(sys.argv[2]))
 folder = unpack("ludb") / "data"

@@ -1,6 +1,6 @@
-"""What ecgwb does with bad input: every row of the README's table, from a real call.
+"""What ecgwb does with bad input: every row of the table in bad_input.md, from a real call.
 
-    make bad-input     # writes the table in the README anew
+    make bad-input     # writes the table anew
 
 The recordings are real ones of the embedded sets, spoilt; but for ventricular fibrillation and noise, which are made.
 """
@@ -26,8 +26,14 @@ from ecgwb.cohorts.electrodes import SWAPS
 from ecgwb.cohorts.sources import unpack
 from ecgwb.recordings.record import LEADS12, complete_limb_leads
 
-README = Path(__file__).parents[2] / "README.md"
-BEGIN, END = "<!-- bad input: written by `make bad-input` -->", "<!-- end -->"
+TABLE = Path(__file__).with_suffix(".md")
+INTRODUCTION = """# What happens to bad input
+
+One bad recording costs itself alone, and `wb.excluded(cohort)` says why. What is seen to be doubtful is kept and
+described in the coordinate `flags`. What is seen to be wrong is refused: the message says what was seen, what was
+expected and what to do. What cannot be seen stands here, too: "kept, nothing". Every row is a real call, written by
+`make bad-input`.
+"""
 GOOD = ("00001_hr", "00002_hr", "00003_hr")  # stand beside the spoilt recordings, and must be kept
 FIBRILLATION, PACED = 88, 74  # records of LUDB
 
@@ -326,7 +332,8 @@ def call_rows(folder):
     FOLDER[:] = [folder]
     for given, call in CALLS.items():
         with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+            warnings.simplefilter("ignore")  # what libraries deprecate is theirs
+            warnings.simplefilter("always", UserWarning)
             try:
                 kept = call(folder)
                 happens, said = ("kept, warned" if caught else "kept"), "; ".join(str(w.message) for w in caught)
@@ -337,7 +344,7 @@ def call_rows(folder):
 
 
 def table():
-    """The rows as a table of the README."""
+    """The rows as a Markdown table."""
     with tempfile.TemporaryDirectory() as tmp, contextlib.redirect_stderr(io.StringIO()):
         rows = [*recording_rows(Path(tmp)), *call_rows(Path(tmp))]
         rows = [tuple(cell.replace(f"{tmp}/", "").replace("|", "\\|") for cell in row) for row in rows]
@@ -345,11 +352,10 @@ def table():
     return "\n".join([*head, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
-def in_readme():
-    return README.read_text().partition(BEGIN)[2].partition(END)[0].strip()
+def page():
+    return f"{INTRODUCTION}\n{table()}\n"
 
 
 if __name__ == "__main__":
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    before, _, rest = README.read_text().partition(BEGIN)
-    README.write_text(f"{before}{BEGIN}\n\n{table()}\n\n{END}{rest.partition(END)[2]}")
+    TABLE.write_text(page())
