@@ -130,10 +130,13 @@ def map_sums(aligned: xr.DataArray, by: str | None = None, *, seed: int = 0) -> 
         parts.append(part)
     coords = {k: v for k, v in mean.coords.items() if "record" not in v.dims}
     sums = parts[0]
-    if groups and by is not None:
-        sums = xr.concat(parts, pd.Index(list(groups), name=by), join="outer", fill_value=0)
-    elif by is not None:  # a part of a cohort may hold no group
-        sums = sums.expand_dims({by: [""]}).isel({by: slice(0)})
+    if by is not None:
+        # Labels of numpy's types: pandas 3 makes its own type of text, which xarray cannot join.
+        labels = np.array(list(groups), dtype=aligned[by].values.dtype)
+        if groups:
+            sums = xr.concat(parts, xr.DataArray(labels, dims=by, name=by), join="outer", fill_value=0)
+        else:  # a part of a cohort may hold no group
+            sums = sums.expand_dims({by: labels})
     return sums.assign_coords(coords).assign_attrs(aligned.attrs | {"draws_by_seed": seed})
 
 

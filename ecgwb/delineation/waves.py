@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 
 from ..recordings.filters import fill_gaps, prepare
 from ..recordings.record import FS, LEADS12, Record, RecordError, standard_lead
+from ..recordings.wfdb_files import quiet_wfdb
 from .network import RATE, WAVES, Delineator, decode, fold_norms, predict
 from .neurokit import NEUROKIT_METHODS, neurokit_waves
 
@@ -98,7 +99,8 @@ def read_annotations(path: str | Path) -> pd.DataFrame:
     base = base.with_suffix("") if base.suffix in (".hea", ".dat") else base
     if not base.with_name(base.name + ".hea").is_file():
         raise RecordError(f"record {base.name!r}: no header at {base}.hea; expected a WFDB record with annotations")
-    header = wfdb.rdheader(str(base))
+    with quiet_wfdb():
+        header = wfdb.rdheader(str(base))
     rows: list[tuple] = []
     found = False
     for name in header.sig_name or []:
@@ -106,7 +108,8 @@ def read_annotations(path: str | Path) -> pd.DataFrame:
         if extension is None:
             continue
         found = True
-        marks = wfdb.rdann(str(base), extension)
+        with quiet_wfdb():
+            marks = wfdb.rdann(str(base), extension)
         ms = marks.sample * (1000.0 / header.fs)
         for i, symbol in enumerate(marks.symbol):
             if symbol in _SYMBOLS:
@@ -132,8 +135,8 @@ def ludb_out_of_fold() -> pd.DataFrame:
         peak = file["peak"] / 10.0  # stored in tenths of a ms, boundaries by their distance from the peak
         onset, offset = (np.where(file[k] == UNKNOWN, np.nan, file[k] / 10.0) for k in ("before", "after"))
         lead, wave = np.array(LEADS12, object)[file["lead"]], np.array(WAVES, object)[file["wave"]]
-        columns = (file["record"].astype(str).astype(object), lead, wave, peak - onset, peak, peak + offset)
-    return pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)))
+        columns = (file["record"].astype(str), lead, wave, peak - onset, peak, peak + offset)
+    return pd.DataFrame(dict(zip(COLUMNS, columns, strict=True))).astype(dict.fromkeys(COLUMNS[:3], object))
 
 
 def save_out_of_fold(table: pd.DataFrame, path: Path) -> None:

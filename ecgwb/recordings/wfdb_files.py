@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ _CLINICAL = re.compile(
     "|stemi|repolari|arrhythm|tachy|brady|fibrill|flutter|st-t|wave|lead|voltage|syndrome",
     re.IGNORECASE,
 )
+_ONE_AT_A_TIME = Lock()  # the filters of warnings belong to the process, and recordings are read by several threads
 _DATE = re.compile(r"\b\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b|\b(19|20)\d\d\b")
 
 
@@ -82,8 +85,7 @@ def read_flagged(path: str | Path) -> Record:
         )
     _check_files(base)
     try:
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet_wfdb():
             wf = wfdb.rdrecord(str(base), physical=False)
             stored = np.asarray(wf.d_signal, dtype=np.float64).T  # (lead, sample)
             physical = np.asarray(wf.dac(), dtype=np.float64).T
@@ -112,6 +114,14 @@ def read_flagged(path: str | Path) -> Record:
     return record
 
 
+@contextmanager
+def quiet_wfdb() -> Iterator[None]:
+    """Hides what pandas and numpy say of how wfdb calls them: nobody who reads a recording can mend that."""
+    with _ONE_AT_A_TIME, np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def _check_files(base: Path, segment: bool = False) -> None:
     """Holds what a header promises against the files it names, before any of it is read into memory.
 
@@ -125,7 +135,8 @@ def _check_files(base: Path, segment: bool = False) -> None:
     for line in _lines(header):
         _check_name(said, line.split()[0].decode("ascii", "ignore"))
     try:
-        head = wfdb.rdheader(str(base))
+        with quiet_wfdb():
+            head = wfdb.rdheader(str(base))
     except Exception as e:  # as above
         what = "empty" if not header.stat().st_size else f"malformed ({type(e).__name__}: {e})"
         raise RecordError(f"{said}the header {header.name} is {what}; fetch the file again") from e

@@ -25,6 +25,7 @@ from ecgwb.cohorts import building, stores
 from ecgwb.cohorts.electrodes import SWAPS
 from ecgwb.cohorts.sources import unpack
 from ecgwb.recordings.record import LEADS12, complete_limb_leads
+from ecgwb.recordings.wfdb_files import quiet_wfdb
 
 TABLE = Path(__file__).with_suffix(".md")
 INTRODUCTION = """# What happens to bad input
@@ -51,8 +52,9 @@ def write(folder, name, uv, *, fs=500, gain=1000.0, unit="mV", leads=LEADS12):
     """A WFDB record of integers that mean µV where gain and unit are right; NaN is stored as missing."""
     values = np.where(np.isnan(uv), -32768, np.clip(np.nan_to_num(uv).round(), -32767, 32767)).astype(np.int64)
     n = len(values)
-    wfdb.wrsamp(name, fs=fs, units=[unit] * n, sig_name=list(leads), d_signal=values.T, fmt=["16"] * n,
-                adc_gain=[gain] * n, baseline=[0] * n, write_dir=str(folder))  # fmt: skip
+    with quiet_wfdb():
+        wfdb.wrsamp(name, fs=fs, units=[unit] * n, sig_name=list(leads), d_signal=values.T, fmt=["16"] * n,
+                    adc_gain=[gain] * n, baseline=[0] * n, write_dir=str(folder))  # fmt: skip
     return folder / name
 
 
