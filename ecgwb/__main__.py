@@ -16,8 +16,13 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ecgwb", description="The ECG network workbench.")
     commands = parser.add_subparsers(dest="command", required=True)
     paper = commands.add_parser("paper", help="run the notebooks; write every figure and table")
-    paper.add_argument("--notebooks", default="notebooks")
-    paper.add_argument("--out", default="paper")
+    paper.add_argument("--notebooks", default="notebooks", help="their folder")
+    paper.add_argument("--out", default="paper", help="the folder to write")
+    paper.add_argument("--cohort", help="your own, such as my.zarr; LUDB by default")
+    paper.add_argument("--model", help="your own network, such as my.safetensors; the shipped ones by default")
+    paper.add_argument("--target", help="shown where one target is shown")
+    paper.add_argument("--record", help="shown where one record is shown")
+    paper.add_argument("--only", nargs="+", default=(), metavar="NAME", help="exhibits or notebooks, as 3c_map_qt")
     build = commands.add_parser("build", help="make a cohort of a folder of recordings")
     build.add_argument("source", help="a folder of WFDB records, of LUDB or of PTB-XL")
     build.add_argument("out", help="the Zarr store to write, such as my.zarr")
@@ -26,7 +31,9 @@ def main(argv: list[str] | None = None) -> int:
     a = parser.parse_args(argv)
     try:
         if a.command == "paper":
-            make_paper(a.notebooks, a.out)
+            make_paper(
+                a.notebooks, a.out, cohort=a.cohort, model=a.model, target=a.target, record=a.record, only=a.only
+            )
         else:
             with connect(a.scheduler) if a.scheduler else nullcontext() as client:
                 cohort = build_cohort(a.source, a.out, a.metadata, client)

@@ -1,26 +1,41 @@
-"""The paper: every exhibit as PDF, PNG and CSV, one page that shows them all, and where each number came from."""
+"""The paper: runs the numbered notebooks and gathers the figures and tables that they keep.
+
+The notebooks are run by nbclient, each in a process of its own; ``index.html`` is made by nbconvert and ``paper.pdf``
+by Typst, from the template ``paper.typ``.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
 import platform
 import re
 import time
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
+from .cohorts.cohort import open_cohort
+from .cohorts.people import patients_of
 from .cohorts.sources import CREDITS, archive_sha256
-from .models.spec import WEIGHTS, shipped
-from .pages import exhibits_in, html_page, pdf_page
+from .models.spec import WEIGHTS, load_model, shipped, spec_of
 from .recordings.filters import FILTERS
 
+FOLDER_VARIABLE = "ECGWB_PAPER"
+_EMBEDDED = {"ludb": "ludb", "ptbxl500": "ptbxl"}  # cohorts that come with the package, and whose credit each needs
+_SLOWEST_FIRST = ("06", "05", "04", "03", "02")  # so that the last to finish is a short one
+_ONE_THREAD = {f"{k}_NUM_THREADS": "1" for k in ("OMP", "MKL", "OPENBLAS")}  # notebooks side by side share the cores
+_LONGEST_S = 3600  # that a cell may take
+_MOST_ROWS, _MOST_COLUMNS = 60, 20  # of a table on a page; larger ones are in their CSV alone
 _PACKAGES = (
     "ecgwb",
     "numpy",
@@ -34,7 +49,9 @@ _PACKAGES = (
     "statsmodels",
     "matplotlib",
 )
-FOLDER_VARIABLE = "ECGWB_PAPER"
+
+
+# ---------------------------------------------------------------- in a notebook
 
 
 def paper_dir() -> Path:
@@ -71,14 +88,47 @@ def keep(name: str, figure: Figure, table: pd.DataFrame, caption: str) -> Figure
     figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
     figure.savefig(folder / f"{name}.png")
     table.to_csv(folder / f"{name}.csv", float_format="%.6g", lineterminator="\n")
-    about = {"name": name, "title": title.removesuffix("."), "caption": rest}
-    (folder / f"{name}.json").write_text(json.dumps(about, ensure_ascii=False, indent=1))
+    _note(folder, name, {"title": title.removesuffix("."), "caption": rest})
     plt.close(figure)
     return figure
 
 
-def make_paper(notebooks: str | Path = "notebooks", out: str | Path = "paper") -> Path:
-    """Run the numbered notebooks and gather what they made into one page.
+def leave_out(name: str, reason: str) -> None:
+    """Say that an exhibit cannot be made of this cohort or network; the paper lists it with the reason.
+
+    Parameters
+    ----------
+    name : str
+        As `keep` would have had it.
+    reason : str
+        A sentence, such as "This cohort has no marks made by hand.".
+    """
+    folder = paper_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    _note(folder, name, {"left_out": reason})
+    print(f"{name} is left out. {reason}")
+
+
+def _note(folder: Path, name: str, about: dict[str, str]) -> None:
+    (folder / f"{name}.json").write_text(json.dumps({"name": name} | about, ensure_ascii=False, indent=1))
+
+
+# ---------------------------------------------------------------- running the notebooks
+
+
+def make_paper(
+    notebooks: str | Path = "notebooks",
+    out: str | Path = "paper",
+    *,
+    cohort: str | None = None,
+    model: str | None = None,
+    target: str | None = None,
+    record: str | None = None,
+    only: Sequence[str] = (),
+) -> Path:
+    """Run the numbered notebooks and gather what they keep into one page and one PDF.
+
+    Notebooks run side by side, as many as there are cores, each in a process and on a thread of its own.
 
     Parameters
     ----------
@@ -86,6 +136,16 @@ def make_paper(notebooks: str | Path = "notebooks", out: str | Path = "paper") -
         The folder with ``00_tour.ipynb`` and the steps of the paper.
     out : path
         Exhibits, the executed notebooks as HTML, ``provenance.json``, ``index.html`` and ``paper.pdf`` go there.
+    cohort, model : str, optional
+        Your own, as `open_cohort` and `load_model` take them. Notebooks that are about the cohorts and networks of
+        the package alone are then left out.
+    target : str, optional
+        The target that is shown where one is shown; "qt", or your network's first.
+    record : str, optional
+        The record that is shown where one is shown; "2", or your cohort's first.
+    only : sequence of str, optional
+        Exhibits or notebooks, such as "3c_map_qt" or "03_attention": only what makes them is run, and what other
+        notebooks kept before stays.
 
     Returns
     -------
@@ -95,50 +155,345 @@ def make_paper(notebooks: str | Path = "notebooks", out: str | Path = "paper") -
     ------
     FileNotFoundError
         When there are no notebooks.
+    ValueError
+        When `only` names none of them, the network has no such target, the cohort no such record, or a notebook stops
+        with an error. What `open_cohort` and `load_model` raise is raised before anything is run.
     """
-    import nbformat  # only this command needs the notebook machinery, which comes with the extra `lab`
-    from nbclient import NotebookClient
-    from nbconvert import HTMLExporter
+    import nbformat  # these come with the extra `lab`
 
-    folder, source = Path(out).resolve(), Path(notebooks).resolve()
+    source, folder = Path(notebooks).resolve(), Path(out).resolve()
     files = sorted(source.glob("0*.ipynb"))
     if not files:
         raise FileNotFoundError(f"no numbered notebooks in {source}; run this in the repository, or give their folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in [p for kind in ("pdf", "png", "csv", "json", "html") for p in folder.glob(f"*.{kind}")]:
-        old.unlink()
+    sheets = {f.stem: nbformat.read(f, as_version=4) for f in files}
+    chosen = _chosen(sheets, only)
+    parameters, subject = _asked(cohort, model, target, record)
+    _make_room(folder, sheets, subject, bool(only))
+
     began = time.time()
-    bar = tqdm(files, unit="notebook")
-    for file in bar:
-        bar.set_description(file.stem)
-        notebook = nbformat.read(file, as_version=4)
-        os.environ[FOLDER_VARIABLE] = str(folder)
-        # The kernel's own log would bury the progress bar; errors still come through.
-        run = NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": str(source)}})
-        run.extra_arguments = ["--log-level=ERROR"]
-        run.execute()
-        body, _ = HTMLExporter().from_notebook_node(notebook)
-        (folder / f"{file.stem}.html").write_text(body)
-    (folder / "provenance.json").write_text(json.dumps(provenance(), indent=1))
-    return write_pages(folder, [f.stem for f in files], began)
-
-
-def write_pages(folder: Path, notebooks: list[str], began: float | None = None) -> Path:
-    """``paper.pdf`` and ``index.html`` of the exhibits in a folder; without the packages for PDF, the latter alone."""
-    try:
-        pdf_page(folder)
-        pdf = True
-    except ModuleNotFoundError as e:
-        print(f"no paper.pdf, which needs {e.name}: install the extra with  pip install 'ecgwb[lab]'")
-        pdf = False
-    page = folder / "index.html"
-    page.write_text(html_page(folder, notebooks, pdf))
-    took = f" in {time.time() - began:.0f} s" if began else ""
-    print(f"{page}{' and paper.pdf' if pdf else ''}: {len(exhibits_in(folder))} exhibits{took}")
+    os.environ[FOLDER_VARIABLE] = str(folder)
+    run = {}
+    for name in sorted(chosen, key=lambda n: (*(not n.startswith(k) for k in _SLOWEST_FIRST), n)):
+        if not parameters or _parametrise(sheets[name], parameters):
+            run[name] = sheets[name]
+        else:
+            leave_out(name, "It is about the cohorts and networks that come with the package.")
+    at_once = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, len(run))
+    print(
+        f"{len(run)} notebooks, {at_once} side by side, into {folder}; all nine take about 5 minutes on two idle cores"
+    )
+    for name in _EMBEDDED if not cohort else ():
+        open_cohort(name)  # made on first use, with its own progress, before notebooks wait for it
+    _run(run, source, at_once)
+    for name, sheet in run.items():
+        (folder / f"{name}.html").write_text(_html(sheet, name))
+    (folder / "provenance.json").write_text(json.dumps(provenance() | subject, indent=1))
+    headings = [re.match(r"# (\d)\. (.+)", s.cells[0].source) for s in sheets.values()]
+    page = write_pages(folder, {h[1]: h[2] for h in headings if h})
+    print(f"{page} and paper.pdf: {len(exhibits_in(folder))} exhibits in {time.time() - began:.0f} s")
     return page
 
 
-def provenance() -> dict[str, object]:
+def _chosen(sheets: dict[str, Any], only: Sequence[str]) -> list[str]:
+    """The notebooks that make what is asked for; all, where nothing is."""
+    code = {n: "\n".join(c.source for c in s.cells if c.cell_type == "code") for n, s in sheets.items()}
+    found: dict[str, None] = {}
+    for wanted in only:
+        makers = [n for n in sheets if wanted == n or f'"{wanted}"' in code[n]]
+        if not makers:
+            known = sorted({e for text in code.values() for e in re.findall(r'"(\d[a-z]_\w+)"', text)})
+            raise ValueError(f"no exhibit or notebook {wanted!r}; expected one of {', '.join([*sheets, *known])}")
+        found |= dict.fromkeys(makers)
+    return list(found) if only else list(sheets)
+
+
+def _asked(
+    cohort: str | None, model: str | None, target: str | None, record: str | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Parameters for the notebooks, and what provenance says of the cohort and network; nothing where none is given."""
+    parameters: dict[str, Any] = {}
+    subject: dict[str, Any] = {}
+    if cohort:
+        people = open_cohort(cohort)
+        known = [str(r) for r in people["record"].values]
+        if record and record not in known:
+            raise ValueError(f"no record {record!r} in {cohort}; it has {', '.join(known[:5])} and so on")
+        parameters |= {"cohort": _absolute(cohort), "record": record or known[0]}
+        subject["cohort"] = {
+            "name": Path(cohort).name,
+            "records": len(known),
+            "patients": len(np.unique(patients_of(people))),
+        }
+    elif record:
+        parameters["record"] = record
+    if model or target:
+        names = [model] if model else ["compact-measures", "compact-sex"]
+        nets = {n: spec_of(load_model(n)) for n in names}
+        known = [t for spec in nets.values() for t in spec.targets]
+        target = target or ("qt" if "qt" in known else known[0])
+        if target not in known:
+            raise ValueError(f"{' and '.join(names)} has no target {target!r}; expected one of {', '.join(known)}")
+        parameters["target"] = target
+    if model:
+        parameters |= {"model": _absolute(model), "beside": None}
+        subject["network"] = {"name": Path(model).name, "targets": list(nets[model].targets)}
+        if Path(model).is_file():
+            subject["network"]["sha256"] = hashlib.sha256(Path(model).read_bytes()).hexdigest()
+    return parameters, subject
+
+
+def _absolute(name: str) -> str:
+    """A path as it is reached from the notebooks' folder; names of what comes with the package stay."""
+    return str(Path(name).resolve()) if Path(name).exists() else name
+
+
+def _parametrise(sheet: Any, parameters: dict[str, Any]) -> bool:
+    """Put parameters behind the cell tagged ``parameters``, as papermill does; False where there is none."""
+    import nbformat
+
+    for place, cell in enumerate(sheet.cells):
+        if "parameters" in cell.metadata.get("tags", []):
+            lines = [f"{k} = {v!r}" for k, v in parameters.items()]
+            sheet.cells.insert(place + 1, nbformat.v4.new_code_cell("# What was asked for\n" + "\n".join(lines)))
+            return True
+    return False
+
+
+def _make_room(folder: Path, sheets: dict[str, Any], subject: dict[str, Any], adding: bool) -> None:
+    """Remove what an earlier run left in the folder, or make sure that what stays is about the same cohort."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "provenance.json"
+    before = json.loads(file.read_text()) if file.is_file() else {}
+    if adding:
+        if before and {k: before.get(k) for k in ("cohort", "network")} != {"cohort": None, "network": None} | subject:
+            raise ValueError(f"{folder} holds the paper of another cohort or network; choose another folder with --out")
+        return
+    notes = [f for f in folder.glob("*.json") if _read_note(f)]
+    old = [f.with_suffix(f".{kind}") for f in notes for kind in ("pdf", "png", "csv", "json")]
+    old += [folder / f"{name}.html" for name in [*sheets, "index"]] + [file, folder / "paper.pdf"]
+    for f in old:
+        f.unlink(missing_ok=True)
+
+
+def _run(sheets: dict[str, Any], source: Path, at_once: int) -> None:
+    """Execute notebooks in place, several at a time."""
+    from jupyter_core.utils import run_sync
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+
+    free = asyncio.Semaphore(at_once)
+    running: dict[str, None] = {}
+    bar = tqdm(total=sum(c.cell_type == "code" for s in sheets.values() for c in s.cells), unit="cell")
+
+    async def execute(name: str, sheet: Any) -> None:
+        async with free:
+            running[name] = None
+            bar.set_description(", ".join(running))
+            client = NotebookClient(
+                sheet,
+                timeout=_LONGEST_S,
+                kernel_name="python3",
+                resources={"metadata": {"path": str(source)}},
+                on_cell_executed=lambda **_: bar.update(),
+            )
+            client.extra_arguments = ["--log-level=ERROR"]  # the kernel's own log would bury the progress
+            try:
+                await client.async_execute(env=os.environ | _ONE_THREAD)
+            except CellExecutionError as e:
+                raise ValueError(f"{name}.ipynb stopped with {e.ename}: {e.evalue}\n{e}") from None
+            del running[name]
+            bar.set_description(", ".join(running))
+
+    async def execute_all() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for name, sheet in sheets.items():
+                tasks.create_task(execute(name, sheet))
+
+    try:
+        run_sync(execute_all)()
+    except ExceptionGroup as e:
+        raise e.exceptions[0] from None
+    finally:
+        bar.close()
+
+
+# ---------------------------------------------------------------- gathering what they kept
+
+
+def _read_note(file: Path) -> dict[str, str]:
+    """What `keep` or `leave_out` wrote of an exhibit; empty for other files."""
+    try:
+        about = json.loads(file.read_text())
+    except ValueError:
+        return {}
+    return about if isinstance(about, dict) and about.keys() & {"caption", "left_out"} else {}
+
+
+def exhibits_in(folder: Path) -> list[dict[str, str]]:
+    """What `keep` kept there, in the order of the names: ``name``, ``title``, ``caption``."""
+    return [about for f in sorted(folder.glob("*.json")) if "caption" in (about := _read_note(f))]
+
+
+def left_out_in(folder: Path) -> list[dict[str, str]]:
+    """What `leave_out` noted there: ``name`` and ``left_out``, the reason."""
+    return [about for f in sorted(folder.glob("*.json")) if "left_out" in (about := _read_note(f))]
+
+
+def write_pages(folder: Path, headings: dict[str, str]) -> Path:
+    """Write ``index.html`` and ``paper.pdf`` of the exhibits in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        With what `keep` and `leave_out` wrote, ``provenance.json``, and the notebooks as HTML.
+    headings : dict
+        By the first character of the exhibits' names, the heading that they stand under.
+
+    Returns
+    -------
+    Path of the page.
+    """
+    import typst
+
+    found = json.loads((folder / "provenance.json").read_text())
+    title, introduction = _introduction(found)
+    exhibits = exhibits_in(folder)
+    paper = {
+        "title": title,
+        "introduction": introduction,
+        "headings": {"0": "What matters most"} | headings,
+        "exhibits": [about | {"table": _shown_table(folder, about["name"])} for about in exhibits],
+        "left_out": left_out_in(folder),
+        "methods": methods(found),
+        "provenance": {k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for k, v in found.items()},
+    }
+    pdf = typst.compile(  # type: ignore[type-var]  # its types leave out a template in memory
+        (Path(__file__).parent / "paper.typ").read_bytes(),
+        root=str(folder),
+        ignore_system_fonts=True,
+        sys_inputs={"paper": json.dumps(paper)},
+    )
+    (folder / "paper.pdf").write_bytes(pdf)
+    page = folder / "index.html"
+    page.write_text(_index(paper, sorted(f.stem for f in folder.glob("0*.html"))))
+    return page
+
+
+def _index(paper: dict[str, Any], notebooks: list[str]) -> str:
+    """The page of all exhibits, from a notebook that holds nothing but text."""
+    import nbformat
+
+    links = ", ".join(f"[{n}]({n}.html)" for n in notebooks)
+    text = [
+        f"# {_plain(paper['title'])}",
+        *map(_plain, paper["introduction"]),
+        f"[The same as PDF](paper.pdf). The notebooks that made it: {links}.",
+    ]
+    under = None
+    for number, about in enumerate(paper["exhibits"], start=1):
+        name, table = about["name"], about["table"]
+        if (heading := paper["headings"].get(name[0])) and heading != under:
+            text.append(f"## {_plain(heading)}")
+            under = heading
+        text += [
+            f'<a id="{name}"></a>\n\n### Figure {number}. {_plain(about["title"])}',
+            f"![{_plain(about['title'])}]({name}.png)",
+            f"{_plain(about['caption'])} [PDF]({name}.pdf), [PNG]({name}.png), [CSV]({name}.csv)",
+        ]
+        if table:
+            rows = pd.DataFrame(table[1:], columns=table[0]).to_html(index=False, border=0)
+            text.append(f"<details><summary>Numbers</summary>\n{rows}\n</details>")
+    if paper["left_out"]:
+        text.append("## Left out")
+        text.append("\n".join(f"- {_plain(a['name'])}: {_plain(a['left_out'])}" for a in paper["left_out"]))
+    text += ["## Methods", *map(_plain, paper["methods"]), "## Provenance"]
+    text += [f"**{_plain(k)}** {_plain(v)}" for k, v in paper["provenance"].items()]
+    sheet = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(t) for t in text])
+    return _html(sheet, paper["title"])
+
+
+def _html(sheet: Any, title: str) -> str:
+    from nbconvert import HTMLExporter
+
+    body, _ = HTMLExporter().from_notebook_node(sheet, {"metadata": {"name": title}})
+    return body
+
+
+def _plain(text: str) -> str:
+    """Text as Markdown that shows it as it is."""
+    return re.sub(r"([\\`*_\[\]<>|$~#])", r"\\\1", text.replace("&", "&amp;"))
+
+
+def _shown_table(folder: Path, name: str) -> list[list[str]] | None:
+    """An exhibit's numbers as they are read on a page, headings first; None where they would fill pages."""
+    table = pd.read_csv(folder / f"{name}.csv", dtype=str, keep_default_na=False)
+    if len(table) > _MOST_ROWS or table.shape[1] > _MOST_COLUMNS or table.map(len).to_numpy().max(initial=0) > 600:
+        return None
+    heads = ["" if c.startswith("Unnamed") else c.replace("_", " ") for c in table.columns]
+    return [heads, *table.map(_rounded).to_numpy().tolist()]
+
+
+def _rounded(text: str) -> str:
+    """A number with three digits, at least; other text as it is."""
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    if not np.isfinite(value) or value == int(value):
+        return text.removesuffix(".0")
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+# ---------------------------------------------------------------- what the pages say
+
+
+def _introduction(found: dict[str, Any]) -> tuple[str, list[str]]:
+    """The title, and paragraphs on whom and what the paper is about."""
+    maps = (
+        "A map says which positions of a network's last layer contribute to a prediction. What a stretch of the ECG "
+        "does to the prediction is shown by changing it."
+    )
+    if "cohort" not in found and "network" not in found:
+        return "What ECG networks measure, and where they look", [
+            "The networks were trained on PTB-XL-500, the one that measures on synthetic recordings too. They are "
+            "judged on LUDB, 200 people whom they had not seen, and sex also on patients of PTB-XL who were kept out "
+            f"of the training. {maps} The two figures that matter most come first: how the networks respond to known "
+            "changes of the ECG, and what the network for sex adds to what was known."
+        ]
+    network, cohort = found.get("network"), found.get("cohort")
+    about = f"The network is {network['name']}, which predicts {', '.join(network['targets'])}. " if network else ""
+    if cohort:
+        about += f"The cohort is {cohort['name']}, {cohort['records']} records of {cohort['patients']} people. "
+    return "What this network measures, and where it looks", [about + maps]
+
+
+def methods(found: dict[str, Any]) -> list[str]:
+    """Paragraphs on how the numbers were made, with the parameters that were used.
+
+    Parameters
+    ----------
+    found : dict, from `provenance`
+    """
+    used = found["parameters"]
+    return [
+        "Recordings are read in µV and resampled to 500 Hz. Filtering is the same for networks and measurements: "
+        f"{used['filters']}. A recording becomes one representative beat, the median of its similar beats aligned by "
+        "cross-correlation, 600 samples from -500 to +698 ms around the peak of the leads' root mean square within "
+        "QRS. P, QRS and T are found in every lead by a network; for LUDB, by networks that had not seen the person. "
+        "Global landmarks are the fifth earliest onset and fifth latest offset of twelve leads, or as many in "
+        "proportion. A landmark's doubt is how much leads and beats disagree, as one standard deviation.",
+        "A network's attention is the signed ECGradCAM map in the target's own unit: its mean over time plus a bias "
+        "is the prediction. The map is warped by the landmarks onto the cohort's median beat, piecewise linearly, and "
+        "averaged over people. Beats are edited by known amounts, and measured anew, to see what a stretch of the ECG "
+        "does.",
+        f"Intervals hold {100 * used['interval']:.0f} % and come from {used['bootstrap resamples']} bootstrap samples "
+        "of patients, not of records, with fixed seeds. People are split by patient. Features and regressions are "
+        "fitted on discovery patients and judged, unchanged, on others.",
+        f"The paper that this follows: {found['method']}.",
+    ]
+
+
+def provenance() -> dict[str, Any]:
     """Hashes of data and weights, versions, seeds and parameters."""
 
     def installed(package: str) -> str:
@@ -149,8 +504,7 @@ def provenance() -> dict[str, object]:
 
     return {
         "data": {
-            name: {"sha256": archive_sha256(name), "credit": CREDITS[c]}
-            for name, c in (("ludb", "ludb"), ("ptbxl500", "ptbxl"))
+            name: {"sha256": archive_sha256(name), "credit": CREDITS[credit]} for name, credit in _EMBEDDED.items()
         },
         "weights": {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(WEIGHTS.glob("*.safetensors"))},
         "models": shipped(),

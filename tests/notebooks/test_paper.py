@@ -1,12 +1,14 @@
+"""What a notebook keeps, and how the command line runs notebooks and makes pages of it."""
+
 import json
-import sys
 
 import matplotlib.pyplot as plt
 import nbformat
 import pandas as pd
 import pytest
 
-from ecgwb import figures, pages, paper
+import ecgwb as wb
+from ecgwb import figures, paper
 from ecgwb.__main__ import main
 
 
@@ -16,7 +18,8 @@ def test_what_is_kept_twice_gives_the_same_files(tmp_path, monkeypatch):
         monkeypatch.setenv(paper.FOLDER_VARIABLE, str(tmp_path / run))
         fig, ax = plt.subplots()
         ax.plot([0, 1])
-        assert paper.keep("1x", fig, pd.DataFrame({"v": [1 / 3, 2e-9]}), "Title of 0.5 Hz. Caption. More.") is fig
+        table = pd.DataFrame({"v": [1 / 3, 2e-9]})
+        assert paper.keep("1x", fig, table, "Title of 0.5 Hz. Caption. More.") is fig
         made.append({p.name: p.read_bytes() for p in (tmp_path / run).iterdir()})
     assert set(made[0]) == {"1x.pdf", "1x.png", "1x.csv", "1x.json"}
     assert made[0] == made[1]
@@ -25,30 +28,12 @@ def test_what_is_kept_twice_gives_the_same_files(tmp_path, monkeypatch):
     assert made[0]["1x.csv"] == b",v\n0,0.333333\n1,2e-09\n"
 
 
-def test_the_paper_is_made_of_what_its_notebooks_show(tmp_path, monkeypatch):
-    monkeypatch.setenv(paper.FOLDER_VARIABLE, "")
-    source = tmp_path / "notebooks"
-    source.mkdir()
-    code = (
-        "import matplotlib.pyplot as plt, pandas as pd\nfrom ecgwb.paper import keep\n"
-        "keep('1a_x', plt.figure(), pd.DataFrame({'v': [1]}), 'A <title>. Words & numbers.')"
-    )
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(notebook, source / "01_x.ipynb")
-    assert main(["paper", "--notebooks", str(source), "--out", str(tmp_path / "out")]) == 0
-    page = (tmp_path / "out" / "index.html").read_text()
-    assert "A &lt;title&gt;" in page
-    assert "1a_x.png" in page
-    assert (tmp_path / "out" / "01_x.html").is_file()
-    found = json.loads((tmp_path / "out" / "provenance.json").read_text())
-    assert {"ludb", "ptbxl500"} == set(found["data"])
-    assert "compact-measures.safetensors" in found["weights"]
+# ---------------------------------------------------------------- pages
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Two exhibits, the one named first made last."""
+    """Two exhibits, the one named first made last, and one left out."""
     monkeypatch.setenv(paper.FOLDER_VARIABLE, str(tmp_path))
     for name, title, width in (("2a_x", "Second & last", 7.2), ("0a_y", "First", 3.5)):
         fig, ax = plt.subplots(figsize=(width, 2))
@@ -56,55 +41,151 @@ def folder(tmp_path, monkeypatch):
         ax.set_title("drawn µV")
         table = pd.DataFrame({"v": [1 / 3, 2.0], "note": ["", "long <words> " * 20]}, index=["a", "b"])
         with plt.style.context(figures.STYLE):
-            paper.keep(name, fig, table, f"{title}. Caption of {name}.")
+            paper.keep(name, fig, table, f"{title}. Caption of {name}, |a - b| < *3* $x$.")
+    paper.leave_out("1b_z", "No marks made by hand.")
     (tmp_path / "provenance.json").write_text(json.dumps(paper.provenance()))
     return tmp_path
 
 
 def test_the_page_has_every_exhibit_in_order_with_its_numbers_methods_and_provenance(folder):
-    text = paper.write_pages(folder, ["01_x"]).read_text()
-    assert text.index("<h2>First</h2>") < text.index("Second &amp; last") < text.index("<h2>Methods</h2>")
+    text = paper.write_pages(folder, {"2": "What networks predict"}).read_text()
+    places = [
+        text.index(words) for words in ("Figure 1. First", "What networks predict", "Figure 2. Second &amp; last")
+    ]
+    assert places == sorted(places)
+    assert "Caption of 2a_x, |a - b| &lt; *3* $x$." in text
+    assert '<a id="2a_x">' in text
+    assert '<img alt="First" src="0a_y.png"' in text
     assert "<td>0.333</td>" in text
     assert "long &lt;words&gt;" in text
-    assert paper.provenance()["data"]["ludb"]["sha256"] in text
+    assert "1b_z: No marks made by hand." in text
     assert "1000 bootstrap samples" in text
+    assert paper.provenance()["data"]["ludb"]["sha256"] in text
 
 
 def test_the_pdf_holds_the_figures_as_vectors_with_captions_tables_methods_and_provenance(folder):
     pypdf = pytest.importorskip("pypdf")
-    pytest.importorskip("reportlab")
-    paper.write_pages(folder, ["01_x"])
-    assert 'href="paper.pdf"' in (folder / "index.html").read_text()
+    paper.write_pages(folder, {})
     pdf = pypdf.PdfReader(folder / "paper.pdf")
     text = "\n".join(page.extract_text() for page in pdf.pages)
     flat = " ".join(text.split())
-    for words in ("First", "Caption of 0a_y.", "Second & last", "Caption of 2a_x.", "Methods", "Provenance", "0.333"):
-        assert words in flat
-    assert flat.index("Caption of 0a_y.") < flat.index("Caption of 2a_x.") < flat.index("Methods")
+    captions = ["First. Caption of 0a_y, |a - b| < *3* $x$.", "Second & last. Caption of 2a_x", "Methods", "Provenance"]
+    places = [flat.index(words) for words in captions]
+    assert places == sorted(places)
+    assert "0.333" in flat
+    assert "1b_z: No marks made by hand." in flat
     assert flat.count("drawn µV") == 2  # the figures' own text: not pictures of them
     assert paper.provenance()["data"]["ptbxl500"]["sha256"] in text.replace("\n", "")
     assert not any(page.images for page in pdf.pages)
-    fonts = [f.get_object() for page in pdf.pages for f in page["/Resources"]["/Font"].values()]
-    for font in fonts:
-        if font["/BaseFont"] == "/Helvetica":  # named by ReportLab on every page, used on none
-            continue
-        inner = font["/DescendantFonts"][0].get_object() if "/DescendantFonts" in font else font
-        assert "/FontFile2" in inner["/FontDescriptor"], font["/BaseFont"]
+    assert pdf.metadata.title.startswith("What ECG networks measure")
+    first = (folder / "paper.pdf").read_bytes()
+    paper.write_pages(folder, {})
+    assert (folder / "paper.pdf").read_bytes() == first
 
 
-def test_without_the_packages_for_pdf_the_page_is_made_and_says_so(folder, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "pypdf", None)
-    text = paper.write_pages(folder, ["01_x"]).read_text()
-    assert "paper.pdf" not in text
-    assert "install the extra with  pip install 'ecgwb[lab]'" in capsys.readouterr().out
+def test_numbers_are_read_with_three_digits_and_large_tables_left_to_their_csv(folder):
+    pd.DataFrame({"v": range(200)}).to_csv(folder / "2a_x.csv")
+    frame = pd.DataFrame({"k": ["x", "y", "z"], "v_ms": [0.123456, 12345.6, 2.0], "n": [200, 7, 3000000]})
+    frame.to_csv(folder / "0a_y.csv", index=False)
+    text = paper.write_pages(folder, {}).read_text()
+    assert text.count("<table") == 1
+    for cell in ("v ms", "0.123", "12346", "200", "3000000"):
+        assert f">{cell}</t" in text
 
 
-def test_numbers_are_read_with_three_digits_and_large_tables_left_to_their_csv(tmp_path):
-    pd.DataFrame({"k": ["x", "y"], "v": [0.123456, 12345.6], "n": [200, 7]}).to_csv(tmp_path / "a.csv", index=False)
-    table = pages.shown_table(tmp_path, "a")
-    assert table.to_numpy().tolist() == [["x", "0.123", "200"], ["y", "12346", "7"]]
-    pd.DataFrame({"v": range(200)}).to_csv(tmp_path / "b.csv")
-    assert pages.shown_table(tmp_path, "b") is None
+# ---------------------------------------------------------------- the command
+
+
+def notebook(folder, name, *cells, parameters=None):
+    """A notebook of code cells; `parameters` is the code of its cell of that tag."""
+    sheet = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"# {int(name[:2])}. About {name}")])
+    sheet.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    if parameters:
+        sheet.cells.append(nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}))
+    sheet.cells += [nbformat.v4.new_code_cell(c) for c in cells]
+    folder.mkdir(exist_ok=True)
+    nbformat.write(sheet, folder / f"{name}.ipynb")
+
+
+KEEP = """
+import matplotlib.pyplot as plt, pandas as pd
+from ecgwb.paper import keep
+
+keep("{name}", plt.figure(), pd.DataFrame({{"v": [1]}}), f"A <title>. {words}")
+"""
+
+
+@pytest.fixture
+def notebooks(tmp_path, monkeypatch):
+    """Two notebooks: one of anybody's cohort and network, one of the package's own."""
+    monkeypatch.setenv(paper.FOLDER_VARIABLE, "")
+    folder, parameters = tmp_path / "notebooks", 'cohort, model, beside = "ludb", "compact-measures", "compact-sex"'
+    notebook(
+        folder, "01_x", KEEP.format(name="1a_x", words="{cohort} and {model} and {beside}."), parameters=parameters
+    )
+    notebook(folder, "02_y", KEEP.format(name="2a_y", words="Words."))
+    return folder
+
+
+def made(folder):
+    return {about["name"]: about["caption"] for about in paper.exhibits_in(folder)}
+
+
+def test_the_paper_is_made_of_what_its_notebooks_keep_and_removes_nothing_else(tmp_path, notebooks, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.pdf").write_bytes(b"mine")
+    for _ in range(2):
+        assert main(["paper", "--notebooks", str(notebooks), "--out", str(out)]) == 0
+    assert made(out) == {"1a_x": "ludb and compact-measures and compact-sex.", "2a_y": "Words."}
+    assert (out / "mine.pdf").read_bytes() == b"mine"
+    assert (out / "01_x.html").is_file()
+    page = (out / "index.html").read_text()
+    assert "Figure 1. A &lt;title&gt;" in page
+    assert "About 02_y" in page
+    found = json.loads((out / "provenance.json").read_text())
+    assert {"ludb", "ptbxl500"} == set(found["data"])
+    assert "compact-measures.safetensors" in found["weights"]
+    assert "2 notebooks" in capsys.readouterr().out
+
+
+def test_one_figure_alone_is_made_by_its_notebook_and_the_others_stay(tmp_path, notebooks, capsys):
+    out = tmp_path / "out"
+    command = ["paper", "--notebooks", str(notebooks), "--out", str(out)]
+    assert main([*command, "--only", "1a_x"]) == 0
+    assert set(made(out)) == {"1a_x"}
+    assert main([*command, "--only", "02_y"]) == 0
+    assert set(made(out)) == {"1a_x", "2a_y"}
+    assert main([*command, "--only", "9z"]) == 1
+    assert "no exhibit or notebook '9z'; expected one of 01_x, 02_y, 1a_x, 2a_y" in capsys.readouterr().err
+
+
+def test_the_paper_of_ones_own_cohort_and_network_leaves_out_what_is_not_about_them(tmp_path, notebooks, capsys):
+    store, file, out = tmp_path / "mine.zarr", tmp_path / "mine.safetensors", tmp_path / "out"
+    wb.open_cohort("ludb").isel(record=slice(5, 9)).to_zarr(store)
+    wb.save_model(wb.load_model("compact-sex"), file)
+    command = ["paper", "--notebooks", str(notebooks), "--out", str(out), "--cohort", str(store)]
+    assert main([*command, "--model", str(file)]) == 0
+    assert made(out) == {"1a_x": f"{store} and {file} and None."}
+    page = (out / "index.html").read_text()
+    assert "02_y: It is about the cohorts and networks that come with the package." in page
+    assert "The cohort is mine.zarr, 4 records of 4 people." in page
+    assert json.loads((out / "provenance.json").read_text())["network"]["targets"] == ["male"]
+    for wrong, message in (
+        (["--model", str(file), "--target", "qt"], "has no target 'qt'; expected one of male"),
+        (["--record", "1"], "no record '1' in"),
+        (["--only", "1a_x"], "holds the paper of another cohort or network"),
+        (["--model", "nothing"], "nothing"),
+    ):
+        assert main([*command, *wrong]) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_a_notebook_that_stops_is_named_with_its_error(tmp_path, capsys):
+    notebook(tmp_path / "notebooks", "03_z", "1 + 1", "raise KeyError('gone')")
+    assert main(["paper", "--notebooks", str(tmp_path / "notebooks"), "--out", str(tmp_path / "out")]) == 1
+    text = capsys.readouterr().err
+    assert "error: 03_z.ipynb stopped with KeyError: 'gone'" in text
 
 
 def test_without_notebooks_the_command_says_so(tmp_path, capsys):
