@@ -135,7 +135,7 @@ class Explorer(w.VBox):
         # The cohort's map may take a second the first time: the record's own is shown before.
         later = self._in_kernel() and view.view == "beat" and not self.of.trouble and not self.of.has_cohort_map(view)
         try:
-            with plt.rc_context({"figure.max_open_warning": 0}), plt.style.context(figures.STYLE):
+            with figures.styled(), plt.rc_context({"figure.max_open_warning": 0}):
                 self.picture.value = _png(self.of.draw(view, wait=not later))
             self.said.value = self._words(view)
         except ValueError as e:  # the package's own errors are ValueErrors and say what to do
@@ -269,7 +269,7 @@ class Explorer(w.VBox):
             return
         view = self.state()
         try:
-            with plt.style.context(figures.STYLE):
+            with figures.styled():
                 figure = self.of.draw(view)
         except ValueError as e:
             self.kept.value = _warning(str(e))

@@ -14,7 +14,7 @@ from .maps import (
     plot_roc,
     plot_shares,
 )
-from .style import LEAD_SHOWN, NAMES, ONE_COLUMN, SAYS, STYLE, TWO_COLUMNS, use_style
+from .style import LEAD_SHOWN, NAMES, ONE_COLUMN, SAYS, STYLE, TWO_COLUMNS, styled, use_style
 from .tables import plot_forest, plot_intervals, plot_landmark_errors, plot_sex_table
 
 __all__ = [
@@ -46,5 +46,6 @@ __all__ = [
     "plot_roc",
     "plot_sex_table",
     "plot_shares",
+    "styled",
     "use_style",
 ]

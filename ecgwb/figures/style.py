@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 
 STYLE = Path(__file__).parent / "ecgwb.mplstyle"
@@ -20,5 +23,15 @@ SAYS = (
 
 
 def use_style() -> None:
-    """The workbench's look for all figures that follow."""
+    """Give all figures that follow the workbench's look."""
     plt.style.use(STYLE)
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Give the figures made inside a ``with`` block the workbench's look, and no others."""
+    # A notebook's backend makes figures appear under their cell when it is loaded, at the first figure. A style
+    # context undoes all settings made inside it, and with them that one: load the backend before.
+    plt.switch_backend(mpl.get_backend())
+    with plt.style.context(STYLE):
+        yield

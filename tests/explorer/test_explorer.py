@@ -250,15 +250,17 @@ def test_export_keeps_the_figure_and_says_how_it_is_made(explorer, tmp_path):
     assert "wb.ecgradcam(model, one" in explorer.kept.value
 
 
-def test_an_exported_page_holds_a_static_picture_under_the_widget():
+def test_an_exported_page_holds_a_static_picture_under_the_widget_and_later_figures_too():
     code = (
         "import ecgwb as wb\nfew = wb.open_cohort('ludb').isel(record=slice(5))\n"
         "wb.explore(few, wb.load_model('compact-measures'))"
     )
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    later = "import matplotlib.pyplot as plt\nfigure, ax = plt.subplots()"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in (code, later)])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     root = str(Path(__file__).parents[2])
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": root}}).execute()
+    assert [out for out in notebook.cells[1].outputs if "image/png" in out.get("data", {})]
     page, _ = HTMLExporter().from_notebook_node(notebook)
     widget = page.index("application/vnd.jupyter.widget-view+json", page.index("<body"))
     static = page.index('class="ecgwb-static"')

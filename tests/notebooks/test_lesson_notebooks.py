@@ -1,5 +1,6 @@
 """Lessons run as a learner gets them, and their solutions are all told right."""
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -16,6 +17,8 @@ def told(file):
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(FOLDER)}}).execute()
     lines = []
     for cell in notebook.cells:
+        if re.search(r"\bplot_\w+\(|plt\.subplots\(", cell.source):
+            assert any("image/png" in out.get("data", {}) for out in cell.outputs), cell.source
         if "check(" in cell.source and "import" not in cell.source:
             lines += [x for out in cell.outputs if out.get("name") == "stdout" for x in out["text"].splitlines()]
     return lines
