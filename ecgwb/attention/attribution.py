@@ -16,7 +16,8 @@ import torch
 import xarray as xr
 from torch import nn
 
-from ..cohorts.beats import need_records, on_line
+from ..cohorts.beats import need_records
+from ..cohorts.lines import lines_between
 from ..delineation.landmarks import WAVES
 from ..models.prediction import CHUNK, batches, model_input, pieces
 from ..models.spec import ModelError, evaluating, spec_of
@@ -241,9 +242,9 @@ def _occlusion(model: nn.Module, cohort: xr.Dataset, wanted: list[str], outputs:
         intact = _outputs(model, x, outputs)
         for wave in WAVES:
             first, last = (some["fiducial"].sel(landmark=m).values for m in WAVES[wave])
-            _, line, inner = on_line(some, first, last)
-            line[~inner.any(axis=1)] = np.nan  # no such wave
-            beat = (("record", "lead", "time"), line.astype(np.float32), some["beat"].attrs)
+            _, lined, replaced = lines_between(some, first, last)
+            lined[~replaced.any(axis=1)] = np.nan  # no such wave
+            beat = (("record", "lead", "time"), lined.astype(np.float32), some["beat"].attrs)
             without, has = model_input(model, some.assign(beat=beat))
             inside = has[:, None] & (time >= first[:, None]) & (time <= last[:, None])  # (record, sample)
             for lead in range(len(spec.leads)):

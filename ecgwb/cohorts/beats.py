@@ -317,29 +317,3 @@ def _best_lag(windows: np.ndarray, size: np.ndarray, template: np.ndarray) -> tu
     found = np.einsum("bklt,kt->bl", lagged, t) / np.maximum(np.sqrt(size * (t**2).sum()), 1e-12)
     best = found.argmax(axis=1)
     return _LAGS[best], found.max(axis=1)
-
-
-def bridged(x: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """`x` (record, lead, time) with straight lines over `mask`, which broadcasts against it."""
-    mask = np.broadcast_to(mask, x.shape)
-    n = x.shape[2]
-    at = np.arange(n)
-    left = np.maximum.accumulate(np.where(mask, -1, at), axis=2)
-    right = np.minimum.accumulate(np.where(mask, n, at)[..., ::-1], axis=2)[..., ::-1]
-    left, right = np.where(left < 0, right, left), np.where(right >= n, left, right)
-    empty = left >= n  # nothing left of this lead
-    left, right = np.where(empty, 0, left), np.where(empty, 0, right)
-    w = np.clip((at - left) / np.maximum(right - left, 1), 0.0, 1.0)
-    a, b = np.take_along_axis(x, left, 2), np.take_along_axis(x, right, 2)
-    return np.where(empty, 0.0, np.where(mask, a * (1 - w) + b * w, x))
-
-
-def on_line(cohort: xr.Dataset, start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The beats, the beats with a straight line from start to stop (record,), and the mask (record, time) it covers.
-
-    The span's first and last sample keep their value, so the line meets the beat.
-    """
-    inside = (start[:, None] <= TIME) & (stop[:, None] >= TIME)
-    inner = inside & np.roll(inside, 1, axis=1) & np.roll(inside, -1, axis=1)
-    x = cohort["beat"].transpose("record", "lead", "time").values.astype(float)
-    return x, bridged(x, inner[:, None]), inner

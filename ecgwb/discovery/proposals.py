@@ -14,7 +14,7 @@ from scipy.stats import norm
 
 from ..cohorts.people import patients_of, same_people
 from ..delineation.landmarks import LANDMARKS, WAVE_POINTS
-from ..edits.erasing import erase
+from ..edits.changes import erase
 from ..stats import permutation_p
 from .features import Feature, Point, point_at, times
 from .screening import Proposals, rank, unlike

@@ -1,8 +1,7 @@
 """Edits: a cohort in; beats changed on purpose, measured again, and what that does to predictions, out."""
 
-from .beats import blank, lift, plant, scale, stretch
+from .changes import blank, erase, lift, plant, scale, stretch
 from .effects import blanking_table, dose_response, faithfulness, point_spread
-from .erasing import erase
 from .remeasurement import remeasure
 
 __all__ = [

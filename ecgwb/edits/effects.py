@@ -22,7 +22,7 @@ from ..models.accuracy import accuracy_table
 from ..models.prediction import model_input, predict
 from ..models.spec import ModelError, spec_of
 from ..stats import interval, ratio_interval, resampled_sums
-from .beats import blank, lift, plant, scale, stretch
+from .changes import blank, lift, plant, scale, stretch
 from .remeasurement import remeasure
 
 Edit = Callable[[xr.Dataset, str, float], xr.Dataset]

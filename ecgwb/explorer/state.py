@@ -22,7 +22,7 @@ from ..attention.maps import cohort_map
 from ..cohorts.beats import need_records
 from ..cohorts.corrections import move_landmark, undo_landmark
 from ..delineation.landmarks import LANDMARKS
-from ..edits.beats import blank, scale, stretch
+from ..edits.changes import blank, scale, stretch
 from ..figures.ecg_paper import colour_bar, plot_beats, plot_ecg
 from ..models.prediction import model_input, predict
 from ..models.spec import ModelError, spec_of

@@ -19,8 +19,8 @@ from ..attention.maps import MEASURED_IN, segments
 from ..cohorts.measurements import TIME
 from ..cohorts.people import patients_of
 from ..delineation.landmarks import SEGMENTS
+from ..edits.changes import erase
 from ..edits.effects import DOSES, dose_response, faithfulness, maps_of, point_spread
-from ..edits.erasing import erase
 from ..models.prediction import predict
 from ..models.spec import ModelError
 from .checks import AGREE, Check, Panel, between, both, map_size, matrix, ratio, responses, shares, told, widths

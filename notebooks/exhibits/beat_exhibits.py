@@ -20,7 +20,7 @@ from ecgwb import figures
 from ecgwb.attention.alignment import align, template_of
 from ecgwb.cohorts.people import patients_of
 from ecgwb.delineation.landmarks import LANDMARKS
-from ecgwb.edits.beats import blank, lift, stretch
+from ecgwb.edits.changes import blank, lift, stretch
 from ecgwb.figures import plot_landmark_errors
 from ecgwb.models.accuracy import accuracy_table
 from ecgwb.paper import keep

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
-from scipy.interpolate import CubicSpline
 from scipy.stats import median_abs_deviation
 
 from ecgwb.cohorts.cohort import open_cohort
 from ecgwb.cohorts.measurements import TIME
 from ecgwb.delineation.landmarks import LANDMARKS
 from ecgwb.discovery.features import Feature
+from ecgwb.edits.changes import warp
 
 LABEL = "planted"  # the cohort's variable that holds the random labels
 _LEFT_MS = 8.0  # what is left of a stretch that gives way
@@ -76,7 +76,7 @@ def _put_t_peak(cohort: xr.Dataset, values: np.ndarray) -> xr.Dataset:
         move = float(np.clip(move, least, most))
         old = np.array([TIME[0], marks[i, j], marks[i, on], marks[i, off], after[i], TIME[-1] + 2.0])
         new = old + np.array([0.0, 0.0, move, move, 0.0, 0.0])
-        x[i] = CubicSpline(TIME, x[i], axis=1)(np.interp(TIME, new, old))
+        x[i] = warp(x[i], old, new)
         marks[i, [on, peak, off]] += move
     return _with(cohort, x, marks)
 

@@ -5,8 +5,7 @@ from conftest import TYPICAL, made_cohort
 import ecgwb as wb
 from ecgwb.cohorts.measurements import TIME
 from ecgwb.delineation.landmarks import T_OFF, T_ON, WAVES
-from ecgwb.edits.beats import lift, plant, scale, stretch
-from ecgwb.edits.erasing import erase
+from ecgwb.edits.changes import erase, lift, plant, scale, stretch
 from ecgwb.edits.remeasurement import remeasure
 
 AT = {m: k for k, m in enumerate(wb.LANDMARKS)}

@@ -1,0 +1,409 @@
+"""Changes: beats altered on purpose, to see what a stretch of the ECG does to a prediction.
+
+Every change leaves the beat continuous and gives back a cohort. Only the beat's own waves change: what the window shows
+of the beats before and after stays.
+"""
+
+from __future__ import annotations
+
+import json
+from numbers import Real
+
+import numpy as np
+import xarray as xr
+from scipy.interpolate import CubicSpline
+from scipy.ndimage import gaussian_filter1d
+
+from ..cohorts.beats import RHYTHM
+from ..cohorts.guards import check
+from ..cohorts.lines import bridge, lines_between
+from ..cohorts.measurements import TARGETS, TIME, UNITS, baseline, targets
+from ..delineation.landmarks import WAVES
+
+FILLS = ("linear", "flat", "mean")
+INTERVALS = {"PR": ("P_on",), "QRS": ("QRS_on", "J"), "QT": ("T_off",)}  # what a beat needs to have each stretched
+_KNOTS = ("P_on", "P_off", "QRS_on", "R", "J", "T_on", "T_off")  # between them a stretch is even
+_MARGIN_MS = 10.0  # a sham span keeps this far from any wave; a flat span's ends fade over it
+_SHORTEST_MS = 8.0  # what must be left of a part of the beat that is shortened
+_WAVE_SHARES = np.linspace(0.0, 1.0, 101)  # of a wave's length, where the cohort's mean wave is taken
+_FADE_SAMPLES = 5.0  # standard deviation of the smooth step by which the mean beat is faded in
+
+
+def blank(cohort: xr.Dataset, wave: str, fill: str = "linear", *, sham: bool = False) -> xr.Dataset:
+    """The cohort with one wave removed from every beat, in every lead; landmarks and targets stay the intact beat's.
+
+    Parameters
+    ----------
+    cohort : Dataset
+    wave : {"P", "QRS", "T"}
+        P_on to P_off, QRS_on to J, T_on to T_off.
+    fill : {"linear", "flat", "mean"}
+        "linear": a straight line between the wave's ends, as in Hicks et al. (2021). "flat": the level of the 10 ms
+        before QRS_on, faded in and out over 10 ms. "mean": the cohort's mean wave, as long as this one and on the same
+        line; what makes this beat differ from others is gone, and the beat stays one that a network could see.
+    sham : bool
+        Remove a span of the same length between T and the next P instead, or before P, and keep the wave. It shows what
+        removing anything does.
+
+    Returns
+    -------
+    Dataset
+        ``beat`` changed; a beat without the wave, or without room for the sham, is NaN. ``blanked`` (record, edge)
+        holds the span's ends in ms; the coordinate ``outside`` is "no P" where the wave is gone. Recordings
+        (``rhythm``) are left out, since they are not changed.
+
+    Raises
+    ------
+    ValueError
+        For an unknown wave or fill.
+    """
+    cohort = check(cohort, "hr") if sham else check(cohort)
+    if wave not in WAVES or fill not in FILLS:
+        raise ValueError(f"wave {wave!r} with fill {fill!r}; expected one of {', '.join(WAVES)} and {', '.join(FILLS)}")
+    start, stop = _marks(cohort, *WAVES[wave])
+    if sham:
+        start, stop = _sham_span(cohort, stop - start)
+    beats, lined, inside = lines_between(cohort, start, stop)
+    has_span = np.asarray(inside.any(axis=1))
+    if fill == "linear":
+        changed = lined
+    elif fill == "flat":
+        (qrs_on,) = _marks(cohort, "QRS_on")
+        level = np.stack([baseline(beat, on) for beat, on in zip(beats, qrs_on, strict=True)])  # (record, lead)
+        from_edge = np.minimum(TIME - start[:, None], stop[:, None] - TIME) / _MARGIN_MS
+        weight = np.where(inside, _half_cosine(from_edge), 0.0)[:, None]
+        changed = beats * (1 - weight) + level[:, :, None] * weight
+    else:
+        changed = lined + np.where(inside[:, None], _mean_wave(beats - lined, start, stop, has_span), 0.0)
+    changed[~has_span] = np.nan
+    out = _with_beats(cohort, changed)
+    out["blanked"] = (("record", "edge"), np.stack([start, stop], axis=1), {"units": "ms"})
+    is_gone = has_span & (not sham) & (fill != "mean")
+    return out.assign_coords(outside=("record", np.where(is_gone, f"no {wave}", "")))
+
+
+def erase(cohort: xr.Dataset, mask: np.ndarray, fill: str = "linear") -> xr.Dataset:
+    """The cohort with chosen samples replaced, whatever wave they belong to; landmarks and targets stay.
+
+    Parameters
+    ----------
+    cohort : Dataset
+    mask : bool array (record, time) or (record, lead, time)
+        True: replaced.
+    fill : {"linear", "mean"}
+        "linear": straight lines between the neighbours (at the beat's end, the level of the one neighbour; 0 µV where
+        no sample is left). "mean": the cohort's mean beat, faded in and out over some 20 ms.
+
+    Returns
+    -------
+    Dataset
+        ``beat`` changed. Recordings (``rhythm``) are left out, since they are not changed.
+
+    Raises
+    ------
+    ValueError
+        For an unknown fill, or a mask of another kind or shape.
+    """
+    cohort = check(cohort)
+    if fill not in ("linear", "mean"):
+        raise ValueError(f"cannot fill with {fill!r}; expected 'linear' or 'mean'")
+    beats, mask = _beats(cohort), np.asarray(mask)
+    if mask.dtype != bool:
+        raise ValueError(f"mask holds {mask.dtype}; expected bool, True where samples are to be erased")
+    if mask.shape not in (beats.shape, (len(beats), beats.shape[2])):
+        raise ValueError(f"mask is {mask.shape}; expected (record, time) or (record, lead, time) of {beats.shape}")
+    mask = mask if mask.ndim == 3 else mask[:, None]
+    if fill == "linear":
+        return _with_beats(cohort, bridge(beats, mask))
+    weight = gaussian_filter1d(mask.astype(float), _FADE_SAMPLES, axis=2, mode="nearest")
+    complete = np.isfinite(beats).all(axis=(1, 2))
+    mean = beats[complete].mean(axis=0) if complete.any() else np.nan
+    return _with_beats(cohort, beats * (1 - weight) + mean * weight)
+
+
+def stretch(cohort: xr.Dataset, interval: str, ms: float) -> xr.Dataset:
+    """The cohort with one interval of every beat longer or shorter by so many ms; waves keep their height.
+
+    Parameters
+    ----------
+    cohort : Dataset
+    interval : {"PR", "QRS", "QT"}
+        "PR": P moves earlier as a whole and the PQ segment is drawn out. "QRS": QRS is drawn out evenly about time
+        zero; P keeps its distance from QRS_on, ST and T theirs from J, so QT grows with it. "QT": the ST segment is
+        drawn out and T moves later as a whole. The waves of the beats before and after stay where they are; the spans
+        between them and this beat's waves give way.
+    ms : float
+        Below 0: shorter.
+
+    Returns
+    -------
+    Dataset
+        ``beat``, ``fiducial`` and the seven targets changed (not ``hr``); marks made by hand are left out. A beat that
+        lacks the wave, or would be left with less than 8 ms of a span that gives way, is NaN. The coordinate
+        ``outside`` names the targets that leave the 1st to 99th percentile of the unchanged cohort: a network has
+        hardly seen such beats.
+
+    Raises
+    ------
+    ValueError
+        For an unknown interval.
+    """
+    cohort = check(cohort, "hr")
+    if interval not in INTERVALS:
+        raise ValueError(f"cannot stretch {interval!r}; expected one of {', '.join(INTERVALS)}")
+    _check_number(ms, "ms")
+    before, after = _gap_to_neighbours(cohort)
+    first, last = np.full_like(before, TIME[0]), np.full_like(before, TIME[-1])
+    old = np.stack([first, before, *_marks(cohort, *_KNOTS), after, last], axis=1)  # (record, knot)
+    moves = _moves(cohort, interval, ms)
+    new = old.copy()
+    new[:, 2:-2] += moves
+    beats, fiducial = _beats(cohort), cohort["fiducial"].values.astype(float)
+    has_wave = np.isfinite(_marks(cohort, *INTERVALS[interval])).all(axis=0) & np.isfinite(moves).all(axis=1)
+    changed = np.full_like(beats, np.nan)
+    for i in np.flatnonzero(has_wave & np.isfinite(beats).all(axis=(1, 2))):
+        known = np.isfinite(old[i])
+        was, becomes = old[i, known], new[i, known]
+        if _leaves_room(was, becomes):
+            changed[i] = warp(beats[i], was, becomes)
+            fiducial[i] = np.interp(fiducial[i], was, becomes)
+    return _measured(cohort, changed, fiducial)
+
+
+def warp(beat: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """A beat whose moments are moved, evenly between them.
+
+    A spline is drawn through the samples, since straight lines would flatten the peak of a wave that moves by part of a
+    sample.
+
+    Parameters
+    ----------
+    beat : array (lead, time)
+    before, after : array (moment,), ms
+        Where each moment lies and where it is to lie, both rising. Beyond the first and the last, the beat's value
+        there is held.
+
+    Returns
+    -------
+    array (lead, time)
+    """
+    return np.asarray(CubicSpline(TIME, beat, axis=1)(np.interp(TIME, after, before)))
+
+
+def scale(cohort: xr.Dataset, wave: str, factor: float) -> xr.Dataset:
+    """The cohort with R (all of QRS) or T higher by a factor in every lead, as seen from the line between its ends.
+
+    Parameters
+    ----------
+    cohort : Dataset
+    wave : {"R", "T"}
+    factor : float
+        0.7: 30 % lower.
+
+    Returns
+    -------
+    Dataset
+        As from `stretch`; a beat without the wave is NaN.
+
+    Raises
+    ------
+    ValueError
+        For an unknown wave.
+    """
+    cohort = check(cohort, "hr")
+    if wave not in ("R", "T"):
+        raise ValueError(f"cannot scale {wave!r}; expected 'R' or 'T'")
+    _check_number(factor, "factor")
+    beats, lined, inside = lines_between(cohort, *_marks(cohort, *WAVES["QRS" if wave == "R" else "T"]))
+    changed = lined + factor * (beats - lined)
+    changed[~inside.any(axis=1)] = np.nan
+    return _measured(cohort, changed, cohort["fiducial"].values)
+
+
+def lift(cohort: xr.Dataset, point: str, uv: float) -> xr.Dataset:
+    """The cohort with J higher by so many µV in every lead: rising from time zero to J, gone again at T_on.
+
+    Parameters
+    ----------
+    cohort : Dataset
+    point : {"J"}
+    uv : float
+        Below 0: lower.
+
+    Returns
+    -------
+    Dataset
+        As from `stretch`; a beat without J or T_on is NaN.
+
+    Raises
+    ------
+    ValueError
+        For an unknown point.
+    """
+    cohort = check(cohort, "hr")
+    if point != "J":
+        raise ValueError(f"cannot lift {point!r}; expected 'J'")
+    _check_number(uv, "uv")
+    j, t_on = (m[:, None] for m in _marks(cohort, "J", "T_on"))
+    with np.errstate(divide="ignore", invalid="ignore"):  # J at time zero, or no ST segment: a step
+        rise = _half_cosine(TIME / j)
+        fall = np.where(t_on > j, _half_cosine((t_on - TIME) / (t_on - j)), (j >= TIME).astype(float))
+    shape = np.where(TIME <= 0, 0.0, np.where(j >= TIME, rise, fall))  # (record, time)
+    changed = _beats(cohort) + uv * shape[:, None]
+    changed[~np.isfinite(j + t_on)[:, 0]] = np.nan
+    return _measured(cohort, changed, cohort["fiducial"].values)
+
+
+def plant(
+    cohort: xr.Dataset,
+    at_ms: float,
+    uv: float,
+    *,
+    lead: str | None = None,
+    width_ms: float = 8.0,
+    where: np.ndarray | None = None,
+) -> xr.Dataset:
+    """The cohort with a small smooth bump added to the beats: a mark whose meaning is known, because we put it there.
+
+    Parameters
+    ----------
+    cohort : Dataset
+    at_ms : float
+        Where its peak lies, from the QRS fiducial.
+    uv : float
+        How high it is.
+    lead : str, optional
+        Every lead by default.
+    width_ms : float
+        At half its height; it is zero from `width_ms` on to either side.
+    where : bool array (record,), optional
+        The records that get it; all by default.
+
+    Returns
+    -------
+    Dataset
+        As from `stretch`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown lead, a width of 0 or less, or another number of records in `where`.
+    """
+    cohort = check(cohort, "hr")
+    leads = [str(v) for v in cohort["lead"].values]
+    if lead is not None and lead not in leads:
+        raise ValueError(f"no lead {lead!r}; the cohort has {', '.join(leads)}")
+    for value, name in ((at_ms, "at_ms"), (uv, "uv"), (width_ms, "width_ms")):
+        _check_number(value, name)
+    if not width_ms > 0:
+        raise ValueError(f"width_ms is {width_ms}; expected more than 0")
+    chosen = np.ones(cohort.sizes["record"]) if where is None else np.asarray(where, float)
+    if chosen.shape != (cohort.sizes["record"],):
+        raise ValueError(f"where is {chosen.shape}; expected one value for each of {cohort.sizes['record']} records")
+    bump = uv * _half_cosine(1 - np.abs(TIME - at_ms) / width_ms)
+    in_lead = np.array([lead in (None, name) for name in leads], float)
+    changed = _beats(cohort) + chosen[:, None, None] * in_lead[:, None] * bump
+    return _measured(cohort, changed, cohort["fiducial"].values)
+
+
+# ---------------------------------------------------------------- shared
+
+
+def _check_number(value: object, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real) or not np.isfinite(float(value)):
+        raise TypeError(f"{name} is {type(value).__name__} {value!r}; expected a finite number")
+
+
+def _beats(cohort: xr.Dataset) -> np.ndarray:
+    return cohort["beat"].values.astype(float)
+
+
+def _marks(cohort: xr.Dataset, *names: str) -> np.ndarray:
+    """Landmarks (name, record), ms."""
+    return cohort["fiducial"].sel(landmark=list(names)).values.astype(float).T
+
+
+def _half_cosine(x: np.ndarray) -> np.ndarray:
+    """0 below 0, 1 above 1, half a period of a cosine between: no kink at either end."""
+    return (1 - np.cos(np.pi * np.clip(x, 0.0, 1.0))) / 2
+
+
+def _mean_wave(waves: np.ndarray, start: np.ndarray, stop: np.ndarray, has_wave: np.ndarray) -> np.ndarray:
+    """The mean of the cohort's waves (record, lead, time), drawn to the length of each record's own."""
+    length = (stop - start)[:, None]
+    share = (TIME - start[:, None]) / np.where(length > 0, length, np.nan)  # (record, time): 0 to 1 within the wave
+    complete = np.flatnonzero(has_wave & np.isfinite(waves).all(axis=(1, 2)))
+    if not len(complete):
+        return np.zeros_like(waves)
+    each = [[np.interp(_WAVE_SHARES, share[i], lead) for lead in waves[i]] for i in complete]
+    return np.stack([np.interp(share, _WAVE_SHARES, lead) for lead in np.mean(each, axis=0)], axis=1)
+
+
+def _gap_to_neighbours(cohort: xr.Dataset, margin: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Where the T wave before ends and the P wave after begins, ms, or the window's ends where they lie beyond."""
+    p_on, qrs_on, t_off = _marks(cohort, "P_on", "QRS_on", "T_off")
+    rr = 60000.0 / cohort["hr"].values
+    begins = np.where(np.isfinite(p_on), p_on, qrs_on)
+    return np.fmax(TIME[0], t_off - rr + margin), np.fmin(TIME[-1], rr + begins - margin)
+
+
+def _sham_span(cohort: xr.Dataset, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A span of that length free of waves: right after T_off if it ends before the next P, else right before P_on."""
+    before, after = _gap_to_neighbours(cohort, _MARGIN_MS)
+    p_on, qrs_on, t_off = _marks(cohort, "P_on", "QRS_on", "T_off")
+    late = t_off + _MARGIN_MS
+    early = np.where(np.isfinite(p_on), p_on, qrs_on) - _MARGIN_MS - length
+    start = np.where(late + length <= after, late, np.where(early >= before, early, np.nan))
+    return start, start + length
+
+
+def _moves(cohort: xr.Dataset, interval: str, ms: float) -> np.ndarray:
+    """By how many ms a stretch moves each of `_KNOTS`: (record, knot)."""
+    qrs_on, j = _marks(cohort, "QRS_on", "J")
+    if interval == "PR":
+        move = {"P_on": -ms, "P_off": -ms}
+    elif interval == "QT":
+        move = {"T_on": ms, "T_off": ms}
+    else:
+        growth = ms / np.where(j > qrs_on, j - qrs_on, np.nan)  # about time zero
+        move = dict.fromkeys(("P_on", "P_off", "QRS_on"), growth * qrs_on)
+        move |= dict.fromkeys(("J", "T_on", "T_off"), growth * j)
+    return np.stack([np.broadcast_to(move.get(knot, 0.0), len(j)) for knot in _KNOTS], axis=1)
+
+
+def _leaves_room(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether moments (ms) rise, and the parts between them whose length changes keep `_SHORTEST_MS`."""
+    was, becomes = np.diff(before), np.diff(after)
+    changed = np.abs(becomes - was) > 1e-9
+    return bool((was >= 0).all() and (np.minimum(was, becomes)[changed] >= _SHORTEST_MS).all())
+
+
+def _with_beats(cohort: xr.Dataset, beats: np.ndarray) -> xr.Dataset:
+    """The cohort with these beats, and without recordings, which must not pass for changed ones."""
+    out = cohort.drop_vars(RHYTHM, errors="ignore")
+    out["beat"] = (("record", "lead", "time"), beats.astype(np.float32), cohort["beat"].attrs)
+    return out
+
+
+def _measured(cohort: xr.Dataset, beats: np.ndarray, fiducial: np.ndarray) -> xr.Dataset:
+    """The cohort with these beats and landmarks, what is measured from them, and where that leaves what was seen."""
+    out = _with_beats(cohort, beats)
+    out = out.drop_vars([v for v in out.data_vars if str(v).endswith("_manual") or v == "neighbour"])
+    out["fiducial"] = (("record", "landmark"), fiducial, cohort["fiducial"].attrs)
+    complete = np.isfinite(beats).all(axis=(1, 2))
+    rows = [
+        targets(beat, marks, hr) if ok else dict.fromkeys(TARGETS, np.nan)
+        for beat, marks, hr, ok in zip(beats, fiducial, cohort["hr"].values, complete, strict=True)
+    ]
+    for t in TARGETS:
+        out[t] = ("record", np.array([row[t] for row in rows]), {"units": UNITS[t]})
+    seen = json.loads(cohort.attrs["seen_range"]) if "seen_range" in cohort.attrs else _seen_range(cohort)
+    outside = [", ".join(t for t, (low, high) in seen.items() if row[t] < low or row[t] > high) for row in rows]
+    out = out.assign_coords(outside=("record", np.array(outside, dtype=str)))
+    return out.assign_attrs(seen_range=json.dumps(seen))
+
+
+def _seen_range(cohort: xr.Dataset) -> dict[str, list[float]]:
+    """The 1st and 99th percentile of each target in the unchanged cohort."""
+    known = [t for t in TARGETS if t in cohort and np.isfinite(cohort[t].values).any()]
+    return {t: [float(v) for v in np.nanpercentile(cohort[t].values, (1, 99))] for t in known}
