@@ -103,7 +103,7 @@ _MOVED = {  # flat names of 0.1: the room that has them now
     "lift": "edits",
     "load_manifest": "discovery",
     "map_chunks": "attention",
-    "map_contrast": "discovery",
+    "map_contrast": "attention",
     "map_difference": "attention",
     "map_sums": "attention",
     "merge_maps": "attention",

@@ -68,6 +68,18 @@ def _draws(n: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), RESAMPLES)
 
 
+def check_level(ci: float) -> None:
+    """Refuses a level of intervals that is none.
+
+    Raises
+    ------
+    ValueError
+        When `ci` is not between 0 and 1.
+    """
+    if not isinstance(ci, (int, float)) or not 0 < ci < 1:
+        raise ValueError(f"ci is {ci!r}; expected a level between 0 and 1, such as 0.95")
+
+
 def interval(drawn: np.ndarray, ci: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     """Percentile interval of a statistic, from its values in resamplings.
 
@@ -83,6 +95,7 @@ def interval(drawn: np.ndarray, ci: float = 0.95) -> tuple[np.ndarray, np.ndarra
     low, high : array (...)
         NaN where no resampling has a value.
     """
+    check_level(ci)
     known = ~np.isnan(drawn).all(axis=0)
     drawn = np.where(known, drawn, 0.0)
     low, high = np.nanquantile(drawn, [(1 - ci) / 2, (1 + ci) / 2], axis=0)

@@ -2,10 +2,9 @@
 
 from .alignment import align, template_of
 from .attribution import attribute
-from .contrasts import map_difference
+from .contrasts import map_contrast, map_difference
 from .gradcam import departure, ecgradcam
-from .mapping import map_chunks
-from .maps import cohort_map, finish_map, map_sums, merge_maps, segment_table, segments
+from .maps import cohort_map, finish_map, map_chunks, map_sums, merge_maps, segment_table, segments
 
 __all__ = [
     "align",
@@ -15,6 +14,7 @@ __all__ = [
     "ecgradcam",
     "finish_map",
     "map_chunks",
+    "map_contrast",
     "map_difference",
     "map_sums",
     "merge_maps",

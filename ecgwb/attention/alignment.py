@@ -7,30 +7,41 @@ import json
 import numpy as np
 import xarray as xr
 
+from ..cohorts.guards import check, check_values
 from ..cohorts.people import same_people
 from ..delineation.landmarks import LANDMARKS, WAVES
 
 _AT_ONCE = 256  # records warped together
 
 
-def template_of(cohort: xr.Dataset) -> xr.DataArray:
-    """The common beat's landmarks: the cohort's medians.
+def template_of(data: xr.Dataset | xr.DataArray) -> xr.DataArray:
+    """The common beat's landmarks: a cohort's medians, or those that maps were aligned to.
 
     Parameters
     ----------
-    cohort : Dataset
-        With ``fiducial`` (record, landmark), ms.
+    data : Dataset or DataArray
+        A cohort, with ``fiducial`` (record, landmark) in ms; or what `align` gives, or is made of it.
 
     Returns
     -------
     DataArray (landmark,)
         ms from the QRS fiducial; NaN where no record has the landmark.
+
+    Raises
+    ------
+    ValueError
+        When there are neither landmarks nor a template.
     """
-    values = cohort["fiducial"].values
-    out = np.full(values.shape[1], np.nan)
-    seen = np.isfinite(values).any(axis=0)
-    out[seen] = np.nanmedian(values[:, seen], axis=0)
-    return xr.DataArray(out, dims="landmark", coords={"landmark": list(LANDMARKS)}, attrs={"units": "ms"})
+    if isinstance(data, xr.Dataset) and "fiducial" in data:
+        fiducial = data["fiducial"].values
+        marks = np.full(fiducial.shape[1], np.nan)
+        seen = np.isfinite(fiducial).any(axis=0)
+        marks[seen] = np.nanmedian(fiducial[:, seen], axis=0)
+    elif "template" in data.attrs:
+        marks = np.array(json.loads(data.attrs["template"]), dtype=float)  # null becomes NaN
+    else:
+        raise ValueError("the map carries no template; expected what wb.align(maps, cohort) gives")
+    return xr.DataArray(marks, dims="landmark", coords={"landmark": list(LANDMARKS)}, attrs={"units": "ms"})
 
 
 def align(
@@ -54,7 +65,7 @@ def align(
     cohort : Dataset
         Holds ``fiducial`` of these records.
     template : DataArray (landmark,), optional
-        The common beat's landmarks, ms; the cohort's medians by default.
+        The common beat's landmarks, ms; the cohort's medians by default. See `ecgwb.attention.template_of`.
     keep_sum : bool
         Multiply by the warp's slope (its Jacobian), so that sums over stretched segments, and not heights, are kept.
 
@@ -68,19 +79,16 @@ def align(
     ValueError
         When records differ, or the values are not on a beat's time (maps of rhythms are not).
     """
-    if "time" not in values.dims or "record" not in values.dims:
-        raise ValueError(f"align takes values with dims record and time; these have {values.dims}")
+    cohort = check(cohort)
+    values = check_values(values, "record", "time", name="values", source="wb.ecgradcam, or cohort['beat']")
     if float(values["time"][0]) >= 0:
         raise ValueError("align takes beats, whose time runs from before the QRS fiducial; these values start at 0 ms")
     unknown = set(values["record"].values.tolist()) - set(cohort["record"].values.tolist())
     if unknown:
-        raise ValueError(
-            f"no landmarks for record {sorted(map(str, unknown))[0]!r}: give the cohort the values come from"
-        )
+        raise ValueError(f"no landmarks for record {min(map(str, unknown))!r}: give the cohort the values come from")
     same_people(values, cohort)
     fiducial = cohort["fiducial"].sel(record=values["record"]).values  # (record, landmark)
     common = (template_of(cohort) if template is None else template).values
-    values = values.transpose("record", ..., "time")
     time = values["time"].values
     data = values.values
     series = data.reshape(len(data), -1, len(time))  # (record, series, time)
@@ -109,23 +117,23 @@ def _warp(own: np.ndarray, common: np.ndarray, phase: np.ndarray) -> tuple[np.nd
     All results are (record, phase).
     """
     highest = np.fmax.accumulate(common)
-    there = np.flatnonzero(common >= highest)  # one out of order adds nothing; False for NaN
-    x = common[there]
-    y, keep = _knots(own[:, there], x)
-    some = np.asarray(keep.any(axis=1))
+    used = np.flatnonzero(common >= highest)  # a landmark out of order adds nothing; False for NaN
+    x = common[used]
+    y, keep = _knots(own[:, used], x)
+    usable = np.asarray(keep.any(axis=1))  # records with any landmark
     source = np.tile(phase.astype(float), (len(own), 1))
     slope = np.ones(source.shape)
-    if len(x) and some.any():
+    if len(x) and usable.any():
         # Knots that were passed over lie on the line between their neighbours, so that all records share the knots x.
         rise = np.divide(np.diff(y, axis=1), np.diff(x), out=np.ones((len(y), len(x) - 1)), where=np.diff(x) > 0)
         piece = np.searchsorted(x, phase, side="right") - 1  # (phase,); -1 before the first knot
         k = np.clip(piece, 0, len(x) - 1)
         inside = (piece >= 0) & (piece < len(x) - 1)
         slope = np.where(inside, rise[:, np.minimum(k, max(len(x) - 2, 0))] if len(x) > 1 else 1.0, 1.0)
-        source = np.where(some[:, None], y[:, k] + (phase - x[k]) * slope, source)
-    known = (source >= phase[0]) & (source <= phase[-1]) & some[:, None]
-    for first, end in WAVES.values():
-        a, b = LANDMARKS.index(first), LANDMARKS.index(end)
+        source = np.where(usable[:, None], y[:, k] + (phase - x[k]) * slope, source)
+    known = (source >= phase[0]) & (source <= phase[-1]) & usable[:, None]
+    for wave in WAVES.values():
+        a, b = (LANDMARKS.index(mark) for mark in wave)
         if np.isfinite(common[[a, b]]).all():
             absent = np.isnan(own[:, a : b + 1]).any(axis=1)
             known &= ~(absent[:, None] & (phase >= common[a]) & (phase <= common[b]))
@@ -143,20 +151,11 @@ def _knots(own: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for i in range(len(x)):
         keep[:, i] = (x[i] > last_x) & (own[:, i] > last_y)  # False for NaN
         last_x, last_y = np.where(keep[:, i], x[i], last_x), np.where(keep[:, i], own[:, i], last_y)
-    number = np.arange(len(x))
+    number, end = np.arange(len(x)), max(len(x) - 1, 0)
     before = np.maximum.accumulate(np.where(keep, number, -1), axis=1)
     after = np.minimum.accumulate(np.where(keep, number, len(x))[:, ::-1], axis=1)[:, ::-1]
-    low, high = np.where(before >= 0, before, after), np.where(after < len(x), after, before)
-    low, high = np.clip(low, 0, max(len(x) - 1, 0)), np.clip(high, 0, max(len(x) - 1, 0))
+    low = np.where(before >= 0, before, after).clip(0, end)
+    high = np.where(after < len(x), after, before).clip(0, end)
     y_low, y_high = (np.take_along_axis(own, k, axis=1) for k in (low, high))
     slope = np.divide(y_high - y_low, x[high] - x[low], out=np.ones(own.shape), where=high > low)
     return np.where(keep, own, y_low + (x - x[low]) * slope), keep
-
-
-def need_aligned(aligned: xr.DataArray) -> None:
-    """Refuses maps that lie on their own beats yet."""
-    if "phase" not in aligned.dims or "record" not in aligned.dims:
-        over = ", ".join(map(str, aligned.dims))
-        raise ValueError(
-            f"the maps are over {over}, not over record and phase; align them first: wb.align(maps, cohort)"
-        )

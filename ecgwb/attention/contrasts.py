@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ..cohorts.guards import check_values
 from ..cohorts.people import patients_of
 from ..stats import permutation_p
-from .alignment import need_aligned
 
 _AT_ONCE = 250  # permutations in memory together
 
@@ -60,7 +60,7 @@ def map_difference(
     less a constant, so men's and women's mean maps are as far apart as their mean log-odds. Then it is no news that
     the curves differ, only where they do, and ``centred=True`` asks just that.
     """
-    need_aligned(aligned)
+    aligned = check_values(aligned, "record", "phase", name="aligned", source="wb.align(maps, cohort)")
     values = _of_patients(aligned, by)
     curves, labels = values.transpose("patient", ...), values[by].values
     groups = sorted(set(labels.tolist()))
@@ -94,6 +94,42 @@ def map_difference(
     out["p_curve"] = out["p"].min("phase")
     out["n"] = ("group", [int(first.sum()), int((~first).sum())])
     return out.assign_coords(group=groups)
+
+
+def map_contrast(aligned: xr.DataArray, outcome: np.ndarray) -> xr.DataArray:
+    """How maps differ with an outcome, phase by phase: Student's t of the map's regression on it.
+
+    For two groups, the difference of their means over its standard error (Student's, equal variances). Records whose
+    coordinate ``network`` differs are compared with their like only, as each network has a scale of its own.
+
+    Parameters
+    ----------
+    aligned : DataArray (record, ...)
+        One record per patient.
+    outcome : array (record,)
+
+    Returns
+    -------
+    DataArray (...), NaN where fewer than ten records show the phase.
+    """
+    values, outcome = aligned.transpose("record", ...), np.asarray(outcome, dtype=float)
+    flat = values.values.reshape(len(values), -1).astype(float)
+    strata = pd.factorize(aligned["network"].values)[0] if "network" in aligned.coords else np.zeros(len(flat), int)
+    sums = np.zeros((4, flat.shape[1]))  # n, yy, vv, yv about the means of the stratum
+    for k in np.unique(strata):
+        rows = (strata == k) & np.isfinite(outcome)
+        v, y = flat[rows], outcome[rows, None]
+        w = np.isfinite(v)
+        v, y, n = np.where(w, v, 0.0), np.where(w, y, 0.0), np.maximum(w.sum(axis=0), 1)
+        v, y = np.where(w, v - v.sum(axis=0) / n, 0.0), np.where(w, y - y.sum(axis=0) / n, 0.0)
+        sums += np.stack([w.sum(axis=0), (y * y).sum(axis=0), (v * v).sum(axis=0), (y * v).sum(axis=0)])
+    n, yy, vv, yv = sums
+    fine = (n >= 10) & (yy > 0) & (vv > 0)
+    r = np.divide(yv, np.sqrt(yy * vv), out=np.zeros_like(yv), where=fine)
+    freedom = np.maximum(n - 1 - len(np.unique(strata)), 1)
+    t = np.where(fine, r * np.sqrt(freedom / np.maximum(1 - r**2, 1e-12)), np.nan)
+    coords = {k: c for k, c in values.coords.items() if "record" not in c.dims}
+    return xr.DataArray(t.reshape(values.shape[1:]), dims=values.dims[1:], coords=coords, name="t")
 
 
 def _of_patients(aligned: xr.DataArray, by: str) -> xr.DataArray:

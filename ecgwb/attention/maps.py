@@ -1,9 +1,8 @@
-"""Cohort maps: the mean over people of what was aligned, with bands from resampling patients."""
+"""Cohort maps: the mean of many people's maps with a band, made at once or part by part, and where people differ."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,10 +11,13 @@ import pandas as pd
 import xarray as xr
 from scipy import stats
 
+from ..cohorts.beats import RHYTHM
+from ..cohorts.guards import check, check_values
 from ..cohorts.people import patients_of
-from ..delineation.landmarks import LANDMARKS, SEGMENTS
-from ..stats import RESAMPLES, interval, name_hash, patient_weights, resampled_sums
-from .alignment import need_aligned
+from ..delineation.landmarks import SEGMENTS
+from ..models.prediction import parts_of
+from ..stats import RESAMPLES, check_level, interval, name_hash, patient_weights, resampled_sums
+from .alignment import align, template_of
 
 MEASURED_IN = {  # the segments that hold a target's landmarks, or its voltage
     "pr": ("P", "PQ", "QRS"),
@@ -30,6 +32,9 @@ _AT_ONCE = 1000  # records summed together
 _FEWEST = 4  # patients that a band needs
 
 
+# ---------------------------------------------------------------- the mean map and its band
+
+
 def cohort_map(aligned: xr.DataArray, by: str | None = None, ci: float = 0.95, *, seed: int = 0) -> xr.Dataset:
     """Mean over records with a band that holds the whole curve with probability `ci`.
 
@@ -37,16 +42,20 @@ def cohort_map(aligned: xr.DataArray, by: str | None = None, ci: float = 0.95, *
     standard error at every phase; the multiple is the `ci` quantile, over the resamplings, of the largest deviation
     along the curve in standard errors (a bootstrap sup-t band, Montiel Olea & Plagborg-Møller 2019), widened from the
     normal to the t distribution for the number of patients. It is ``finish_map(map_sums(aligned))``: for more records
-    than memory holds, make the sums of each part, and `merge_maps` them.
+    than memory holds, see `ecgwb.attention.map_chunks`.
 
     Parameters
     ----------
     aligned : DataArray (record, ..., phase)
-        From `align`; its ``patient`` coordinate says who is who (each record is its own patient where there is none).
-        A dimension ``seed`` holds the maps of networks that differ by their training's seed alone.
+        From `align`; its ``patient`` coordinate says which records are one person's (each record is its own patient
+        where there is none). A dimension ``seed`` holds the maps of networks that differ by their training's seed
+        alone.
     by : str, optional
         A coordinate of record, such as ``"sex"``: one map per value, along a dimension of that name; none if empty.
-    ci, seed : float, int; the band's level, 0 to 1, and the resamplings' seed
+    ci : float
+        The band's level, 0 to 1.
+    seed : int
+        Of the resamplings.
 
     Returns
     -------
@@ -58,86 +67,109 @@ def cohort_map(aligned: xr.DataArray, by: str | None = None, ci: float = 0.95, *
 
     Raises
     ------
-    ValueError, as `map_sums` and `finish_map`.
+    ValueError
+        When maps are not aligned, no record has a value, or `by` is no coordinate of record or has more than 20 values.
     """
-    if "record" in aligned.dims and not aligned.sizes["record"]:
-        raise ValueError("there is no record to average")
+    check_level(ci)
     return finish_map(map_sums(aligned, by, seed=seed), ci)
 
 
 def map_sums(aligned: xr.DataArray, by: str | None = None, *, seed: int = 0) -> xr.Dataset:
     """What a cohort map is made of, as sums that add: those of two parts of a cohort make those of the whole.
 
-    A resampling weighs every patient by a Poisson number of mean 1 that follows from the patient's name and `seed`
-    alone (the Poisson bootstrap, Chamandy et al. 2012), so that all parts of a cohort draw the same patients.
+    Resamplings are those of `ecgwb.stats.patient_weights`, the same in all parts of a cohort.
 
     Parameters
     ----------
-    aligned, by, seed : as in `cohort_map`
+    aligned : DataArray (record, ..., phase)
+        As in `cohort_map`.
+    by : str, optional
+        As in `cohort_map`.
+    seed : int
+        Of the resamplings.
 
     Returns
     -------
-    Dataset of ``total``, ``square``, ``count`` (..., phase); ``draw_total``, ``draw_count`` (draw, ..., phase);
-        ``records`` (who): each patient's, by a hash of the name. See `merge_maps` and `finish_map`.
+    Dataset
+        ``total``, ``square``, ``count`` (..., phase); ``draw_total``, ``draw_count`` (draw, ..., phase); ``records``
+        (patient): how many each has, by a hash of the name; ``seed_total``, ``seed_count`` where there are seeds. See
+        `merge_maps` and `finish_map`.
 
     Raises
     ------
-    ValueError, when `by` is no coordinate of record or has more than 20 values, or maps are not aligned.
+    ValueError
+        When `by` is no coordinate of record or has more than 20 values, or maps are not aligned.
     """
-    need_aligned(aligned)
-    nets = aligned if "seed" in aligned.dims else None
-    mean = aligned if nets is None else aligned.mean("seed", skipna=False, keep_attrs=True)
-    mean = mean.transpose("record", ..., "phase")
-    dims, shape = mean.dims[1:], mean.shape[1:]
-    names = patients_of(aligned)
-    who = np.array([int.from_bytes(name_hash(n)[:8], "big") for n in names], dtype=np.uint64)
-    parts = []
-    groups = _groups(aligned, by)
-    for rows in groups.values() or [np.array([], dtype=int)]:
-        total, square, count = (np.zeros(shape) for _ in range(3))
-        draw_total, draw_count = (np.zeros((RESAMPLES, *shape)) for _ in range(2))
-        for some in np.split(rows, range(_AT_ONCE, len(rows), _AT_ONCE)):
-            if not len(some):
-                continue
-            x = mean.values[some].astype(np.float64)
-            seen = np.isfinite(x)
-            x[~seen] = 0.0
-            weights = patient_weights(names[some], seed)
-            total += x.sum(axis=0)
-            square += (x**2).sum(axis=0)
-            count += seen.sum(axis=0)
-            draw_total += (weights @ x.reshape(len(x), -1)).reshape(draw_total.shape)
-            # All targets of a beat mostly show the same phases: then one is counted for all.
-            curves = seen.reshape(len(seen), -1, shape[-1])
-            alike = bool((curves == curves[:, :1]).all())
-            counted = curves[:, :1] if alike else curves
-            drawn = (weights @ counted.reshape(len(x), -1)).reshape(RESAMPLES, -1, shape[-1])
-            draw_count += np.broadcast_to(drawn, (RESAMPLES, *curves.shape[1:])).reshape(draw_count.shape)
-        ids, records = np.unique(who[rows], return_counts=True)
-        part = xr.Dataset(
-            {
-                **{k: (dims, v) for k, v in {"total": total, "square": square, "count": count}.items()},
-                **{k: (("draw", *dims), v) for k, v in {"draw_total": draw_total, "draw_count": draw_count}.items()},
-                "records": ("who", records),
-            },
-            coords={"who": ids},
-        )
-        if nets is not None:
-            part["seed_total"], part["seed_count"] = (
-                f(nets.isel(record=rows)).sum("record").drop_vars("record", errors="ignore")
-                for f in (lambda m: m.fillna(0.0).astype(float), lambda m: m.notnull())
-            )
-        parts.append(part)
-    coords = {k: v for k, v in mean.coords.items() if "record" not in v.dims}
-    sums = parts[0]
-    if by is not None:
-        # Labels of numpy's types: pandas 3 makes its own type of text, which xarray cannot join.
-        labels = np.array(list(groups), dtype=aligned[by].values.dtype)
+    aligned = check_values(aligned, "record", "phase", name="aligned", source="wb.align(maps, cohort)")
+    if by is None:
+        sums = _sums_of(aligned, seed)
+    else:
+        groups = _groups(aligned, by)
         if groups:
-            sums = xr.concat(parts, xr.DataArray(labels, dims=by, name=by), join="outer", fill_value=0)
+            parts = [_sums_of(aligned.isel(record=rows), seed) for rows in groups.values()]
+            # Labels in an array of numpy: pandas 3 makes text of its own of an Index, which xarray cannot join.
+            sums = xr.concat(parts, xr.Variable(by, np.array(list(groups))), join="outer", fill_value=0)
         else:  # a part of a cohort may hold no group
-            sums = sums.expand_dims({by: labels})
+            label = np.asarray(aligned[by].values[:1])
+            sums = _sums_of(aligned.isel(record=slice(0)), seed).expand_dims({by: label}).isel({by: slice(0)})
+    coords = {k: v for k, v in aligned.coords.items() if "record" not in v.dims and "seed" not in v.dims}
     return sums.assign_coords(coords).assign_attrs(aligned.attrs | {"draws_by_seed": seed})
+
+
+def _groups(aligned: xr.DataArray, by: str) -> dict[Any, np.ndarray]:
+    """The records' rows of each group, by its sorted values."""
+    if by not in aligned.coords or aligned[by].dims != ("record",):
+        have = ", ".join(str(k) for k, v in aligned.coords.items() if v.dims == ("record",))
+        raise ValueError(f"cannot group by {by!r}; the records carry {have}")
+    values = aligned[by].values
+    groups = sorted(g for g in pd.unique(values) if str(g) not in ("", "nan"))
+    if len(groups) > _MOST_GROUPS:
+        raise ValueError(
+            f"{by!r} has {len(groups)} values, at most {_MOST_GROUPS} groups are mapped; cut it into classes"
+        )
+    return {g: np.flatnonzero(values == g) for g in groups}
+
+
+def _sums_of(aligned: xr.DataArray, seed: int) -> xr.Dataset:
+    """The sums of one group's records."""
+    maps = aligned.mean("seed", skipna=False) if "seed" in aligned.dims else aligned
+    maps = maps.transpose("record", ..., "phase")
+    dims, shape = maps.dims[1:], maps.shape[1:]
+    names = patients_of(aligned)
+    total, square, count = (np.zeros(shape) for _ in range(3))
+    draw_total, draw_count = (np.zeros((RESAMPLES, *shape)) for _ in range(2))
+    for first in range(0, len(names), _AT_ONCE):
+        some = slice(first, first + _AT_ONCE)
+        x = maps.values[some].astype(np.float64)
+        seen = np.isfinite(x)
+        x[~seen] = 0.0
+        weights = patient_weights(names[some], seed)
+        total += x.sum(axis=0)
+        square += (x**2).sum(axis=0)
+        count += seen.sum(axis=0)
+        draw_total += (weights @ x.reshape(len(x), -1)).reshape(draw_total.shape)
+        # All targets of a beat mostly show the same phases: then one is counted for all.
+        curves = seen.reshape(len(x), -1, shape[-1])
+        counted = curves[:, :1] if (curves == curves[:, :1]).all() else curves
+        drawn = (weights @ counted.reshape(len(x), -1)).reshape(RESAMPLES, -1, shape[-1])
+        draw_count += np.broadcast_to(drawn, (RESAMPLES, *curves.shape[1:])).reshape(draw_count.shape)
+    hashes = np.array([int.from_bytes(name_hash(n)[:8], "big") for n in names], dtype=np.uint64)
+    patient, records = np.unique(hashes, return_counts=True)
+    sums = xr.Dataset(
+        {
+            "total": (dims, total),
+            "square": (dims, square),
+            "count": (dims, count),
+            "draw_total": (("draw", *dims), draw_total),
+            "draw_count": (("draw", *dims), draw_count),
+            "records": ("patient", records),
+        },
+        coords={"patient": patient},
+    )
+    if "seed" in aligned.dims:
+        sums["seed_total"] = aligned.drop_vars("record").fillna(0.0).astype(float).sum("record")
+        sums["seed_count"] = aligned.drop_vars("record").notnull().sum("record")
+    return sums
 
 
 def merge_maps(sums: Iterable[xr.Dataset]) -> xr.Dataset:
@@ -145,15 +177,18 @@ def merge_maps(sums: Iterable[xr.Dataset]) -> xr.Dataset:
 
     Parameters
     ----------
-    sums : iterable of Dataset, from `map_sums`
+    sums : iterable of Dataset
+        From `map_sums`.
 
     Returns
     -------
-    Dataset, as from `map_sums`
+    Dataset
+        As from `map_sums`.
 
     Raises
     ------
-    ValueError, when the parts have different common beats or seeds, are no sums, or there is none.
+    ValueError
+        When the parts have different common beats or seeds, are no sums, or there is none.
     """
     whole: xr.Dataset | None = None
     for part in sums:
@@ -161,19 +196,16 @@ def merge_maps(sums: Iterable[xr.Dataset]) -> xr.Dataset:
         if lacking:
             raise ValueError(f"a part has no {lacking[0]!r}; expected what map_sums gives, before finish_map")
         if whole is None:
-            whole = part.copy(deep=True)
-            del part  # sums are large: the next ones are made before this name would let go of these
+            whole = part
             continue
         for name in ("template", "draws_by_seed"):
             if whole.attrs.get(name) != part.attrs.get(name):
-                raise ValueError(f"maps with different {name!r} cannot be added; align all parts to one template, "
-                                 "and give map_sums one seed")  # fmt: skip
-        whole, other = xr.align(whole, part, join="outer", fill_value=0, copy=False)
-        for key, variable in whole.data_vars.items():
-            have = variable.values  # ours, so added to in place, unless the alignment filled it
-            added = np.add(have, other[key].values, out=have if have.flags.writeable else None)
-            whole[key] = variable.copy(data=added)
-        del part, other
+                raise ValueError(
+                    f"maps with different {name!r} cannot be added; align all parts to one template, and give map_sums "
+                    "one seed"
+                )
+        one, other = xr.align(whole, part, join="outer", fill_value=0, copy=False)
+        whole = one.assign({k: one[k].variable + other[k].variable for k in one.data_vars})
     if whole is None:
         raise ValueError("there is no map to add up")
     return whole
@@ -184,16 +216,22 @@ def finish_map(sums: xr.Dataset, ci: float = 0.95) -> xr.Dataset:
 
     Parameters
     ----------
-    sums, ci : Dataset, float; from `map_sums` or `merge_maps`, and the band's level
+    sums : Dataset
+        From `map_sums` or `merge_maps`.
+    ci : float
+        The band's level, 0 to 1.
 
     Returns
     -------
-    Dataset, as from `cohort_map`
+    Dataset
+        As from `cohort_map`.
 
     Raises
     ------
-    ValueError, when no record has a value, or is in a group.
+    ValueError
+        When no record has a value, or is in a group.
     """
+    check_level(ci)
     if not float(sums["count"].sum()):
         raise ValueError(
             "no record has a value to average, or is in a group; wb.excluded lists why records were left out"
@@ -212,7 +250,7 @@ def finish_map(sums: xr.Dataset, ci: float = 0.95) -> xr.Dataset:
         {"mean": mean, "low": mean - half, "high": mean + half, "sd": spread, "n": sums["count"].astype(int)}
     )
     out = out.transpose(*sums["total"].dims)
-    out["patients"] = (sums["records"] > 0).sum("who")
+    out["patients"] = (sums["records"] > 0).sum("patient")
     if "seed_total" in sums:
         out["seed_sd"] = (sums["seed_total"] / sums["seed_count"].where(sums["seed_count"] > 0)).std("seed", ddof=1)
     kept = {k: v for k, v in sums.attrs.items() if k != "draws_by_seed"}
@@ -240,41 +278,108 @@ def _half_width(total: np.ndarray, count: np.ndarray, mean: np.ndarray, n: np.nd
     return out
 
 
-def _groups(aligned: xr.DataArray, by: str | None) -> dict[Any, np.ndarray]:
-    """The records' rows of each group, by its sorted values; all records where there is no `by`."""
-    if by is None:
-        return {None: np.arange(aligned.sizes["record"])}
-    if by not in aligned.coords or aligned[by].dims != ("record",):
-        have = ", ".join(str(k) for k, v in aligned.coords.items() if v.dims == ("record",))
-        raise ValueError(f"cannot group by {by!r}; the records carry {have}")
-    values = aligned[by].values
-    groups = sorted(g for g in pd.unique(values) if str(g) not in ("", "nan"))
-    if len(groups) > _MOST_GROUPS:
-        raise ValueError(
-            f"{by!r} has {len(groups)} values, at most {_MOST_GROUPS} groups are mapped; cut it into classes"
-        )
-    return {g: np.flatnonzero(values == g) for g in groups}
+def map_chunks(
+    values: Callable[[xr.Dataset], xr.DataArray] | Sequence[Callable[[xr.Dataset], xr.DataArray]],
+    cohort: xr.Dataset,
+    by: str | None = None,
+    ci: float = 0.95,
+    *,
+    template: xr.DataArray | None = None,
+    client: Any = None,
+    seed: int = 0,
+) -> xr.Dataset:
+    """The cohort map of more records than memory holds: made, aligned and summed 1,024 at a time.
+
+    Parameters
+    ----------
+    values : function, or several
+        Makes values (record, ..., time) of a part of the cohort: ``partial(wb.ecgradcam, model, targets="qt")``, or
+        ``operator.itemgetter("beat")`` for the beats themselves. Several are taken for networks that differ by their
+        training's seed alone.
+    cohort : Dataset
+        One opened from its path is read part by part.
+    by : str, optional
+        As in `cohort_map`.
+    ci : float
+        As in `cohort_map`.
+    template : DataArray (landmark,), optional
+        The common beat's landmarks; the cohort's medians by default.
+    client : dask.distributed.Client, optional
+        Makes and adds up the parts on its workers; only the finished sums come back.
+    seed : int
+        Of the resamplings.
+
+    Returns
+    -------
+    Dataset
+        What `cohort_map` returns, but for rounding, for ``align(values(cohort), cohort, template)``. Memory grows with
+        neither the records nor their number of parts; time grows with the records.
+
+    Raises
+    ------
+    ValueError
+        As `align` and `cohort_map`.
+    """
+    check_level(ci)
+    cohort = check(cohort)
+    makers = [values] if callable(values) else list(values)
+    if not makers or not all(map(callable, makers)):
+        raise TypeError("values makes maps of a part of the cohort; expected a function, or several")
+    common = template_of(cohort) if template is None else template
+    work = partial(_part_sums, makers=makers, template=common, by=by, seed=seed)
+    parts = (part.drop_vars(RHYTHM, errors="ignore") for _, part in parts_of(cohort))
+    if client is None:
+        return finish_map(merge_maps(map(work, parts)), ci)
+    sent = client.scatter(work, broadcast=True, hash=False)
+    futures = [client.submit(_call, sent, part, pure=False) for part in parts]
+    while len(futures) > 1:  # two by two, where they are: sums are large, and none of them is wanted here
+        pairs = [futures[k : k + 2] for k in range(0, len(futures), 2)]
+        futures = [client.submit(merge_maps, pair, pure=False) if len(pair) > 1 else pair[0] for pair in pairs]
+    return finish_map(futures[0].result(), ci)
+
+
+def _part_sums(
+    part: xr.Dataset,
+    makers: Sequence[Callable[[xr.Dataset], xr.DataArray]],
+    template: xr.DataArray,
+    by: str | None,
+    seed: int,
+) -> xr.Dataset:
+    aligned = [align(make(part), part, template) for make in makers]
+    return map_sums(aligned[0] if len(aligned) == 1 else xr.concat(aligned, "seed"), by, seed=seed)
+
+
+def _call(work: Callable[[xr.Dataset], xr.Dataset], part: xr.Dataset) -> xr.Dataset:
+    return work(part)
+
+
+# ---------------------------------------------------------------- where along the beat people differ
 
 
 def segments(aligned: xr.DataArray | xr.Dataset) -> dict[str, np.ndarray]:
     """Masks over phase of P, PQ, QRS, ST, T on the common beat, and of the rest."""
-    marks = json.loads(aligned.attrs["template"]) if "template" in aligned.attrs else None
-    if marks is None:
-        raise ValueError("the map carries no template; expected what wb.align(maps, cohort) gives")
-    f = dict(zip(LANDMARKS, [np.nan if m is None else m for m in marks], strict=True))
-    phase = aligned["phase"].values
-    out = {s: (phase >= f[a]) & (phase < f[b]) for s, (a, b) in SEGMENTS.items()}
-    return out | {"rest": ~np.any(list(out.values()), axis=0)}
+    template, phase = template_of(aligned), aligned["phase"].values
+    masks = {}
+    for name, (first, end) in SEGMENTS.items():
+        start, stop = template.sel(landmark=[first, end]).values
+        masks[name] = (phase >= start) & (phase < stop)
+    return masks | {"rest": ~np.any(list(masks.values()), axis=0)}
 
 
 def segment_table(aligned: xr.DataArray, ci: float = 0.95, *, seed: int = 0) -> pd.DataFrame:
     """Where along the beat people's maps differ: share of |map - cohort mean| per wave.
 
-    What all people's maps share says nothing about whose value is high or low; departures from the mean map do.
+    What all people's maps share says nothing about why one person's value is high or low; departures from the mean map
+    do.
 
     Parameters
     ----------
-    aligned, ci, seed : DataArray (record, [target,] phase), float, int; see `cohort_map`
+    aligned : DataArray (record, [target,] phase)
+        As in `cohort_map`.
+    ci : float
+        Level of the intervals, 0 to 1.
+    seed : int
+        Of the resamplings.
 
     Returns
     -------
@@ -284,36 +389,39 @@ def segment_table(aligned: xr.DataArray, ci: float = 0.95, *, seed: int = 0) -> 
 
     Raises
     ------
-    ValueError, when there are fewer than two patients, all maps are the same, not aligned, or have more dimensions.
+    ValueError
+        When there are fewer than two patients, all maps are the same, not aligned, or have more dimensions.
     """
-    need_aligned(aligned)
+    check_level(ci)
+    aligned = check_values(aligned, "record", "phase", name="aligned", source="wb.align(maps, cohort)")
     extra = [str(d) for d in aligned.dims if d not in ("record", "target", "phase")]
     if extra:
         raise ValueError(f"the maps have a dimension {extra[0]!r}; select one, or sum them: maps.sum({extra[0]!r})")
-    masks = segments(aligned)
-    patient = patients_of(aligned)
+    masks, patient = segments(aligned), patients_of(aligned)
     n_patients = len(np.unique(patient))
     if n_patients < 2:
         raise ValueError(f"of {n_patients} patients no table says how people's maps differ; expected two or more")
+    if "target" not in aligned.dims:
+        aligned = aligned.drop_vars("target", errors="ignore").expand_dims(target=[""])
     rows = []
-    names = aligned["target"].values if "target" in aligned.dims else [""]
-    for t in names:
-        values = (aligned.sel(target=t) if "target" in aligned.dims else aligned).transpose("record", "phase").values
+    for target in aligned["target"].values.astype(str):
+        values = aligned.sel(target=target).transpose("record", "phase").values
         seen = np.isfinite(values)
         mean = np.where(seen, values, 0.0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
         away = np.where(seen, np.abs(values - mean), 0.0)
         if not away.any():
             raise ValueError(
-                f"people's maps{f' of {t}' if str(t) else ''} do not differ; there is nothing to share out"
+                f"people's maps{f' of {target}' if target else ''} do not differ; there is nothing to share out"
             )
         part = np.stack([away[:, m].sum(axis=1) for m in masks.values()], axis=1)  # (record, segment)
+        share = part.sum(axis=0) / part.sum()
         drawn = resampled_sums(part, patient, seed)
         drawn = drawn[drawn.sum(axis=1) > 0]  # a resampling may draw none but people whose maps are the mean's
         low, high = interval(drawn / drawn.sum(axis=1, keepdims=True), ci)
-        share = part.sum(axis=0) / part.sum()
-        n = int(np.isfinite(values).any(axis=1).sum())
-        for i, (s, m) in enumerate(masks.items()):
-            rows.append((str(t), s, share[i], low[i], high[i], float(m.mean()), n))
-    return pd.DataFrame(rows, columns=["target", "segment", "share", "low", "high", "span", "n"]).set_index(
-        ["target", "segment"]
-    )
+        n = int(seen.any(axis=1).sum())
+        for k, (name, mask) in enumerate(masks.items()):
+            rows.append(
+                {"target": target, "segment": name, "share": share[k], "low": low[k], "high": high[k]}
+                | {"span": float(mask.mean()), "n": n}
+            )
+    return pd.DataFrame(rows).set_index(["target", "segment"])

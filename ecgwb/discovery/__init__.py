@@ -4,7 +4,7 @@ from .classic import measure
 from .comparisons import compare_features
 from .features import Feature, feature_table
 from .manifests import Manifest, freeze, load_manifest
-from .proposals import map_contrast, propose_features
+from .proposals import propose_features
 from .regression import nested_models
 from .screening import screen_features
 
@@ -15,7 +15,6 @@ __all__ = [
     "feature_table",
     "freeze",
     "load_manifest",
-    "map_contrast",
     "measure",
     "nested_models",
     "propose_features",

@@ -15,11 +15,12 @@ from torch import nn
 
 from ..attention.alignment import align, template_of
 from ..attention.attribution import attribute
+from ..attention.contrasts import map_contrast
 from ..cohorts.people import patient_draw
 from ..models.prediction import predict
 from ..models.spec import load_model, save_model, spec_of
 from ..models.training import fit
-from .proposals import Proposals, map_contrast, propose_features
+from .proposals import Proposals, propose_features
 
 
 @dataclass(frozen=True)

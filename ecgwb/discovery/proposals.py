@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -12,6 +11,8 @@ import xarray as xr
 from scipy.ndimage import uniform_filter1d
 from scipy.stats import norm
 
+from ..attention.alignment import template_of
+from ..attention.contrasts import map_contrast
 from ..cohorts.people import patients_of, same_people
 from ..delineation.landmarks import LANDMARKS, WAVE_POINTS
 from ..edits.changes import erase
@@ -35,42 +36,6 @@ class Place(NamedTuple):
     t: float  # of the lead's map at `at`
     edit_t: float = np.nan  # of what erasing it in its lead takes from the network's answers
     all_t: float = np.nan  # the same, erased in all leads
-
-
-def map_contrast(aligned: xr.DataArray, outcome: np.ndarray) -> xr.DataArray:
-    """How maps differ with an outcome, phase by phase: Student's t of the map's regression on it.
-
-    For two groups, the difference of their means over its standard error (Student's, equal variances). Records whose
-    coordinate ``network`` differs are compared with their like only, as each network has a scale of its own.
-
-    Parameters
-    ----------
-    aligned : DataArray (record, ...)
-        One record per patient.
-    outcome : array (record,)
-
-    Returns
-    -------
-    DataArray (...), NaN where fewer than ten records show the phase.
-    """
-    values, outcome = aligned.transpose("record", ...), np.asarray(outcome, dtype=float)
-    flat = values.values.reshape(len(values), -1).astype(float)
-    strata = pd.factorize(aligned["network"].values)[0] if "network" in aligned.coords else np.zeros(len(flat), int)
-    sums = np.zeros((4, flat.shape[1]))  # n, yy, vv, yv about the means of the stratum
-    for k in np.unique(strata):
-        rows = (strata == k) & np.isfinite(outcome)
-        v, y = flat[rows], outcome[rows, None]
-        w = np.isfinite(v)
-        v, y, n = np.where(w, v, 0.0), np.where(w, y, 0.0), np.maximum(w.sum(axis=0), 1)
-        v, y = np.where(w, v - v.sum(axis=0) / n, 0.0), np.where(w, y - y.sum(axis=0) / n, 0.0)
-        sums += np.stack([w.sum(axis=0), (y * y).sum(axis=0), (v * v).sum(axis=0), (y * v).sum(axis=0)])
-    n, yy, vv, yv = sums
-    fine = (n >= 10) & (yy > 0) & (vv > 0)
-    r = np.divide(yv, np.sqrt(yy * vv), out=np.zeros_like(yv), where=fine)
-    freedom = np.maximum(n - 1 - len(np.unique(strata)), 1)
-    t = np.where(fine, r * np.sqrt(freedom / np.maximum(1 - r**2, 1e-12)), np.nan)
-    coords = {k: c for k, c in values.coords.items() if "record" not in c.dims}
-    return xr.DataArray(t.reshape(values.shape[1:]), dims=values.dims[1:], coords=coords, name="t")
 
 
 def propose_features(
@@ -162,7 +127,7 @@ def propose_features(
     contrast = map_contrast(map_, y)
     if set(null.dims) != {"run", *contrast.dims} or null.sizes["phase"] != contrast.sizes["phase"]:
         raise ValueError(f"the null is {dict(null.sizes)}, the contrast {dict(contrast.sizes)}; make both alike")
-    template = _template(map_)
+    template = template_of(map_)
     phase = map_["phase"].values
     beat = (phase >= template.min().item()) & (phase <= template.max().item())
     here = np.abs(contrast.transpose(..., "phase").values)[..., beat]
@@ -213,13 +178,6 @@ def _same_records(maps: xr.DataArray, cohort: xr.Dataset) -> xr.Dataset:
         twice = patients[patients.duplicated()].iloc[0]
         raise ValueError(f"patient {twice!r} has two records; give one each: ecgwb.discovery.one_record_each(cohort)")
     return cohort.sel(record=maps["record"].values)
-
-
-def _template(aligned: xr.DataArray) -> xr.DataArray:
-    if "template" not in aligned.attrs:
-        raise ValueError("the map carries no template; expected what align gives")
-    marks = [np.nan if m is None else m for m in json.loads(aligned.attrs["template"])]
-    return xr.DataArray(marks, dims="landmark", coords={"landmark": list(LANDMARKS)})
 
 
 def _places(lead_map: xr.DataArray, y: np.ndarray, allowed: np.ndarray) -> list[Place]:

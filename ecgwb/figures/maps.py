@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
@@ -13,8 +12,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from ..attention.alignment import template_of
 from ..attention.maps import MEASURED_IN, segments
-from ..delineation.landmarks import LANDMARKS, SEGMENTS
+from ..delineation.landmarks import SEGMENTS
 from .beats import mark_waves, plot_beat
 from .style import NAMES
 
@@ -73,8 +73,7 @@ def plot_cohort_map(
     wide = bottom.get_figure(root=True).get_figwidth() > 5  # type: ignore[union-attr]
     bottom.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=3 if wide else 1)
     top.set_xlabel("")
-    template = json.loads(cmap.attrs["template"])
-    marks = xr.DataArray([np.nan if v is None else v for v in template], dims="landmark")
+    marks = template_of(cmap)
     for ax in axes:
         mark_waves(ax, marks)
     for patch in top.patches:  # the colours already fill the beat's panel; the names above it stay
@@ -102,13 +101,13 @@ def plot_lead_map(values: xr.DataArray, ax: Axes | None = None) -> Axes:
         values, aspect="auto", extent=(x[0] - step, x[-1] + step, len(rows) - 0.5, -0.5), cmap="RdBu_r", vmin=-limit,
         vmax=limit, interpolation="nearest",
     )  # fmt: skip
-    marks = json.loads(values.attrs.get("template", "[]"))
-    for m, name in zip(marks, LANDMARKS, strict=bool(marks)):
-        if m is not None and name in ("P_on", "P_off", "QRS_on", "J", "T_on", "T_off"):
-            ax.axvline(m, color="0.4", lw=0.4)
+    aligned = "template" in values.attrs
+    if aligned:
+        for m in template_of(values).sel(landmark=["P_on", "P_off", "QRS_on", "J", "T_on", "T_off"]).dropna("landmark"):
+            ax.axvline(float(m), color="0.4", lw=0.4)
     unit = str(values.coords["unit"].values) if "unit" in values.coords else values.attrs.get("units", "")
     ax.figure.colorbar(image, ax=ax, label=unit or "no unit", pad=0.01, aspect=12)
-    ax.set(yticks=rows, yticklabels=values["lead"].values, xlabel="ms on the common beat" if marks else "ms")
+    ax.set(yticks=rows, yticklabels=values["lead"].values, xlabel="ms on the common beat" if aligned else "ms")
     return ax
 
 

@@ -143,7 +143,7 @@ CALLS = {
     "freeze": lambda c, g, m: wb.freeze(features(), c),
     "lift": lambda c, g, m: wb.edits.lift(c, "J", 50.0),
     "map_chunks": lambda c, g, m: wb.attention.map_chunks(lambda part: wb.ecgradcam(m, part), c),
-    "map_contrast": lambda c, g, m: wb.discovery.map_contrast(wb.align(c["beat"], c), c["male"].values),
+    "map_contrast": lambda c, g, m: wb.attention.map_contrast(wb.align(c["beat"], c), c["male"].values),
     "map_difference": lambda c, g, m: wb.attention.map_difference(aligned(c, m), "sex", permutations=20),
     "map_sums": lambda c, g, m: wb.attention.merge_maps([wb.attention.map_sums(aligned(x, m)) for x in (c, g)]),
     "measure": lambda c, g, m: wb.measure(c),
@@ -158,7 +158,7 @@ CALLS = {
     "propose_features": lambda c, g, m: wb.propose_features(
         wb.align(c["beat"], c),
         c,
-        wb.discovery.map_contrast(wb.align(g["beat"], g), g["male"].values).expand_dims(run=2),
+        wb.attention.map_contrast(wb.align(g["beat"], g), g["male"].values).expand_dims(run=2),
     ),
     "put_landmarks": lambda c, g, m: wb.cohorts.put_landmarks(
         c, pd.DataFrame({"T_off": [400.0]}, index=[str(g["record"].values[0])]), "fuzz"

@@ -82,7 +82,7 @@ def test_values_of_another_cohort_are_refused():
         wb.align(a["beat"], a.isel(record=[0]))
     with pytest.raises(ValueError, match="start at 0 ms"):
         wb.align(a["beat"].assign_coords(time=TIME + 500), a)
-    with pytest.raises(ValueError, match="dims record and time"):
+    with pytest.raises(ValueError, match="without 'time'; expected what"):
         wb.align(a["hr"], a)
 
 

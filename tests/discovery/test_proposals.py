@@ -6,9 +6,10 @@ import xarray as xr
 from conftest import TYPICAL, made_cohort
 
 import ecgwb as wb
+from ecgwb.attention import map_contrast
 from ecgwb.cohorts.measurements import TIME
 from ecgwb.discovery.features import Feature
-from ecgwb.discovery.proposals import map_contrast, propose_features
+from ecgwb.discovery.proposals import propose_features
 from ecgwb.discovery.screening import screen_features, screening_features, unlike
 
 N = 200
@@ -228,4 +229,4 @@ def test_a_contrast_takes_any_array(cohort):
     maps = maps_of(cohort, 0.5)
     usual = map_contrast(maps, cohort["planted"].values)
     for outcome in (cohort["planted"], cohort["planted"].values.tolist()):
-        xr.testing.assert_identical(wb.discovery.map_contrast(maps, outcome), usual)
+        xr.testing.assert_identical(map_contrast(maps, outcome), usual)
