@@ -3,19 +3,20 @@
 from .beats import BY_HAND, mark_doubt, mark_waves, plot_beat
 from .ecg_paper import plot_beats, plot_ecg, plot_paper_beat
 from .effects import plot_dose_response, plot_map_against_effect
-from .maps import (
-    describe_map,
+from .maps import describe_map, plot_cohort_map, plot_lead_map
+from .style import LEAD_SHOWN, NAMES, ONE_COLUMN, SAYS, STYLE, TWO_COLUMNS, styled, use_style
+from .tables import (
     plot_agreement,
     plot_bland_altman,
     plot_blanking,
-    plot_cohort_map,
+    plot_forest,
     plot_groups,
-    plot_lead_map,
+    plot_intervals,
+    plot_landmark_errors,
     plot_roc,
+    plot_sex_table,
     plot_shares,
 )
-from .style import LEAD_SHOWN, NAMES, ONE_COLUMN, SAYS, STYLE, TWO_COLUMNS, styled, use_style
-from .tables import plot_forest, plot_intervals, plot_landmark_errors, plot_sex_table
 
 __all__ = [
     "BY_HAND",

@@ -83,16 +83,10 @@ def by_group(model: nn.Module, cohort: xr.Dataset) -> Shown:
         },
         names=["by"],
     )
-    order = table.index.droplevel("target").unique()
-    known = [t for t in TARGETS if t in table.index.get_level_values("target")]
-    if not known:
-        raise ValueError(
-            f"this exhibit shows measurements; the network predicts {', '.join(spec_of(model).targets)}; "
-            "its groups: wb.accuracy_table(predictions, cohort, by='age')"
-        )
-    score, n = (table[k].unstack()[known].loc[order] for k in ("score", "n"))
-    fig, ax = plt.subplots(figsize=(figures.TWO_COLUMNS, 0.22 * len(score) + 1))
-    figures.plot_groups(score / accuracy_table(said, cohort)["score"].reindex(known), score, n.max(axis=1), ax)
+    everyone = accuracy_table(said, cohort)
+    n_groups = len(table.index.droplevel("target").unique())
+    fig, ax = plt.subplots(figsize=(figures.TWO_COLUMNS, 0.22 * n_groups + 1))
+    figures.plot_groups(table, everyone, ax)
     return Shown(
         "Errors by sex, age, heart rate and diagnosis",
         f"Mean absolute error on {source_of(cohort)} in each group (numbers, in the target's unit), coloured by how "

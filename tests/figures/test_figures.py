@@ -86,6 +86,22 @@ def test_the_blanking_table_prints_what_it_holds(measures, ludb):
     assert cells[0].startswith(f"{table.loc['pr', 'intact']:.1f}\n(")
 
 
+def test_errors_by_group_are_numbers_coloured_by_everyones(measures, ludb):
+    predictions = wb.predict(measures, ludb)
+    everyone = wb.accuracy_table(predictions, ludb)
+    groups = {by: wb.accuracy_table(predictions, ludb, by=by).rename_axis(["group", "target"]) for by in ("sex", "age")}
+    table = pd.concat(groups, names=["by"])
+    ax = figures.plot_groups(table, everyone)
+    women = table.loc[("sex", "female", "qt")]
+    row, column = [t.get_text() for t in ax.get_yticklabels()], [t.get_text() for t in ax.get_xticklabels()]
+    assert row[0].startswith("sex: female (n = ")
+    assert len(row) == 5
+    cell = column.index("QT") + len(column) * row.index(row[0])
+    assert ax.texts[cell].get_text() == f"{women['score']:.1f}"
+    shade = ax.collections[0].get_array().ravel()[cell]
+    assert shade == pytest.approx(np.log2(women["score"] / everyone.loc["qt", "score"]))
+
+
 def test_agreement_roc_and_forest_show_their_numbers():
     rng = np.random.default_rng(0)
     true = rng.normal(400, 30, 50)
@@ -130,7 +146,7 @@ def test_upright_intervals_stand_at_the_numbers_of_the_index():
 
 
 def test_a_table_without_intervals_is_refused_in_words():
-    with pytest.raises(ValueError, match="no 'auc'; it has target, people, value, low, high"):
+    with pytest.raises(ValueError, match="no 'auc'; expected auc, low, high; it has target, people, value, low, high"):
         figures.plot_intervals(estimates(), columns=("auc", "low", "high"))
     with pytest.raises(ValueError, match="no 'group'"):
         figures.plot_intervals(estimates(), by="group")
