@@ -38,8 +38,8 @@ lowest:
 
 # One table of this machine; each tests/bench_*.py prints more by itself.
 bench: .venv/.ready
-	$(BIN)/python tests/bench/bench_landmarks.py
-	$(BIN)/python tests/bench/bench.py --table tests/bench/bench.md
+	PYTHONPATH=notebooks $(BIN)/python tests/bench/bench_landmarks.py
+	PYTHONPATH=notebooks $(BIN)/python tests/bench/bench.py --table tests/bench/bench.md
 
 # Slow, and resumed after a kill: its table is committed in notebooks/receptive_fields.csv.
 bench-fields: .venv/.ready

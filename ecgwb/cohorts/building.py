@@ -16,7 +16,7 @@ import torch
 import xarray as xr
 from tqdm.auto import tqdm
 
-from ..delineation.waves import ludb_out_of_fold
+from ..delineation.annotations import ludb_out_of_fold
 from ..recordings.filters import FILTERS
 from ..recordings.record import FS, RecordError
 from . import stores

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..delineation.annotations import read_annotations
 from ..delineation.landmarks import QRS_ON, R
-from ..delineation.waves import delineate, read_annotations
+from ..delineation.waves import delineate
 from ..recordings.record import FS, LEADS, LIMB_TOLERANCE, Record, RecordError
 from .beats import BEAT_VARIABLES, beat_arrays
 from .electrodes import LOG_ODDS, likeliest_swap

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 LANDMARKS = ("P_on", "P_peak", "P_off", "QRS_on", "R", "J", "T_on", "T_peak", "T_off")
@@ -21,6 +23,18 @@ SEGMENTS = {
     "T": ("T_on", "T_off"),
 }
 """First and last landmark of each stretch of the beat from P_on to T_off."""
+
+
+class Wave(NamedTuple):
+    """A wave found in one lead."""
+
+    lead: int  # row of the signal
+    kind: str  # "P", "QRS" or "T"
+    onset: float  # ms from the signal's first sample, as all three; NaN where a boundary is unknown
+    peak: float
+    offset: float
+
+
 RANK = 5 / 12  # of the leads that show a wave: which of them, from outside, gives the global onset and offset
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..recordings.record import FS
+from .landmarks import Wave
 
 NEUROKIT_METHODS = ("dwt", "cwt", "peak", "prominence")
 
@@ -24,9 +25,7 @@ _POINTS = {
 }
 
 
-def neurokit_waves(
-    signal: np.ndarray, method: str
-) -> tuple[list[tuple[int, str, float, float, float]], dict[int, str]]:
+def neurokit_waves(signal: np.ndarray, method: str) -> tuple[list[Wave], dict[int, str]]:
     """Waves by one of NeuroKit2's methods, each lead by itself.
 
     Parameters
@@ -37,21 +36,20 @@ def neurokit_waves(
 
     Returns
     -------
-    list of (lead index, wave, onset, peak, offset)
-        In ms from the first sample; NaN where unknown.
-    dict
-        The leads it raised on, and what it raised; they have no waves.
+    waves : list of Wave
+    failed : dict
+        The leads it raised an error on, and that error's text; they have no waves.
     """
-    found, failed = [], {}
+    waves, failed = [], {}
     for lead, x in enumerate(signal):
         try:
             points = _points(x, method)
         except Exception as e:  # it raises many kinds, IndexError and ValueError among them
             failed[lead] = f"{type(e).__name__}: {e}"
             continue
-        for wave, (on, peak, off, reach) in _POINTS.items():
-            found += [(lead, wave, *w) for w in match_boundaries(points[on], points[peak], points[off], reach)]
-    return found, failed
+        for kind, (on, peak, off, reach) in _POINTS.items():
+            waves += [Wave(lead, kind, *w) for w in match_boundaries(points[on], points[peak], points[off], reach)]
+    return waves, failed
 
 
 def _points(signal: np.ndarray, method: str) -> dict[str, np.ndarray]:
@@ -64,11 +62,9 @@ def _points(signal: np.ndarray, method: str) -> dict[str, np.ndarray]:
         _, found = nk.ecg_peaks(cleaned, sampling_rate=FS)
         peaks = found["ECG_R_Peaks"]
         _, waves = nk.ecg_delineate(cleaned, peaks, sampling_rate=FS, method=method)
-    points = {}
-    for name in {name for on, peak, off, _ in _POINTS.values() for name in (on, peak, off)}:
-        x = np.asarray(peaks if name == "ECG_R_Peaks" else waves.get(name, []), dtype=float)
-        points[name] = np.unique(x[np.isfinite(x)]) * (1000.0 / FS)
-    return points
+    lists = {name: np.asarray(waves.get(name, []), dtype=float) for *names, _ in _POINTS.values() for name in names}
+    lists["ECG_R_Peaks"] = np.asarray(peaks, dtype=float)
+    return {name: np.unique(x[np.isfinite(x)]) * (1000.0 / FS) for name, x in lists.items()}
 
 
 def match_boundaries(

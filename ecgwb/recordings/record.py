@@ -150,8 +150,8 @@ def lead_quality(record: Record) -> pd.DataFrame:
     whole = np.where(nan.all(axis=1, keepdims=True), 0.0, x)  # a lead without a sample has no extremes
     low, high = np.nanmin(whole, axis=1, keepdims=True), np.nanmax(whole, axis=1, keepdims=True)
     still = np.diff(x, axis=1, prepend=np.nan) == 0
-    standing = _runs(still, hold)
-    saturated = _runs(((x == high) | (x == low)) & still, 2) & ~standing
+    standing = lasting(still, hold)
+    saturated = lasting(((x == high) | (x == low)) & still, 2) & ~standing
     steps = np.abs(np.diff(x, 2, axis=1))
     noise = np.full(len(x), np.nan)
     for i, row in enumerate(steps):
@@ -162,15 +162,21 @@ def lead_quality(record: Record) -> pd.DataFrame:
     return pd.DataFrame(columns | {"usable": flat < 0.5}, index=pd.Index(record.leads, name="lead"))
 
 
-def _runs(mask: np.ndarray, length: int) -> np.ndarray:
-    """True where `mask` (lead, sample) holds for at least `length` samples in a row."""
+def runs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row, start and stop (exclusive) of each run of True in `mask` (row, sample), row by row."""
     edges = np.diff(np.pad(mask.astype(np.int8), ((0, 0), (1, 1))), axis=1)
     row, start = np.nonzero(edges == 1)
-    stop = np.nonzero(edges == -1)[1]
-    long = stop - start >= length
-    out = np.zeros_like(edges)
-    out[row[long], start[long]], out[row[long], stop[long]] = 1, -1
-    return np.cumsum(out, axis=1, dtype=np.int8)[:, :-1].astype(bool)
+    _, stop = np.nonzero(edges == -1)
+    return row, start, stop
+
+
+def lasting(mask: np.ndarray, length: int) -> np.ndarray:
+    """True where `mask` (row, sample) is, for at least `length` samples in a row."""
+    row, start, stop = runs(mask)
+    out = np.zeros(mask.shape, bool)
+    for k in np.flatnonzero(stop - start >= length):
+        out[row[k], start[k] : stop[k]] = True
+    return out
 
 
 def pick_leads(record: Record, leads: Iterable[str] = LEADS) -> Record:

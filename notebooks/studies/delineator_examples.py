@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ecgwb.delineation.network import RATE, WAVES
-from ecgwb.delineation.waves import read_annotations
+from ecgwb.delineation.annotations import read_annotations
+from ecgwb.delineation.landmarks import WAVES
+from ecgwb.delineation.network import RATE
 from ecgwb.recordings.filters import prepare
 from ecgwb.recordings.record import FS
 from ecgwb.recordings.wfdb_files import read_record

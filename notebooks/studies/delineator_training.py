@@ -1,7 +1,7 @@
 """Training of the delineator on LUDB: folds by person, one net for use, its card.
 
-Run as ``python -m studies.training delineator``. Everything random follows from the seed and the step, so that a run
-that was interrupted goes on as if it had not been.
+Run as ``python -m studies.delineator_training`` from ``notebooks``. Everything random follows from the seed and the
+step, so that a run that was interrupted goes on as if it had not been.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable
 from copy import deepcopy
 from pathlib import Path
@@ -20,13 +21,16 @@ import safetensors.torch
 import torch
 import torch.nn.functional as F
 from studies.delineator_examples import Person, examples, load_people
+from studies.landmark_scores import score_landmarks
 from torch import Tensor
 from tqdm import tqdm
 
 from ecgwb.cohorts.sources import unpack
-from ecgwb.delineation.network import Delineator
-from ecgwb.delineation.scores import score_landmarks
-from ecgwb.delineation.waves import WEIGHTS, delineate_with, read_annotations, save_out_of_fold
+from ecgwb.delineation.annotations import OUT_OF_FOLD, UNKNOWN, read_annotations
+from ecgwb.delineation.landmarks import WAVES
+from ecgwb.delineation.network import WEIGHTS, Delineator
+from ecgwb.delineation.waves import delineate_with
+from ecgwb.recordings.record import LEADS12
 from ecgwb.recordings.wfdb_files import read_record
 
 N_FOLDS = 5
@@ -43,46 +47,71 @@ def loss_of(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 def fit(
     people: list[Person], out: Path, seed: int, steps: int, label: str, stop_at: int | None = None, **net
 ) -> Delineator:
-    """Train one network; resumes from ``out/label.pt``. Returns the moving average of its weights."""
+    """Train one network, or go on where ``out/label.pt`` stopped.
+
+    Parameters
+    ----------
+    people : list of Person
+    out : Path
+        Folder of the checkpoint, which is written every 500 steps and at the end.
+    seed, steps : int
+    label : str
+        Name of the checkpoint.
+    stop_at : int, optional
+        Leave off after so many steps, as if interrupted.
+    **net
+        Of `Delineator`.
+
+    Returns
+    -------
+    Delineator
+        With the moving average of the trained network's weights.
+    """
     torch.manual_seed(seed)
     model = Delineator(**net)
     mean = deepcopy(model).eval()
     optimiser = torch.optim.AdamW(model.parameters(), lr=1.0, weight_decay=0.02, betas=(0.9, 0.98))
-    file = out / f"{label}.pt"
-    first = 0
+    parts = {"model": model, "mean": mean, "optimiser": optimiser}
+    file, first, last = out / f"{label}.pt", 0, stop_at or steps
     if file.is_file():
         saved = torch.load(file, weights_only=True)
-        model.load_state_dict(saved["model"])
-        mean.load_state_dict(saved["mean"])
-        optimiser.load_state_dict(saved["optimiser"])
         first = saved["step"]
-    bar = tqdm(range(first, stop_at or steps), initial=first, total=steps, desc=label, mininterval=10)
+        for name, part in parts.items():
+            part.load_state_dict(saved[name])
     running = 0.0
-    for step in bar:
+    for step in (bar := tqdm(range(first, last), initial=first, total=steps, desc=label, mininterval=10)):
         for group in optimiser.param_groups:
-            # Warm up, hold, and fall to nothing over the last third.
-            group["lr"] = 3e-3 * min((step + 1) / 200, 1.0, 3 * (steps - step) / steps)
-        x, target, weight = examples(people, np.random.default_rng([seed, step]))
+            group["lr"] = learning_rate(step, steps)
+        signal, target, weight = examples(people, np.random.default_rng([seed, step]))
         model.train()
         with torch.autocast("cpu", torch.bfloat16):
-            logits = model(x)
+            logits = model(signal)
         loss = loss_of(logits.float(), target, weight)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
-        keep = min(1 - 1 / (step + 2), 0.998)
-        with torch.no_grad():
-            for a, b in zip(mean.state_dict().values(), model.state_dict().values(), strict=True):
-                a.lerp_(b, 1 - keep) if a.is_floating_point() else a.copy_(b)
+        average_into(mean, model, keep=min(1 - 1 / (step + 2), 0.998))
         running = 0.98 * running + 0.02 * loss.item()
         if step % 20 == 0:
             bar.set_postfix(loss=f"{running / (1 - 0.98 ** (step - first + 1)):.4f}")
-        if (step + 1) % 500 == 0 or step + 1 == (stop_at or steps):
-            state = {"model": model.state_dict(), "mean": mean.state_dict(), "optimiser": optimiser.state_dict()}
+        if (step + 1) % 500 == 0 or step + 1 == last:
+            state = {name: part.state_dict() for name, part in parts.items()}
             torch.save(state | {"step": step + 1}, file.with_suffix(".tmp"))
             os.replace(file.with_suffix(".tmp"), file)
     return mean
+
+
+def learning_rate(step: int, steps: int) -> float:
+    """Warms up over 200 steps, holds, and falls to nothing over the last third."""
+    return 3e-3 * min((step + 1) / 200, 1.0, 3 * (steps - step) / steps)
+
+
+@torch.no_grad()
+def average_into(mean: Delineator, model: Delineator, keep: float) -> None:
+    """Moves `mean` towards `model`, of which it keeps the share `keep`; counters are copied."""
+    for a, b in zip(mean.state_dict().values(), model.state_dict().values(), strict=True):
+        a.lerp_(b, 1 - keep) if a.is_floating_point() else a.copy_(b)
 
 
 def train(out: Path, folder: Path, seed: int, steps: int, folds: Iterable[str]) -> None:
@@ -95,27 +124,16 @@ def train(out: Path, folder: Path, seed: int, steps: int, folds: Iterable[str]) 
 
 def ship(out: Path, folder: Path, weights: Path, seed: int, steps: int) -> pd.DataFrame:
     """From six trained networks: the weights, LUDB's out-of-fold waves and the model card. Returns the scores."""
-
-    def trained(fold: str) -> Delineator:
-        model = Delineator()
-        model.load_state_dict(torch.load(out / f"delineator-{fold}.pt", weights_only=True)["mean"])
-        return model.eval()
-
     paths = sorted(folder.glob("*.hea"), key=lambda p: int(p.stem))
-    tables = []
-    for fold in range(N_FOLDS):
-        mine = [read_record(p) for p in paths if int(p.stem) % N_FOLDS == fold]
-        tables.append(delineate_with(trained(str(fold)), mine))
-    found = pd.concat(tables).sort_values("record", key=lambda r: r.astype(int), kind="stable", ignore_index=True)
+    found = out_of_fold(out, paths)
     scores = score_landmarks(found, pd.concat([read_annotations(p) for p in paths]))
     weights.mkdir(parents=True, exist_ok=True)
-    save_out_of_fold(found, weights / "delineator-ludb-oof.npz")
+    save_out_of_fold(found, weights / OUT_OF_FOLD)
     file = weights / "delineator.safetensors"
     # Half precision keeps the file small; the network computes in single precision.
-    state = {k: v.half() if v.is_floating_point() else v for k, v in trained("all").state_dict().items()}
+    state = {k: v.half() if v.is_floating_point() else v for k, v in trained(out, "all").state_dict().items()}
     safetensors.torch.save_file(state, file, {"net": json.dumps({}), "seed": str(seed), "steps": str(steps)})
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    fibrillating = [p.stem for p in paths if "fibrillation" in (t := p.read_text().lower()) or "flutter" in t]
+    fibrillating = [p.stem for p in paths if re.search("fibrillation|flutter", p.read_text().lower())]
     waves = found.loc[found["record"].isin(fibrillating), "wave"].value_counts()
     card = CARD.format(
         scores=_markdown(scores),
@@ -125,7 +143,7 @@ def ship(out: Path, folder: Path, weights: Path, seed: int, steps: int) -> pd.Da
         seed=seed,
         steps=steps,
         threads=torch.get_num_threads(),
-        sha256=digest,
+        sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
         torch=torch.__version__.split("+")[0],
         numpy=np.__version__,
     )
@@ -133,11 +151,42 @@ def ship(out: Path, folder: Path, weights: Path, seed: int, steps: int) -> pd.Da
     return scores
 
 
+def trained(out: Path, fold: str) -> Delineator:
+    """The network of a fold ("0" to "4", or "all"), from its checkpoint."""
+    model = Delineator()
+    model.load_state_dict(torch.load(out / f"delineator-{fold}.pt", weights_only=True)["mean"])
+    return model.eval()
+
+
+def out_of_fold(out: Path, paths: list[Path]) -> pd.DataFrame:
+    """LUDB's waves, each person's by the network that has not seen the person, in the order of the records."""
+    folds = {str(k): [read_record(p) for p in paths if int(p.stem) % N_FOLDS == k] for k in range(N_FOLDS)}
+    waves = pd.concat([delineate_with(trained(out, fold), records) for fold, records in folds.items()])
+    return waves.sort_values("record", key=lambda r: r.astype(int), kind="stable", ignore_index=True)
+
+
+def save_out_of_fold(table: pd.DataFrame, path: Path) -> None:
+    """Store a table of LUDB's waves small enough to ship; `ludb_out_of_fold` reads it."""
+
+    def tenths(ms: pd.Series) -> np.ndarray:
+        return (10 * ms).round().fillna(UNKNOWN).to_numpy(np.uint16)
+
+    np.savez_compressed(
+        path,
+        record=table["record"].astype(np.uint8),
+        lead=table["lead"].map(LEADS12.index).astype(np.uint8),
+        wave=table["wave"].map(list(WAVES).index).astype(np.uint8),
+        peak=(10 * table["peak_ms"]).round().to_numpy(np.int32),
+        before=tenths(table["peak_ms"] - table["onset_ms"]),
+        after=tenths(table["offset_ms"] - table["peak_ms"]),
+    )
+
+
 CARD = """# Model card: the wave delineator
 
 **What it does.** Finds onset, peak and offset of P waves, QRS complexes and T waves in each lead of an ECG, with the
 record's other leads as context; any number of leads, in any order, under any names. {parameters:,} parameters, a
-one-dimensional U-Net at 250 Hz (`ecgwb/delineator.py`). Used by `ecgwb.delineate`.
+one-dimensional U-Net at 250 Hz (`ecgwb/delineation/network.py`). Used by `ecgwb.delineate`.
 
 **Trained on** the Lobachevsky University Electrocardiography Database (LUDB) 1.0.1: 200 people, 12 leads, 10 s,
 500 Hz, waves marked by cardiologists in every lead. Kalyakulina A.I. et al., IEEE Access 8:186181 (2020),
@@ -146,7 +195,7 @@ Attribution License 1.0 (ODC-By); this notice is the attribution. The samples be
 were used, those of first and last beats, which LUDB leaves unmarked, were not.
 
 **Folds.** By person: fold = record number % 5. `delineator-ludb-oof.npz` holds the waves of all 200 people, each from
-a network that has not seen the person (`ecgwb.fiducials.ludb_out_of_fold`). The weights here were trained on all 200
+a network that has not seen the person (`ecgwb.delineation.ludb_out_of_fold`). The weights here were trained on all 200
 in the same way, so that on LUDB itself they look better than they are.
 
 **Scores**, out of fold, all 200 people and 12 leads, each lead on its own, points matched within 150 ms; errors are
@@ -157,7 +206,7 @@ found - manual, in ms; Se and PPV in %:
 In LUDB's {n_fibrillation} records of atrial fibrillation or flutter, P waves were reported for {p_share:.1f} %
 of beats.
 
-**Made by** `python -m studies.training delineator --seed {seed} --steps {steps} --threads {threads}`: AdamW, a
+**Made by** `python -m studies.delineator_training --seed {seed} --steps {steps} --threads {threads}`: AdamW, a
 learning rate that falls to nothing over the last third, a moving average of the weights, bfloat16 convolutions in
 training. Augmentation: polarity, gain, noise, wander, mains, bandwidth, stretch of time, pacing spikes, fibrillation
 put in, leads left out or off. torch {torch}, numpy {numpy}; the same seed, versions, threads and processor give the
@@ -192,7 +241,7 @@ def _markdown(scores: pd.DataFrame) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m studies.training delineator", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m studies.delineator_training", description=__doc__)
     parser.add_argument(
         "--out", type=Path, default=Path("runs/delineator"), help="checkpoints; an interrupted run resumes"
     )
@@ -208,3 +257,7 @@ def main(argv: list[str] | None = None) -> None:
     folder = args.ludb or unpack("ludb") / "data"
     train(args.out, folder, args.seed, args.steps, args.folds.split(","))
     print(ship(args.out, folder, args.weights, args.seed, args.steps).round(2).to_string())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""Accuracy and speed of the landmarks, side by side with NeuroKit2 in one run: ``python tests/bench_landmarks.py``.
+"""Accuracy and speed of the landmarks, side by side with NeuroKit2 in one run.
 
 Accuracy is on all 200 people of LUDB, all 12 leads. For "ecgwb" each person's landmarks come from the network that
 has not seen the person. Time is per 12-lead record of 10 s, all leads and beats, records in a batch.
@@ -17,13 +17,14 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.stats import spearmanr
+from studies.landmark_scores import score_landmarks
 from timing import in_turns, ratio, spread
 
 from ecgwb import accuracy_table, open_cohort
 from ecgwb.cohorts.sources import unpack
-from ecgwb.delineation import waves as fiducials
+from ecgwb.delineation.annotations import ludb_out_of_fold, read_annotations
 from ecgwb.delineation.neurokit import NEUROKIT_METHODS
-from ecgwb.delineation.scores import score_landmarks
+from ecgwb.delineation.waves import COLUMNS, delineate
 from ecgwb.recordings.record import Record
 from ecgwb.recordings.wfdb_files import read_record
 
@@ -36,11 +37,11 @@ def milliseconds(records: list[Record], method: str, repeats: int = 3) -> float:
     """Time per record; the best of several, as other programs only ever add to it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fiducials.delineate(records[:2], method=method)  # imports, weights
+        delineate(records[:2], method=method)  # imports, weights
         times = []
         for _ in range(repeats):
             start = time.perf_counter()
-            fiducials.delineate(records, method=method)
+            delineate(records, method=method)
             times.append(time.perf_counter() - start)
     return 1000 * min(times) / len(records)
 
@@ -70,7 +71,7 @@ def ecgdeli_waves(records: list[Record]) -> pd.DataFrame:
             ms = points.samples * 1000.0 / record.fs  # NaN where it found none
             for wave, at in (("P", (0, 1, 2)), ("QRS", (3, 5, 7)), ("T", (9, 10, 11))):
                 rows += [(record.record_id, lead, wave, *m) for m in ms[:, at] if np.isfinite(m[1])]
-    return pd.DataFrame(rows, columns=list(fiducials.COLUMNS))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def compare(n: int = 10) -> list[dict[str, Any]]:
@@ -78,16 +79,16 @@ def compare(n: int = 10) -> list[dict[str, Any]]:
     folder = unpack("ludb") / "data"
     chosen = range(1, 201, 200 // n)
     records = [read_record(folder / str(k)) for k in chosen]
-    manual = pd.concat([fiducials.read_annotations(folder / str(k)) for k in chosen])
-    calls = {"ecgwb": partial(fiducials.delineate, records)}
-    calls |= {f"NeuroKit2 {m}": partial(fiducials.delineate, records, m) for m in NEUROKIT_METHODS}
+    manual = pd.concat([read_annotations(folder / str(k)) for k in chosen])
+    calls = {"ecgwb": partial(delineate, records)}
+    calls |= {f"NeuroKit2 {m}": partial(delineate, records, m) for m in NEUROKIT_METHODS}
     if importlib.util.find_spec("ecgdeli"):
         calls["ecgdeli"] = partial(ecgdeli_waves, records)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         took = in_turns(calls, repeats=3)
         sd = {k: score_landmarks(call(), manual)["sd"] for k, call in calls.items() if k != "ecgwb"}
-    unseen = fiducials.ludb_out_of_fold()
+    unseen = ludb_out_of_fold()
     ours = score_landmarks(unseen[unseen["record"].isin([r.record_id for r in records])], manual)["sd"]
     a_record = spread(1000 * took["ecgwb"] / n)
     rows = [{"what": "12 leads of 10 s, ms a record", **a_record, "asked": "at most 40"}]
@@ -105,9 +106,9 @@ def main() -> None:
     parser.add_argument("--neurokit", type=int, default=20, help="records that NeuroKit2 is scored and timed on")
     args = parser.parse_args()
     folder = unpack("ludb") / "data"
-    manual = {n: fiducials.read_annotations(folder / str(n)) for n in range(1, 201)}
+    manual = {n: read_annotations(folder / str(n)) for n in range(1, 201)}
     print("ecgwb, out of fold, 200 people, 12 leads; ms and %")
-    show(score_landmarks(fiducials.ludb_out_of_fold(), pd.concat(manual.values())))
+    show(score_landmarks(ludb_out_of_fold(), pd.concat(manual.values())))
 
     cohort = open_cohort("ludb")
     print("\nGlobal intervals against the manual ones, by the same rule, out of fold; ms")
@@ -131,7 +132,7 @@ def main() -> None:
         print(f"\nNeuroKit2 {method}, the same {len(records)} people")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = fiducials.delineate(records, method=method)
+            found = delineate(records, method=method)
         show(score_landmarks(found, pd.concat([manual[n] for n in chosen])))
 
 

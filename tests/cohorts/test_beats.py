@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import ecgwb as wb
+from ecgwb.delineation.annotations import read_annotations
 from ecgwb.delineation.landmarks import LANDMARKS, global_marks, intervals
-from ecgwb.delineation.waves import read_annotations
 
 
 def test_global_onset_is_the_fifth_earliest_of_twelve_and_offset_the_fifth_latest():

@@ -6,16 +6,14 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from studies import delineator_examples, delineator_training
+from studies.landmark_scores import match, score_landmarks
 
 from ecgwb.cohorts.sources import unpack
-from ecgwb.delineation import network as delineator
 from ecgwb.delineation import neurokit
-from ecgwb.delineation import waves as fiducials
-from ecgwb.delineation.scores import match, score_landmarks
+from ecgwb.delineation.annotations import ludb_out_of_fold, read_annotations
+from ecgwb.delineation.waves import COLUMNS, delineate
 from ecgwb.recordings.filters import prepare
 from ecgwb.recordings.record import Record, RecordError
 from ecgwb.recordings.wfdb_files import read_record
@@ -32,12 +30,12 @@ def ludb(number: int) -> Record:
 @cache
 def manual() -> pd.DataFrame:
     folder = unpack("ludb") / "data"
-    return pd.concat([fiducials.read_annotations(folder / str(n)) for n in range(1, 201)], ignore_index=True)
+    return pd.concat([read_annotations(folder / str(n)) for n in range(1, 201)], ignore_index=True)
 
 
 @cache
 def scores() -> pd.DataFrame:
-    return score_landmarks(fiducials.ludb_out_of_fold(), manual())
+    return score_landmarks(ludb_out_of_fold(), manual())
 
 
 def inner(table: pd.DataFrame, record: Record, margin_ms: float = 1500) -> pd.DataFrame:
@@ -94,18 +92,18 @@ def test_no_p_wave_in_fibrillation_and_flutter():
     headers = {p.stem: p.read_text().lower() for p in (unpack("ludb") / "data").glob("*.hea")}
     records = [r for r, text in headers.items() if "fibrillation" in text or "flutter" in text]
     assert len(records) == 18
-    found = fiducials.ludb_out_of_fold()
+    found = ludb_out_of_fold()
     waves = found.loc[found["record"].isin(records), "wave"].value_counts()
     assert waves["QRS"] > 18 * 12 * 5
     assert waves.get("P", 0) <= 0.05 * waves["QRS"]
 
 
 def test_the_shipped_network_agrees_with_the_folds_networks():
-    out_of_fold = fiducials.ludb_out_of_fold()
+    out_of_fold = ludb_out_of_fold()
     for number in (3, 47, 181):
         record = ludb(number)
         expected = out_of_fold[out_of_fold["record"] == str(number)]
-        assert_near(fiducials.delineate(record), expected, typical_ms=6, share=0.9)
+        assert_near(delineate(record), expected, typical_ms=6, share=0.9)
 
 
 # ---------------------------------------------------------------- what must hold for any recording
@@ -117,17 +115,17 @@ def test_a_shifted_signal_has_shifted_landmarks(number, shift):
     record = ludb(number)
     later = replace(record, signal=record.signal[:, shift:])
     ms = shift * 1000 / record.fs
-    expected = inner(fiducials.delineate(record), record)
+    expected = inner(delineate(record), record)
     expected = expected[expected["peak_ms"] > ms + 1500]
-    assert_near(fiducials.delineate(later), expected, typical_ms=3, share=0.95, by_ms=-ms)
+    assert_near(delineate(later), expected, typical_ms=3, share=0.95, by_ms=-ms)
 
 
 @quick
 @given(number=st.integers(1, 200), gain=st.floats(0.05, 50))
 def test_gain_is_no_matter(number, gain):
     record = ludb(number)
-    expected = fiducials.delineate(record)
-    found = fiducials.delineate(replace(record, signal=gain * record.signal))
+    expected = delineate(record)
+    found = delineate(replace(record, signal=gain * record.signal))
     assert_near(found, expected, typical_ms=0.05, share=0.995)
 
 
@@ -135,8 +133,8 @@ def test_gain_is_no_matter(number, gain):
 @given(number=st.integers(1, 200), signs=st.lists(st.sampled_from([-1.0, 1.0]), min_size=12, max_size=12))
 def test_inverted_leads_keep_their_landmarks(number, signs):
     record = ludb(number)
-    expected = inner(fiducials.delineate(record), record)
-    found = fiducials.delineate(replace(record, signal=np.array(signs)[:, None] * record.signal))
+    expected = inner(delineate(record), record)
+    found = delineate(replace(record, signal=np.array(signs)[:, None] * record.signal))
     assert_near(found, expected, typical_ms=5, share=0.93)
 
 
@@ -144,8 +142,8 @@ def test_inverted_leads_keep_their_landmarks(number, signs):
 @given(number=st.integers(1, 200), fs=st.sampled_from([100.0, 250.0, 360.0, 1000.0, 2000.0]))
 def test_the_sampling_rate_is_no_matter(number, fs):
     record = ludb(number)
-    expected = inner(fiducials.delineate(record), record)
-    found = fiducials.delineate(prepare(record, fs))
+    expected = inner(delineate(record), record)
+    found = delineate(prepare(record, fs))
     assert_near(found, expected, typical_ms=5 if fs == 100 else 2, share=0.95)
 
 
@@ -153,9 +151,9 @@ def test_the_sampling_rate_is_no_matter(number, fs):
 @given(number=st.integers(1, 200), order=st.permutations(range(12)))
 def test_the_order_of_leads_is_no_matter(number, order):
     record = ludb(number)
-    expected = fiducials.delineate(record)
+    expected = delineate(record)
     leads = tuple(record.leads[i] for i in order)
-    found = fiducials.delineate(replace(record, signal=record.signal[list(order)], leads=leads))
+    found = delineate(replace(record, signal=record.signal[list(order)], leads=leads))
     by = ["lead", "wave", "peak_ms"]
     pd.testing.assert_frame_equal(
         found.sort_values(by, ignore_index=True), expected.sort_values(by, ignore_index=True), rtol=0, atol=0.05
@@ -164,13 +162,13 @@ def test_the_order_of_leads_is_no_matter(number, order):
 
 def test_records_together_are_as_records_alone():
     records = [ludb(1), replace(ludb(2), signal=ludb(2).signal[:, :3000]), ludb(3)]
-    together = fiducials.delineate(records)
-    alone = pd.concat([fiducials.delineate(r) for r in records], ignore_index=True)
+    together = delineate(records)
+    alone = pd.concat([delineate(r) for r in records], ignore_index=True)
     pd.testing.assert_frame_equal(together, alone, rtol=0, atol=0.05)
 
 
 def test_landmarks_are_in_order():
-    table = fiducials.delineate([ludb(n) for n in (8, 34, 111)]).dropna()
+    table = delineate([ludb(n) for n in (8, 34, 111)]).dropna()
     assert (table["onset_ms"] <= table["peak_ms"]).all()
     assert (table["peak_ms"] <= table["offset_ms"]).all()
     for _, lead in table.groupby(["record", "lead"]):
@@ -185,7 +183,7 @@ def test_one_lead_and_two_leads_suffice():
         signal = record.signal[[1] if len(leads) == 1 else [10, 1]]
         few = Record(signal, record.fs, tuple(leads), record_id="few")
         marks = manual()[(manual()["record"] == "1") & (manual()["lead"] == "II")]
-        found = fiducials.delineate(few)
+        found = delineate(few)
         found = found[found["lead"] == leads[-1]].assign(lead="II")
         assert_near(found, marks, typical_ms=8, share=0.95)
 
@@ -197,26 +195,26 @@ def test_flat_and_missing_leads_have_no_waves_and_leave_the_others_theirs():
     record = ludb(6)
     signal = record.signal.copy()
     signal[0], signal[4] = 17.0, np.nan
-    found = fiducials.delineate(replace(record, signal=signal))
+    found = delineate(replace(record, signal=signal))
     assert set(found["lead"]) == set(record.leads) - {record.leads[0], record.leads[4]}
-    expected = fiducials.delineate(record)
+    expected = delineate(record)
     assert_near(found, expected[expected["lead"].isin(found["lead"])], typical_ms=4, share=0.95)
-    assert fiducials.delineate(Record(np.zeros((2, 3000)), 500, ("I", "II"))).empty
+    assert delineate(Record(np.zeros((2, 3000)), 500, ("I", "II"))).empty
 
 
 def test_a_lead_of_noise_has_no_waves():
     signal = ludb(6).signal.copy()
     signal[3] = 3 * np.random.default_rng(0).standard_normal(signal.shape[1])
-    found = fiducials.delineate(replace(ludb(6), signal=signal))
+    found = delineate(replace(ludb(6), signal=signal))
     assert set(found["lead"]) == set(ludb(6).leads) - {ludb(6).leads[3]}
-    assert fiducials.delineate(Record(signal[3:4], 500, ("X",))).empty
+    assert delineate(Record(signal[3:4], 500, ("X",))).empty
 
 
 def test_noise_as_large_as_p_waves_leaves_the_beats():
     record = ludb(6)
     noise = 30 * np.random.default_rng(0).standard_normal(record.signal.shape)
-    expected = fiducials.delineate(record)
-    found = fiducials.delineate(replace(record, signal=record.signal + noise))
+    expected = delineate(record)
+    found = delineate(replace(record, signal=record.signal + noise))
     assert_near(found[found["wave"] == "QRS"], expected[expected["wave"] == "QRS"], typical_ms=6, share=0.99)
 
 
@@ -225,7 +223,7 @@ def test_no_landmark_lies_in_a_gap(method):
     record = ludb(1)
     signal = record.signal.copy()
     signal[1, 1500:2750] = np.nan
-    found = fiducials.delineate(replace(record, signal=signal), method=method)
+    found = delineate(replace(record, signal=signal), method=method)
     gap = found[(found["lead"] == record.leads[1])]
     assert len(gap) > 5
     for name in POINTS:
@@ -234,10 +232,10 @@ def test_no_landmark_lies_in_a_gap(method):
 
 def test_long_recordings_are_cut_without_a_seam():
     record = ludb(1)
-    one = fiducials.delineate(record)
+    one = delineate(record)
     whole_beats = record.signal[:, 667:4667]  # between two R peaks' like moments: the copies join without a jump
     long = Record(np.tile(whole_beats, 8), record.fs, record.leads, record_id="long")
-    found = fiducials.delineate(long)
+    found = delineate(long)
     beats = found[(found["lead"] == "II") & (found["wave"] == "QRS")]["peak_ms"].to_numpy()
     expected = one[(one["lead"] == "II") & (one["wave"] == "QRS") & one["peak_ms"].between(1334, 9334)]
     assert abs(len(beats) - 8 * len(expected)) <= 1
@@ -246,31 +244,31 @@ def test_long_recordings_are_cut_without_a_seam():
 
 def test_two_seconds_are_enough_and_less_is_refused():
     record = ludb(1)
-    found = fiducials.delineate(replace(record, signal=record.signal[:, 1200:2200]))
+    found = delineate(replace(record, signal=record.signal[:, 1200:2200]))
     assert (found["wave"] == "QRS").sum() >= 12
     with pytest.raises(RecordError, match=r"'1'.*1998 ms long.*2 s"):
-        fiducials.delineate(replace(record, signal=record.signal[:, :999]))
+        delineate(replace(record, signal=record.signal[:, :999]))
 
 
 def test_bad_arguments_say_what_is_wrong():
     with pytest.raises(ValueError, match=r"'wavelet'.*ecgwb, dwt, cwt, peak, prominence"):
-        fiducials.delineate(ludb(1), method="wavelet")
+        delineate(ludb(1), method="wavelet")
     with pytest.raises(RecordError, match=r"'slow'.*50 Hz.*100 to 2000 Hz"):
-        fiducials.delineate(Record(np.zeros((1, 500)), 50, ("I",), record_id="slow"))
+        delineate(Record(np.zeros((1, 500)), 50, ("I",), record_id="slow"))
     with pytest.raises(ValueError, match="share the id '1'"):
-        fiducials.delineate([ludb(1), ludb(1)])
+        delineate([ludb(1), ludb(1)])
     with pytest.raises(ValueError, match="expected a Record"):
-        fiducials.delineate(["1.hea"])
+        delineate(["1.hea"])
 
 
 # ---------------------------------------------------------------- tables, annotations, the second opinion
 
 
 def test_an_empty_table_has_the_same_columns_and_types():
-    empty, full = fiducials.delineate([]), fiducials.delineate(ludb(1))
-    assert list(empty.columns) == list(fiducials.COLUMNS)
+    empty, full = delineate([]), delineate(ludb(1))
+    assert list(empty.columns) == list(COLUMNS)
     assert empty.dtypes.equals(full.dtypes)
-    assert fiducials.ludb_out_of_fold().dtypes.equals(full.dtypes)
+    assert ludb_out_of_fold().dtypes.equals(full.dtypes)
 
 
 def test_annotations_of_lead_ii_of_the_first_record():
@@ -283,16 +281,16 @@ def test_annotations_of_lead_ii_of_the_first_record():
 
 def test_missing_annotations_are_an_error(tmp_path):
     with pytest.raises(RecordError, match=r"'7'.*no header"):
-        fiducials.read_annotations(tmp_path / "7")
+        read_annotations(tmp_path / "7")
     (tmp_path / "7.hea").write_text("7 1 500 1000\n7.dat 16 1000/mV 16 0 0 0 0 ii\n")
     with pytest.raises(RecordError, match=r"'7'.*no annotation file"):
-        fiducials.read_annotations(tmp_path / "7")
+        read_annotations(tmp_path / "7")
 
 
 @pytest.mark.parametrize("method", neurokit.NEUROKIT_METHODS)
 def test_neurokit_stands_in_the_same_table(method):
     record = ludb(1)
-    found = fiducials.delineate(replace(record, signal=record.signal[:2], leads=record.leads[:2]), method=method)
+    found = delineate(replace(record, signal=record.signal[:2], leads=record.leads[:2]), method=method)
     qrs = found[(found["wave"] == "QRS") & (found["lead"] == "II")]
     marks = manual()[lambda t: (t["record"] == "1") & (t["lead"] == "II") & (t["wave"] == "QRS")]
     i, _ = match(marks["peak_ms"].to_numpy(), qrs["peak_ms"].to_numpy())
@@ -315,57 +313,5 @@ def test_a_lead_neurokit_fails_on_is_named_once(monkeypatch):
 
     monkeypatch.setattr(neurokit2, "ecg_delineate", fail)
     with pytest.warns(UserWarning, match=r"'1'.*'dwt' failed on lead I \(IndexError.*II \(IndexError") as caught:
-        assert fiducials.delineate(ludb(1), method="dwt").empty
+        assert delineate(ludb(1), method="dwt").empty
     assert len(caught) == 1
-
-
-# ---------------------------------------------------------------- labels and decoding
-
-
-def test_labels_decode_to_the_marks_they_were_made_from():
-    """To a fraction of a sample, though no boundary falls on one."""
-    marks = np.array([[0, 100.3, 110.0, 121.7], [1, 140.25, 150.0, 165.5], [2, 210.1, 240.0, 270.9]])
-    target, weight = delineator_examples.targets([marks], 400)
-    onset_peak_offset = np.array([row[2:] for row in delineator.decode(target)]) / 4
-    np.testing.assert_allclose(onset_peak_offset, marks[:, 1:], atol=0.15)
-    assert weight[0, 101:270].min() == 1
-    assert weight[0, :100].max() == weight[0, 272:].max() == 0
-
-
-def test_one_network_one_answer_for_any_number_of_leads():
-    model = fiducials.load_delineator()
-    x = torch.randn(2, 3, 555, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        y = model(x)
-        assert y.shape == (2, 3, 7, 555)
-        torch.testing.assert_close(model(x[:, [2, 0, 1]]), y[:, [2, 0, 1]], rtol=0, atol=1e-3)
-        torch.testing.assert_close(model(x[1:]), y[1:], rtol=0, atol=1e-3)
-
-
-# ---------------------------------------------------------------- training
-
-
-def test_an_interrupted_training_goes_on_as_if_it_had_not_been(tmp_path):
-    folder = unpack("ludb") / "data"
-    people = [delineator_examples.load_person(folder / f"{n}.hea") for n in (1, 8)]
-    whole = delineator_training.fit(people, tmp_path, seed=3, steps=4, label="whole")
-    delineator_training.fit(people, tmp_path, seed=3, steps=4, label="cut", stop_at=2)
-    resumed = delineator_training.fit(people, tmp_path, seed=3, steps=4, label="cut")
-    for name, value in whole.state_dict().items():
-        torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=0, msg=name)
-
-
-def test_examples_come_from_the_seed_and_hold_what_was_marked():
-    person = delineator_examples.load_person(unpack("ludb") / "data" / "1.hea")
-    seen = np.zeros(4)
-    for step in range(12):
-        one, two = (delineator_examples.examples([person], np.random.default_rng([7, step])) for _ in range(2))
-        assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
-        x, target, weight = one
-        assert torch.isfinite(x).all()
-        torch.testing.assert_close(target[:, :, :4].sum(2), torch.ones(x.shape), rtol=0, atol=1e-5)
-        seen += (target[:, :, :4] * weight[:, :, None]).sum((0, 1, 3)).numpy()
-    share = seen / seen.sum()  # in record 1 QRS lasts 80 to 100, P 80 to 110, T 200 to 230 of some 1340 ms
-    assert 0.05 < share[1] < 0.12
-    assert 0.05 < share[2] < 0.12
-    assert 0.12 < share[3] < 0.22
