@@ -5,7 +5,7 @@ from .cohort import build_cohort, excluded, open_cohort, put_landmarks
 from .corrections import move_landmark, undo_landmark
 from .guards import check, check_values
 from .measurements import TARGETS, TIME, UNITS
-from .people import patients_of, split_patients
+from .people import one_record_each, patients_of, split_patients
 
 __all__ = [
     "TARGETS",
@@ -16,6 +16,7 @@ __all__ = [
     "check_values",
     "excluded",
     "move_landmark",
+    "one_record_each",
     "open_cohort",
     "patients_of",
     "put_landmarks",

@@ -70,3 +70,9 @@ def split_patients(cohort: xr.Dataset, test: float = TEST_SHARE, seed: int = 0) 
 def patient_draw(patient: str, seed: int | str = 0) -> float:
     """A number from 0 to 1 that follows from the patient's name and the seed alone."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{patient}".encode()).digest()[:8], "big") / 2**64
+
+
+def one_record_each(cohort: xr.Dataset) -> xr.Dataset:
+    """The cohort with the first record of every patient."""
+    _, first = np.unique(patients_of(cohort), return_index=True)
+    return cohort.isel(record=np.sort(first))

@@ -1,22 +1,52 @@
-"""Discovery: maps and measurements in; candidate features, frozen and tested on other people, out."""
+"""Discovery: maps and measurements in; candidate features, frozen and tested on other people, out.
 
-from .classic import measure
+The way: `classic` measures, `features` writes in words, `proposals` finds candidates, `manifests` freezes them, and
+`comparisons` tests them on people who took no part. `crossfit` trains the networks whose maps lead to candidates, and
+`regression` holds the statistics of all of them.
+"""
+
+from .classic import measure, qt_slope
 from .comparisons import compare_features
-from .features import Feature, feature_table
+from .crossfit import Crossed, Recipe, contrast_of, cross_fit, discover, permuted
+from .features import Feature, Point, feature_table
 from .manifests import Manifest, freeze, load_manifest
-from .proposals import propose_features
+from .proposals import (
+    Proposals,
+    against_null,
+    candidates_at,
+    erase_places,
+    find_places,
+    propose_features,
+    rank_features,
+    screen_features,
+    unlike,
+)
 from .regression import nested_models
-from .screening import screen_features
 
 __all__ = [
+    "Crossed",
     "Feature",
     "Manifest",
+    "Point",
+    "Proposals",
+    "Recipe",
+    "against_null",
+    "candidates_at",
     "compare_features",
+    "contrast_of",
+    "cross_fit",
+    "discover",
+    "erase_places",
     "feature_table",
+    "find_places",
     "freeze",
     "load_manifest",
     "measure",
     "nested_models",
+    "permuted",
     "propose_features",
+    "qt_slope",
+    "rank_features",
     "screen_features",
+    "unlike",
 ]

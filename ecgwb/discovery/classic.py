@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy.integrate import trapezoid
+from scipy.integrate import cumulative_trapezoid, trapezoid
 
-from ..cohorts.beats import need_records
+from ..cohorts.guards import check
 from ..cohorts.measurements import TIME, levelled
-from ..delineation.landmarks import LANDMARKS
 
 _AHA = "AHA/ACCF/HRS 2009, doi 10.1161/CIRCULATIONAHA.108.191095"
 _FAINT_T_UV = 20.0  # a T wave lower than this has no shape to measure
 _PAPER = "Hicks et al. 2021, doi 10.1038/s41598-021-90285-5"
-_WHOLE = {
+_PER_BEAT = {
     "p_ms": ("P_on to P_off", _AHA),
     "pr_ms": ("P_on to QRS_on", _AHA),
     "qrs_ms": ("QRS_on to J", _AHA),
@@ -28,7 +29,7 @@ _WHOLE = {
     "qrs_axis_deg": ("atan2 of the QRS areas in aVF (times 2/sqrt 3) and I", _AHA),
     "t_axis_deg": ("atan2 of the T areas in aVF (times 2/sqrt 3) and I", _AHA),
 }
-_LEAD = {
+_PER_LEAD = {
     "p_uv": ("largest deflection from P_on to P_off, signed", _AHA),
     "q_uv": ("lowest point of QRS before the R peak; 0 if none is below the baseline", _AHA),
     "r_uv": ("highest point of QRS; 0 if none is above the baseline", _AHA),
@@ -47,15 +48,14 @@ _LEAD = {
     "r_downslope": ("steepest fall after the R peak within QRS, µV/ms over 6 ms", _PAPER),
 }
 
-
 QT_PER_RR = 0.154  # ms of QT per ms of RR in 5,018 people of Framingham (Sagie et al. 1992)
 
 
 def measure(cohort: xr.Dataset, *, qt_per_rr: float = QT_PER_RR) -> pd.DataFrame:
     """The classic measurements of every record.
 
-    Voltages are read as `ecgwb.measurements.levelled` gives them, from the mean of the 10 ms before QRS_on. Leads are
-    those of the cohort.
+    Voltages are read as `ecgwb.cohorts.measurements.levelled` gives them, from the mean of the 10 ms before QRS_on.
+    Leads are those of the cohort.
 
     Parameters
     ----------
@@ -76,73 +76,74 @@ def measure(cohort: xr.Dataset, *, qt_per_rr: float = QT_PER_RR) -> pd.DataFrame
     RecordError
         When the cohort has no dimension ``record``.
     """
-    need_records(cohort)
-    f = {m: cohort["fiducial"].sel(landmark=m).values for m in LANDMARKS}
-    hr = cohort["hr"].values
-    whole = pd.DataFrame(
-        {
-            "p_ms": f["P_off"] - f["P_on"],
-            "pr_ms": f["QRS_on"] - f["P_on"],
-            "qrs_ms": f["J"] - f["QRS_on"],
-            "qt_ms": f["T_off"] - f["QRS_on"],
-            "qtc_ms": (f["T_off"] - f["QRS_on"]) / np.cbrt(60.0 / hr),
-            "qtc_rr_ms": f["T_off"] - f["QRS_on"] + qt_per_rr * (1000.0 - 60000.0 / hr),
-            "jt_ms": f["T_off"] - f["J"],
-            "tpe_ms": f["T_off"] - f["T_peak"],
-            "hr_bpm": hr,
-        }
-    )
-    beat = cohort["beat"].transpose("record", "lead", "time").values.astype(float)
+    cohort = check(cohort, "hr")
+    marks = cohort["fiducial"].to_pandas()  # a row per record, a column per landmark
+    qt, rr = marks["T_off"] - marks["QRS_on"], 60000.0 / cohort["hr"].values
+    whole = {
+        "p_ms": marks["P_off"] - marks["P_on"],
+        "pr_ms": marks["QRS_on"] - marks["P_on"],
+        "qrs_ms": marks["J"] - marks["QRS_on"],
+        "qt_ms": qt,
+        "qtc_ms": qt / np.cbrt(rr / 1000.0),
+        "qtc_rr_ms": qt + qt_per_rr * (1000.0 - rr),
+        "jt_ms": marks["T_off"] - marks["J"],
+        "tpe_ms": marks["T_off"] - marks["T_peak"],
+        "hr_bpm": cohort["hr"].values,
+    }
     leads = [str(v) for v in cohort["lead"].values]
-    per_lead = {name: np.full((len(beat), len(leads)), np.nan) for name in _LEAD}
-    areas = np.full((len(beat), 3, len(leads)), np.nan)
-    for i, x in enumerate(beat):
-        marks = {m: f[m][i] for m in LANDMARKS}
-        if not np.isfinite([marks["QRS_on"], marks["J"]]).all() or not np.isfinite(x).all():
-            continue
-        x = levelled(x, marks["QRS_on"])
-        for name, values in _one_beat(x, marks).items():
-            per_lead[name][i] = values
-        for k, (a, b) in enumerate((("P_on", "P_off"), ("QRS_on", "J"), ("J", "T_off"))):
-            areas[i, k] = _area(x, marks[a], marks[b])
+    per_lead = {name: np.full((len(marks), len(leads)), np.nan) for name in _PER_LEAD}
+    p_area = np.full((len(marks), len(leads)), np.nan)
+    for i, x in enumerate(voltages(cohort)):
+        row: Any = marks.iloc[i].to_dict()
+        if np.isfinite(row["J"]) and np.isfinite(x).all():
+            p_area[i] = _area(x, row["P_on"], row["P_off"])
+            for name, values in _one_beat(x, row).items():
+                per_lead[name][i] = values
+    areas = {"p": p_area, "qrs": per_lead["qrs_area_uvms"], "t": per_lead["t_area_uvms"]}
     if {"I", "II"} <= set(leads):
-        lead_i, lead_ii = areas[:, :, leads.index("I")], areas[:, :, leads.index("II")]
-        axis = np.degrees(np.arctan2((lead_ii - lead_i / 2) * 2 / np.sqrt(3), lead_i))
-        for k, wave in enumerate(("p", "qrs", "t")):
-            whole[f"{wave}_axis_deg"] = axis[:, k]
-    columns = {f"{n}_{lead}": v[:, j] for n, v in per_lead.items() for j, lead in enumerate(leads)}
-    table = pd.concat([whole, pd.DataFrame(columns)], axis=1)
-    table.index = pd.Index(cohort["record"].values, name="record")
+        for wave, area in areas.items():
+            lead_i, lead_ii = (area[:, leads.index(lead)] for lead in ("I", "II"))
+            whole[f"{wave}_axis_deg"] = np.degrees(np.arctan2((lead_ii - lead_i / 2) * 2 / np.sqrt(3), lead_i))
+    columns = {f"{name}_{lead}": v[:, k] for name, v in per_lead.items() for k, lead in enumerate(leads)}
+    table = pd.DataFrame(whole | columns, index=pd.Index(cohort["record"].values, name="record"))
     table.attrs["columns"] = _described(list(table.columns))
     return table
 
 
+def voltages(cohort: xr.Dataset) -> np.ndarray:
+    """Beats as voltages are read from them (record, lead, time), µV; NaN for one with gaps or no QRS onset."""
+    beats = cohort["beat"].values.astype(float)
+    onset = cohort["fiducial"].sel(landmark="QRS_on").values
+    out = np.full(beats.shape, np.nan)
+    for i in np.flatnonzero(np.isfinite(onset) & np.isfinite(beats).all(axis=(1, 2))):
+        out[i] = levelled(beats[i], onset[i])
+    return out
+
+
 def _one_beat(x: np.ndarray, marks: dict[str, float]) -> dict[str, np.ndarray]:
-    """Amplitudes, times and slopes of one beat (lead, time), µV from its baseline."""
+    """Amplitudes, times and slopes of one beat (lead, time), µV from its baseline; those that its landmarks allow."""
     on, j, t_off = marks["QRS_on"], marks["J"], marks["T_off"]
     inside = (on <= TIME) & (j >= TIME)
-    qrs, t = x[:, inside], TIME[inside]
+    if not inside.any():
+        return {}
+    qrs, t = x[:, inside], TIME[inside]  # (lead, sample)
     peak = qrs.argmax(axis=1)
     before = np.arange(len(t)) <= peak[:, None]
-    q = np.where(before, qrs, np.inf).min(axis=1)
-    after = np.where(before, np.inf, qrs)
-    has_s = np.isfinite(after).any(axis=1)
-    s = np.where(has_s, np.where(np.isfinite(after), after, 0).min(axis=1), 0.0)
-    slope = (qrs[:, 3:] - qrs[:, :-3]) / 6.0  # three samples of 2 ms
-    unknown = np.full(len(qrs), np.nan)  # of a QRS too short to have a slope
-    middle = np.arange(slope.shape[1]) + 1.5
-    rising, falling = middle <= peak[:, None], middle >= peak[:, None]
+    lowest_after = np.where(before, np.inf, qrs).argmin(axis=1)
     out = {
-        "q_uv": np.minimum(q, 0.0),
+        "q_uv": np.minimum(np.where(before, qrs, 0.0).min(axis=1), 0.0),
         "r_uv": np.maximum(qrs.max(axis=1), 0.0),
-        "s_uv": np.minimum(s, 0.0),
+        "s_uv": np.where(before, 0.0, qrs).min(axis=1),
         "j_uv": np.array([np.interp(j, TIME, row) for row in x]),
         "qrs_area_uvms": _area(x, on, j),
         "r_time_ms": t[peak] - on,
-        "s_time_ms": np.where(has_s, t[np.where(np.isfinite(after), after, np.inf).argmin(axis=1)] - on, j - on),
-        "r_upslope": np.where(rising, slope, 0.0).max(axis=1) if slope.size else unknown,
-        "r_downslope": np.where(falling, slope, 0.0).min(axis=1) if slope.size else unknown,
+        "s_time_ms": np.where(before.all(axis=1), j, t[lowest_after]) - on,
     }
+    if len(t) > 3:  # a shorter QRS has no slope over 6 ms
+        slope = (qrs[:, 3:] - qrs[:, :-3]) / 6.0  # three samples of 2 ms
+        middle = np.arange(slope.shape[1]) + 1.5
+        out["r_upslope"] = np.where(middle <= peak[:, None], slope, 0.0).max(axis=1)
+        out["r_downslope"] = np.where(middle >= peak[:, None], slope, 0.0).min(axis=1)
     if np.isfinite(marks["P_on"] + marks["P_off"]):
         out["p_uv"] = _largest(x, marks["P_on"], marks["P_off"])
     if np.isfinite(t_off):
@@ -159,12 +160,11 @@ def _asymmetry(x: np.ndarray, t_on: float, t_off: float) -> np.ndarray:
     if inside.sum() < 5:
         return out
     t = x[:, inside]
-    wave = t - t[:, :1] - (t[:, -1:] - t[:, :1]) * np.linspace(0.0, 1.0, t.shape[1])
-    at = np.abs(wave).argmax(axis=1)
-    area = np.concatenate([np.zeros((len(t), 1)), np.cumsum(wave[:, 1:] + wave[:, :-1], axis=1)], axis=1)
-    before = np.take_along_axis(area, at[:, None], 1)[:, 0]
+    wave = t - np.linspace(t[:, 0], t[:, -1], t.shape[1], axis=1)
+    at = np.abs(wave).argmax(axis=1)[:, None]
+    area = cumulative_trapezoid(wave, axis=1, initial=0)
+    height, before = (np.take_along_axis(v, at, 1)[:, 0] for v in (wave, area))
     after = area[:, -1] - before
-    height = np.take_along_axis(wave, at[:, None], 1)[:, 0]
     fine = (np.abs(height) > _FAINT_T_UV) & (before * height > 0) & (after * height > 0)
     out[fine] = before[fine] / after[fine]
     return out
@@ -172,6 +172,7 @@ def _asymmetry(x: np.ndarray, t_on: float, t_off: float) -> np.ndarray:
 
 def qt_slope(cohort: xr.Dataset) -> float:
     """Slope of QT on RR over a cohort's records, ms per ms, by least squares: what `measure` may correct QT with."""
+    cohort = check(cohort, "hr")
     qt = (cohort["fiducial"].sel(landmark="T_off") - cohort["fiducial"].sel(landmark="QRS_on")).values
     rr = 60000.0 / cohort["hr"].values
     ok = np.isfinite(qt + rr)
@@ -181,6 +182,7 @@ def qt_slope(cohort: xr.Dataset) -> float:
 
 
 def _largest(x: np.ndarray, start: float, stop: float) -> np.ndarray:
+    """The largest deflection of each lead from start to stop, signed; NaN where no sample lies between."""
     part = x[:, (start <= TIME) & (stop >= TIME)]
     if not part.size:
         return np.full(len(x), np.nan)
@@ -188,7 +190,7 @@ def _largest(x: np.ndarray, start: float, stop: float) -> np.ndarray:
 
 
 def _area(x: np.ndarray, start: float, stop: float) -> np.ndarray:
-    """µV ms from start to stop; NaN where either is absent."""
+    """µV ms of each lead from start to stop; NaN where either is absent."""
     if not np.isfinite(start + stop):
         return np.full(len(x), np.nan)
     inside = (start <= TIME) & (stop >= TIME)
@@ -196,11 +198,12 @@ def _area(x: np.ndarray, start: float, stop: float) -> np.ndarray:
 
 
 def _described(columns: list[str]) -> dict[str, dict[str, str]]:
+    """Unit, definition and source of each column."""
     units = {"ms": "ms", "bpm": "bpm", "deg": "degrees", "uv": "µV", "uvms": "µV ms"}
     rows = {}
-    for c in columns:
-        name, lead = (c, "") if c in _WHOLE else c.rsplit("_", 1)
-        text, source = (_WHOLE | _LEAD)[name]
+    for column in columns:
+        name, lead = (column, "") if column in _PER_BEAT else column.rsplit("_", 1)
+        text, source = (_PER_BEAT | _PER_LEAD)[name]
         unit = units.get(name.rsplit("_", 1)[-1], "1" if name == "t_asymmetry" else "µV/ms")
-        rows[c] = {"unit": unit, "definition": f"lead {lead}: {text}" if lead else text, "source": source}
+        rows[column] = {"unit": unit, "definition": f"lead {lead}: {text}" if lead else text, "source": source}
     return rows

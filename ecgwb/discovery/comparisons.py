@@ -11,9 +11,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..stats import CORRECTIONS, adjusted_p, auc, bootstrap
-from .designs import calibration_slope, design, likelihood_ratio, r_squared, regress
-from .manifests import ALL, FEWEST, Manifest, earlier_tests, hashed, note_test, table_of
+from ..cohorts.guards import check
+from ..stats import CORRECTIONS, adjusted_p
+from .features import people_table
+from .manifests import ALL, Manifest, earlier_tests, hashed, note_test
+from .regression import FEWEST, calibration_slope, design, likelihood_ratio, regress, score_row
 
 
 def compare_features(
@@ -45,18 +47,25 @@ def compare_features(
     correction : {"holm", "bh"}
         Over the frozen features: the chance of one false finding (Holm), or the share of false ones among the findings
         (Benjamini-Hochberg).
-    ci, seed : float, int
-        Level of the percentile intervals, and seed of their 1,000 resamplings of patients. Wald intervals, of effect
-        and calibration slope, are of 95 %.
+    ci : float
+        Level of the percentile intervals, from 1,000 resamplings of patients. Wald intervals, of effect and
+        calibration slope, are of 95 %.
+    seed : int
+        Of the resamplings.
 
     Returns
     -------
     DataFrame, rows "baseline", each feature by name, "all features"
-        ``n`` patients with everything the row needs, ``n_missing`` without; ``effect`` per SD of the discovery patients
-        (log-odds, or the outcome's unit) with ``effect_low``, ``effect_high`` (Wald); ``lr_p``; ``p``, corrected;
-        ``score``: AUC or R2, with ``low``, ``high``; ``change`` against the baseline on the same people with
-        ``change_low``, ``change_high``; ``slope``: calibration slope with ``slope_low``, ``slope_high``; ``note``: why
-        a figure is missing. ``attrs``: the score's name, the correction, what was tried, the manifest's hash.
+        - ``n``, ``n_missing``: patients with everything the row needs, and without
+        - ``effect``, ``effect_low``, ``effect_high``: per SD of the discovery patients (log-odds, or the outcome's
+          unit), with its Wald interval
+        - ``lr_p``, ``p``: of the likelihood-ratio test, and corrected over the features
+        - ``score``, ``low``, ``high``: AUC or R2
+        - ``change``, ``change_low``, ``change_high``: of the score against the baseline's on the same people
+        - ``slope``, ``slope_low``, ``slope_high``: of the calibration
+        - ``note``: why a figure is missing
+
+        ``attrs``: the score's name, the correction, what was tried, the manifest's hash, the cohort.
 
     Raises
     ------
@@ -71,49 +80,54 @@ def compare_features(
     """
     if correction not in CORRECTIONS:
         raise ValueError(f"correction is {correction!r}; expected one of {', '.join(CORRECTIONS)}")
-    for what, given, frozen in (
-        ("outcome", outcome, manifest.outcome),
-        ("baseline", None if baseline is None else list(baseline), list(manifest.baseline)),
-    ):
-        if given is not None and given != frozen:
-            raise ValueError(f"the manifest froze {what} {frozen!r}, not {given!r}; freeze another one for that")
-    who = hashed(cohort)
-    both = set(who) & set(manifest.discovery)
+    _check_frozen("outcome", outcome, manifest.outcome)
+    _check_frozen("baseline", None if baseline is None else list(baseline), list(manifest.baseline))
+    cohort = check(cohort)
+    patients = hashed(cohort)
+    both = set(patients) & set(manifest.discovery)
     if both:
         raise ValueError(
-            f"{len(both)} of {len(who)} patients took part in discovery; test on others: wb.split_patients(cohort)[1]"
+            f"{len(both)} of {len(patients)} patients took part in discovery; test on others: "
+            "wb.split_patients(cohort)[1]"
         )
-    people = table_of(cohort, manifest.outcome, manifest.baseline, manifest.features)
-    _enough(people, manifest)
-    before = earlier_tests(manifest, who)
+    people = people_table(cohort, manifest.outcome, manifest.baseline, manifest.features)
+    _check_people(people, manifest)
+    before = earlier_tests(manifest, patients)
     if before:
         warnings.warn(
             f"this manifest was tested on {before[-1]['again']} of these people before ({before[-1]['when']}, "
             f"{before[-1]['cohort']}); what is found now was not found on people seen for the first time",
-            stacklevel=3,
+            stacklevel=2,
         )
+    rows = [_row(m, people, manifest, ci, seed) for m in manifest.models]
+    table = pd.DataFrame(rows, index=pd.Index(manifest.models, name="model")).reindex(columns=_COLUMNS)
     names = [f.name for f in manifest.features]
-    rows = [_row(m, people, manifest, ci, seed) for m in ("baseline", *names, ALL)]
-    table = pd.DataFrame(rows, index=pd.Index(["baseline", *names, ALL], name="model"))
-    table["p"] = pd.Series(adjusted_p(table.loc[names, "lr_p"].to_numpy(), correction), index=names).reindex(
-        table.index
-    )
+    table.loc[names, "p"] = adjusted_p(table.loc[names, "lr_p"].to_numpy(float), correction)
     source = str(cohort.attrs.get("source", "cohort"))
     when = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
-    note_test(manifest, {"when": when, "cohort": source, "n": len(who), "people": who})
-    order = ["n", "n_missing", "effect", "effect_low", "effect_high", "lr_p", "p", "score", "low", "high"]
-    order += ["change", "change_low", "change_high", "slope", "slope_low", "slope_high", "note"]
-    table = table.reindex(columns=order)
-    about: dict[Any, Any] = {
+    note_test(manifest, {"when": when, "cohort": source, "n": len(patients), "people": patients})
+    table.attrs = {
         "score": "AUC" if manifest.binary else "R2",
         "correction": correction,
         "tried": dict(manifest.tried),
+        "manifest": manifest.sha256,
+        "cohort": source,
     }
-    table.attrs = about | {"manifest": manifest.sha256, "cohort": source}
     return table
 
 
-def _enough(people: pd.DataFrame, manifest: Manifest) -> None:
+_COLUMNS = [
+    "n", "n_missing", "effect", "effect_low", "effect_high", "lr_p", "p", "score", "low", "high", "change",
+    "change_low", "change_high", "slope", "slope_low", "slope_high", "note",
+]  # fmt: skip
+
+
+def _check_frozen(what: str, given: Any, frozen: Any) -> None:
+    if given is not None and given != frozen:
+        raise ValueError(f"the manifest froze {what} {frozen!r}, not {given!r}; freeze another one for that")
+
+
+def _check_people(people: pd.DataFrame, manifest: Manifest) -> None:
     """Whether there is anybody to test the baseline on."""
     complete = people[[manifest.outcome, *manifest.baseline]].dropna()
     if len(complete) < FEWEST:
@@ -140,14 +154,12 @@ def _row(model: str, people: pd.DataFrame, manifest: Manifest, ci: float, seed: 
         still = [c.name for c in columns[len(covariates) :] if complete[c.name].nunique() < 2]
         notes += [f"{n!r} is constant on these people" for n in still]
     x, x0 = design(columns, complete), design(covariates, complete)
-    said, said0 = x @ manifest.coefficients[model], x0 @ manifest.coefficients["baseline"]
-    score, patient = auc if binary else r_squared, np.arange(len(y))  # one record each
-    row["score"], row["low"], row["high"] = bootstrap(lambda w: score(y, said, w), patient, ci, seed)
-    row["slope"], row["slope_low"], row["slope_high"], why = calibration_slope(y, said, binary)
+    predicted, by_baseline = x @ manifest.coefficients[model], x0 @ manifest.coefficients["baseline"]
+    above = {} if model == "baseline" else {"change": by_baseline}
+    row |= score_row(y, predicted, complete.index.to_numpy(), above, binary=binary, ci=ci, seed=seed)
+    row["slope"], row["slope_low"], row["slope_high"], why = calibration_slope(y, predicted, binary)
     notes.append(why)
     if model != "baseline":
-        change = bootstrap(lambda w: score(y, said, w) - score(y, said0, w), patient, ci, seed)
-        row |= {"change": change.value, "change_low": change.low, "change_high": change.high}
         row["lr_p"], why = likelihood_ratio(y, x0, x, binary)
         notes.append(why)
         if model != ALL:

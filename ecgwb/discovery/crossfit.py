@@ -1,4 +1,7 @@
-"""The whole way from labels to frozen features, on discovery patients alone: networks, maps, null, proposals."""
+"""Networks that have not seen the patient: trained in folds on discovery patients, their maps, and what they lead to.
+
+The same is done with permuted labels, whose maps are the null of those of the real ones.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ from torch import nn
 from ..attention.alignment import align, template_of
 from ..attention.attribution import attribute
 from ..attention.contrasts import map_contrast
-from ..cohorts.people import patient_draw
+from ..cohorts.building import recipe as cohort_recipe
+from ..cohorts.guards import check
+from ..cohorts.people import patient_draw, patients_of
 from ..models.prediction import predict
 from ..models.spec import load_model, save_model, spec_of
 from ..models.training import fit
@@ -40,16 +45,31 @@ class Recipe:
     epochs: int = 20
     folds: int = 3
 
+    @property
+    def key(self) -> str:
+        """Of networks in the cache: the recipe, and the content of all code that makes beats, copies and networks."""
+        digest = hashlib.sha256(json.dumps([asdict(self), cohort_recipe()], sort_keys=True).encode())
+        for file in [Path(__file__), *sorted((Path(__file__).parents[1] / "models").glob("*.py"))]:
+            digest.update(file.read_bytes())
+        return digest.hexdigest()[:12]
+
 
 @dataclass(frozen=True)
 class Crossed:
-    """Networks, each of which answers for the patients that it has not seen."""
+    """Networks, each of which predicts for the patients that it has not seen.
+
+    Parameters
+    ----------
+    networks : tuple of nn.Module
+    fold : array (record,)
+        Which of them has not seen the record's patient.
+    """
 
     networks: tuple[nn.Module, ...]
-    fold: np.ndarray  # (record,) which network has not seen the record's patient
+    fold: np.ndarray
 
-    def said(self, cohort: xr.Dataset) -> np.ndarray:
-        """Answers (record,) to these records, edited or not, in the order trained on."""
+    def predict(self, cohort: xr.Dataset) -> np.ndarray:
+        """Predictions (record,) for the records that were trained on, edited or not, in their order."""
         out = np.full(cohort.sizes["record"], np.nan)
         for k, network in enumerate(self.networks):
             rows = np.flatnonzero(self.fold == k)
@@ -57,90 +77,118 @@ class Crossed:
         return out
 
     def maps(self, cohort: xr.Dataset, method: str) -> xr.DataArray:
-        """Aligned maps by a method of `attribute`, from the mean beat where it takes a baseline; ``network``: whose."""
+        """Aligned maps of the same records, by a method of `attribute`.
+
+        Returns
+        -------
+        DataArray (record, phase) or (record, lead, phase)
+            From the mean beat where the method takes a baseline. The coordinate ``network`` says which one made each.
+        """
         template = template_of(cohort)
         parts = []
         for k, network in enumerate(self.networks):
             some = cohort.isel(record=np.flatnonzero(self.fold == k))
             maps = attribute(network, some, method, baseline="mean")
             parts.append(align(maps.isel(target=0, drop=True), some, template))
-        whole = xr.concat(parts, dim="record", combine_attrs="override", coords="different", compat="equals")
-        back = np.argsort(np.concatenate([np.flatnonzero(self.fold == k) for k in range(len(self.networks))]))
-        return whole.isel(record=back).assign_coords(network=("record", self.fold))
+        maps = xr.concat(parts, dim="record", combine_attrs="override", coords="different", compat="equals")
+        return maps.sel(record=cohort["record"].values).assign_coords(network=("record", self.fold))
 
 
-def cross_fit(cohort: xr.Dataset, outcome: str, recipe: Recipe, seed: int = 0, folder: Path | None = None) -> Crossed:
-    """Train the networks of one set of labels; a killed run goes on where it was, if it has a folder.
+def cross_fit(
+    cohort: xr.Dataset, outcome: str, recipe: Recipe, seed: int = 0, folder: str | Path | None = None
+) -> Crossed:
+    """Train the networks of one set of labels, each without one fold of the patients.
+
+    Parameters
+    ----------
+    cohort : Dataset
+        Discovery patients, one record each.
+    outcome : str
+        A variable of the cohort.
+    recipe : Recipe
+    seed : int
+        Of the folds, the first weights and the copies.
+    folder : path, optional
+        Where the networks are kept. Those that are there already are read, not trained, and a killed run goes on where
+        it was.
+
+    Returns
+    -------
+    Crossed
 
     Raises
     ------
     ValueError
-        When a patient has two records: one each is expected, or the null would take them for two people.
+        When a patient has two records: the null would take them for two people.
     """
-    patients = cohort["patient"].values.astype(str)
+    cohort = check(cohort, outcome)
+    patients = patients_of(cohort)
     if len(set(patients)) < len(patients):
-        raise ValueError("some patients have two records; keep one each: one_record_each(cohort)")
+        raise ValueError("some patients have two records; keep one each: wb.cohorts.one_record_each(cohort)")
     fold = np.array([int(patient_draw(p, f"fold {seed}") * recipe.folds) for p in patients])
     networks = []
     for k in range(recipe.folds):
-        file = folder / f"fold{k}.safetensors" if folder else None
-        if file and file.is_file():
-            networks.append(load_model(file))
-            continue
-        some = cohort.isel(record=np.flatnonzero(fold != k))
-        checkpoint = file.with_suffix(".checkpoint") if file else None
-        network = fit(
-            some, outcome, net=recipe.net, epochs=recipe.epochs, seed=seed, checkpoint=checkpoint, progress=False
-        )
-        if file and checkpoint:
-            tmp = file.with_suffix(".tmp")
-            save_model(network, tmp)
-            tmp.replace(file)
-            checkpoint.unlink()
+        file = Path(folder) / f"fold{k}.safetensors" if folder else None
+        if file is None or not file.is_file():
+            some = cohort.isel(record=np.flatnonzero(fold != k))
+            network = _trained(some, outcome, recipe, seed, file)
+        else:
+            network = load_model(file)
         networks.append(network)
     return Crossed(tuple(networks), fold)
 
 
+def _trained(cohort: xr.Dataset, outcome: str, recipe: Recipe, seed: int, file: Path | None) -> nn.Module:
+    """A network, saved as `file` whole or not at all; its training goes on from the checkpoint beside it."""
+    checkpoint = file.with_suffix(".checkpoint") if file else None
+    network = fit(cohort, outcome, recipe.net, epochs=recipe.epochs, seed=seed, checkpoint=checkpoint, progress=False)
+    if file and checkpoint:
+        unfinished = file.with_suffix(".tmp")
+        save_model(network, unfinished)
+        unfinished.replace(file)
+        checkpoint.unlink()
+    return network
+
+
+def permuted(cohort: xr.Dataset, outcome: str, run: int) -> xr.Dataset:
+    """The cohort with its outcome permuted among its records; each run has a permutation of its own."""
+    values = np.random.default_rng([run, 20211]).permutation(cohort[outcome].values)
+    return cohort.assign({outcome: ("record", values, cohort[outcome].attrs)})
+
+
 def contrast_of(crossed: Crossed, cohort: xr.Dataset, outcome: str) -> xr.DataArray:
     """The contrast (phase,) of the networks' maps with the labels they were trained on: of real ones, or of a null."""
-    return map_contrast(crossed.maps(cohort, "ecgradcam"), cohort[outcome].values.astype(float))
+    return map_contrast(crossed.maps(cohort, "ecgradcam"), cohort[outcome].values)
 
 
 def discover(
     crossed: Crossed,
     cohort: xr.Dataset,
     outcome: str,
-    null: Sequence[xr.DataArray],
-    baseline: Sequence[str],
+    null: xr.DataArray,
+    baseline: Sequence[str] = ("age", "hr"),
     n: int = 3,
 ) -> Proposals:
-    """Features from the maps: gated by ECGradCAM against its null, placed by DeepLIFT, confirmed by edits."""
-    gate = crossed.maps(cohort, "ecgradcam")
-    curves = xr.concat(list(null), dim="run", coords="minimal", compat="override", join="exact")
-    return propose_features(
-        gate, cohort, curves, outcome=outcome, by_lead=lambda: crossed.maps(cohort, "deeplift"), said=crossed.said,
-        baseline=baseline, n=n,
-    )  # fmt: skip
+    """`propose_features` from cross-fitted networks: ECGradCAM against its null, DeepLIFT by lead, confirmed by edits.
 
+    Parameters
+    ----------
+    crossed : Crossed
+    cohort : Dataset
+        The records it was trained on.
+    outcome : str
+    null : DataArray (run, phase)
+        `contrast_of` networks trained on permuted labels.
+    baseline : sequence of str
+        Covariates, as in `freeze`.
+    n : int
+        Most features to propose.
 
-def permuted(cohort: xr.Dataset, outcome: str, run: int) -> xr.Dataset:
-    """The cohort with its outcome dealt out anew among its records."""
-    values = np.random.default_rng([run, 20211]).permutation(cohort[outcome].values)
-    return cohort.assign({outcome: ("record", values, cohort[outcome].attrs)})
-
-
-def one_record_each(cohort: xr.Dataset) -> xr.Dataset:
-    """Every patient's first record."""
-    _, first = np.unique(cohort["patient"].values.astype(str), return_index=True)
-    return cohort.isel(record=np.sort(first))
-
-
-def recipe_key(recipe: Recipe) -> str:
-    """Of networks in the cache: the recipe, and the code that plants, augments and trains.
-
-    Not the cohort: after a change to how beats are made, empty the cache's folder ``discovery``.
+    Returns
+    -------
+    Proposals
     """
-    digest = hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode())
-    for file in [Path(__file__), *sorted((Path(__file__).parents[1] / "models").glob("*.py"))]:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]
+    return propose_features(
+        crossed.maps(cohort, "ecgradcam"), cohort, null, outcome=outcome, baseline=baseline, n=n,
+        by_lead=lambda: crossed.maps(cohort, "deeplift"), predict_outcome=crossed.predict,
+    )  # fmt: skip

@@ -1,6 +1,7 @@
 """Features in a small grammar over landmarks: amplitude at, slope between, area of, duration between, ratio of.
 
-A feature is words, a formula and a unit; it is computed for any cohort from beats and landmarks alone.
+A feature is words, a formula and a unit; it is computed for any cohort from beats and landmarks alone. A new kind of
+feature is a line of `KINDS`, its words, its formula, and how it is read from a beat, all in this file.
 """
 
 from __future__ import annotations
@@ -9,22 +10,92 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy.integrate import cumulative_trapezoid
 
-from ..cohorts.beats import need_records
-from ..cohorts.measurements import TIME, levelled
+from ..cohorts.guards import check
+from ..cohorts.measurements import TIME
+from ..cohorts.people import one_record_each
 from ..delineation.landmarks import LANDMARKS
+from .classic import measure, voltages
 
-UNITS = {"amplitude": "µV", "slope": "µV/ms", "area": "µV ms", "duration": "ms"}
-_POINTS = {"amplitude": 1, "slope": 2, "area": 2, "duration": 2, "ratio": 0}
-_LEAST = {"amplitude": 20.0, "slope": 0.5, "area": 200.0, "duration": 4.0}  # what a ratio may be divided by
-_SAME_SPAN = 0.05  # shares of a stretch are written to this step
 
-Point = tuple[str, float, str]
+class Kind(NamedTuple):
+    """What a kind of feature is made of."""
+
+    unit: str
+    points: int
+    has_lead: bool
+    least: float  # size below which a ratio is not divided by it
+
+
+KINDS = {
+    "amplitude": Kind("µV", 1, True, 20.0),
+    "slope": Kind("µV/ms", 2, True, 0.5),
+    "area": Kind("µV ms", 2, True, 200.0),
+    "duration": Kind("ms", 2, False, 4.0),
+    "ratio": Kind("", 0, False, 0.0),
+}
+_STEP = 0.05  # `Point.nearest` writes shares of a stretch to this step
+_SHORTEST_MS = 1.0  # a stretch shorter than this has no slope
+
+
+class Point(NamedTuple):
+    """A moment of the beat: ("R", 0.6, "J") is 60 % of the way from R to J, ("R", 0.0, "J") is R itself."""
+
+    first: str
+    share: float
+    last: str
+
+    @classmethod
+    def nearest(cls, ms: float, template: xr.DataArray) -> Point:
+        """The point nearest to a moment of the common beat, in steps of 5 % between its landmarks.
+
+        Parameters
+        ----------
+        ms : float
+            A moment before the first or after the last landmark gives that landmark.
+        template : DataArray (landmark,)
+            As from `template_of`.
+        """
+        marks = zip(template["landmark"].values, template.values, strict=True)
+        known = [(str(k), float(v)) for k, v in marks if np.isfinite(v)]
+        if len(known) < 2:
+            raise ValueError(f"the template has {len(known)} landmarks; a point needs two to lie between")
+        for (a, x), (b, y) in pairwise(known):
+            if ms < y and y > x:
+                share = round(round(max(ms - x, 0.0) / (y - x) / _STEP) * _STEP, 3)
+                return cls(a, share, b)._one_spelling()
+        return cls(known[-2][0], 1.0, known[-1][0])._one_spelling()
+
+    def _one_spelling(self) -> Point:
+        """A landmark itself as share 0 of the stretch behind it, where there is one."""
+        k = LANDMARKS.index(self.last)
+        return Point(self.last, 0.0, LANDMARKS[k + 1]) if self.share >= 1 and k + 1 < len(LANDMARKS) else self
+
+    def ms(self, landmarks: xr.DataArray) -> np.ndarray:
+        """When beats with these landmarks (..., landmark) are at the point: array (...). It needs no others' values."""
+        first, last = (landmarks.sel(landmark=m).values.astype(float) for m in (self.first, self.last))
+        if self.share in (0.0, 1.0):
+            return last if self.share else first
+        return first + self.share * (last - first)
+
+    @property
+    def words(self) -> str:
+        return self._landmark or f"{100 * self.share:g} % of {self.first}-{self.last}"
+
+    @property
+    def formula(self) -> str:
+        return self._landmark or f"{self.first} + {self.share:g} ({self.last} - {self.first})"
+
+    @property
+    def _landmark(self) -> str:
+        """The landmark that the point is, or nothing."""
+        return {0.0: self.first, 1.0: self.last}.get(self.share, "")
 
 
 @dataclass(frozen=True)
@@ -36,11 +107,11 @@ class Feature:
     kind : {"amplitude", "slope", "area", "duration", "ratio"}
         "amplitude" (µV) at one point; "slope" (µV/ms) of the straight line between two points, and "area" (µV ms)
         from one to the other; "duration" (ms) from one to the other, which needs no lead; "ratio" of two features.
-        Voltages are read as `ecgwb.measurements.levelled` gives them, from the mean of the 10 ms before QRS_on.
+        Voltages are read as `ecgwb.cohorts.measurements.levelled` gives them, from the mean of the 10 ms before QRS_on.
     lead : str
         "" for durations and ratios.
     points : sequence of (landmark, share, landmark)
-        ("R", 0.6, "J"): 60 % of the way from R to J; ("R", 0.0, "J"): R itself.
+        ("R", 0.6, "J"): 60 % of the way from R to J; ("R", 0.0, "J"): R itself. See `Point`.
     of : sequence of Feature
         Of a ratio: what is divided, and by what. It is NaN where the divisor is smaller, in size, than 20 µV,
         0.5 µV/ms, 200 µV ms or 4 ms.
@@ -60,14 +131,16 @@ class Feature:
     origin: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "points", tuple((str(a), round(float(s), 3), str(b)) for a, s, b in self.points))
+        points = tuple(Point(str(a), round(float(share), 3), str(b)) for a, share, b in self.points)
+        object.__setattr__(self, "points", points)
         object.__setattr__(self, "of", tuple(self.of))
-        if self.kind not in _POINTS:
-            raise ValueError(f"unknown kind {self.kind!r}; expected one of {', '.join(_POINTS)}")
-        if len(self.points) != _POINTS[self.kind] or len(self.of) != 2 * (self.kind == "ratio"):
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown kind {self.kind!r}; expected one of {', '.join(KINDS)}")
+        expected, parts = KINDS[self.kind].points, 2 * (self.kind == "ratio")
+        if len(self.points) != expected or len(self.of) != parts:
             raise ValueError(
-                f"a feature of kind {self.kind!r} has {_POINTS[self.kind]} points and {2 * (self.kind == 'ratio')} "
-                f"parts; these are {len(self.points)} and {len(self.of)}"
+                f"a feature of kind {self.kind!r} has {expected} points and {parts} parts; these are "
+                f"{len(self.points)} and {len(self.of)}"
             )
         for a, share, b in self.points:
             if not {a, b} <= set(LANDMARKS) or LANDMARKS.index(a) >= LANDMARKS.index(b) or not 0 <= share <= 1:
@@ -75,7 +148,7 @@ class Feature:
                     f"point {(a, share, b)}: expected a landmark, a share from 0 to 1, and a later landmark; landmarks "
                     f"are, in order, {', '.join(LANDMARKS)}"
                 )
-        if bool(self.lead) != (self.kind in ("amplitude", "slope", "area")):
+        if bool(self.lead) != KINDS[self.kind].has_lead:
             raise ValueError(f"kind {self.kind!r} with lead {self.lead!r}: amplitudes, slopes and areas have a lead")
         if any(part.kind == "ratio" for part in self.of):
             raise ValueError("a ratio of ratios is no feature here; expected a ratio of two of the other kinds")
@@ -83,36 +156,34 @@ class Feature:
     @property
     def unit(self) -> str:
         if self.kind != "ratio":
-            return UNITS[self.kind]
+            return KINDS[self.kind].unit
         top, bottom = (part.unit for part in self.of)
         return "1" if top == bottom else f"{top} per {bottom}"
 
     @property
     def name(self) -> str:
         """In plain English, unit at the end."""
-        return f"{self._words()}, {self.unit}"
+        return f"{self._words}, {self.unit}"
 
+    @property
     def _words(self) -> str:
         if self.kind == "ratio":
-            return " over ".join(part._words() for part in self.of)
-        at = [_named(p) for p in self.points]
-        if self.kind == "amplitude":
-            return f"{self.lead}: amplitude at {at[0]}"
-        between = f"{self.kind} from {at[0]} to {at[1]}"
-        return f"{self.lead}: {between}" if self.lead else between
+            return " over ".join(part._words for part in self.of)
+        at = [p.words for p in self.points]
+        where = f"at {at[0]}" if len(at) == 1 else f"from {at[0]} to {at[1]}"
+        return f"{self.lead}: {self.kind} {where}" if self.lead else f"{self.kind} {where}"
 
     @property
     def formula(self) -> str:
         if self.kind == "ratio":
             return f"({self.of[0].formula}) / ({self.of[1].formula})"
-        t = [_moment(p) for p in self.points]
+        t = [p.formula for p in self.points]
         if self.kind == "amplitude":
             return f"{self.lead}[{t[0]}] - baseline"
-        if self.kind == "duration":
-            return f"{_bracketed(t[1])} - {_bracketed(t[0])}"
         if self.kind == "area":
             return f"integral of ({self.lead} - baseline) from {t[0]} to {t[1]}"
-        return f"({self.lead}[{t[1]}] - {self.lead}[{t[0]}]) / ({_bracketed(t[1])} - {_bracketed(t[0])})"
+        apart = " - ".join(f"({m})" if re.search(r"\s", m) else m for m in reversed(t))
+        return apart if self.kind == "duration" else f"({self.lead}[{t[1]}] - {self.lead}[{t[0]}]) / ({apart})"
 
     def values(self, cohort: xr.Dataset) -> np.ndarray:
         """The feature of every record (record,); NaN where a wave that it needs is absent.
@@ -122,33 +193,28 @@ class Feature:
         ValueError
             When the cohort lacks the lead.
         """
-        need_records(cohort)
-        return self._read(cohort, _levelled(cohort) if self.leads() else None)
+        return feature_table([self], cohort)[self.name].to_numpy()
 
-    def _read(self, cohort: xr.Dataset, voltages: np.ndarray | None) -> np.ndarray:
+    def _read(self, fiducial: xr.DataArray, voltages: dict[str, np.ndarray]) -> np.ndarray:
+        """Values (record,) from landmarks (record, landmark) and, by lead, levelled beats (record, time)."""
         if self.kind == "ratio":
-            top, bottom = (part._read(cohort, voltages) for part in self.of)
-            fine = np.abs(bottom) >= _LEAST[self.of[1].kind]
-            return np.divide(top, bottom, out=np.full(len(top), np.nan), where=fine)
-        t = np.stack([times(p, cohort) for p in self.points])  # (point, record)
-        if self.kind == "duration" or voltages is None:
+            top, bottom = (part._read(fiducial, voltages) for part in self.of)
+            return _divided(top, bottom, KINDS[self.of[1].kind].least)
+        t = [p.ms(fiducial) for p in self.points]
+        if self.kind == "duration":
             return t[1] - t[0]
-        if self.lead not in cohort["lead"].values:
-            raise ValueError(f"{self.name!r} needs lead {self.lead}; the cohort has {', '.join(cohort['lead'].values)}")
-        x = voltages[:, cohort["lead"].values.tolist().index(self.lead)]
+        if self.lead not in voltages:
+            raise ValueError(f"{self.name!r} needs lead {self.lead}; the cohort has {', '.join(voltages)}")
+        x = voltages[self.lead]
         if self.kind == "amplitude":
             return _at(x, t[0])
         if self.kind == "area":
             return _integral(x, t[1]) - _integral(x, t[0])
-        apart = t[1] - t[0]
-        rise = _at(x, t[1]) - _at(x, t[0])
-        return np.divide(rise, apart, out=np.full(len(x), np.nan), where=np.abs(apart) >= 1.0)
+        return _divided(_at(x, t[1]) - _at(x, t[0]), t[1] - t[0], _SHORTEST_MS)
 
-    def span(self, landmarks: xr.DataArray) -> tuple[float, float]:
+    def span(self, template: xr.DataArray) -> tuple[float, float]:
         """First and last moment of a beat with these landmarks (landmark,) that the feature reads, ms."""
-        marks = {str(k): float(v) for k, v in zip(landmarks["landmark"].values, landmarks.values, strict=True)}
-        points = [p for part in (self, *self.of) for p in part.points]
-        t = [marks[a] + share * (marks[b] - marks[a]) for a, share, b in points]
+        t = [float(p.ms(template)) for part in (self, *self.of) for p in part.points]
         return min(t), max(t)
 
     def leads(self) -> set[str]:
@@ -162,7 +228,7 @@ class Feature:
         return out | {"of": [part.to_json() for part in self.of]}
 
     @classmethod
-    def from_json(cls, said: dict[str, Any]) -> Feature:
+    def from_json(cls, stored: dict[str, Any]) -> Feature:
         """The feature that `to_json` wrote.
 
         Raises
@@ -170,24 +236,14 @@ class Feature:
         ValueError
             When the name does not say what the points say: the file was changed by hand.
         """
-        of = tuple(cls.from_json(part) for part in said["of"])
-        out = cls(said["kind"], said["lead"], tuple((p[0], p[1], p[2]) for p in said["points"]), of, said["origin"])
-        if out.name != said["name"]:
+        of = tuple(cls.from_json(part) for part in stored["of"])
+        points = tuple(Point(*p) for p in stored["points"])
+        out = cls(stored["kind"], stored["lead"], points, of, stored["origin"])
+        if out.name != stored["name"]:
             raise ValueError(
-                f"the file calls it {said['name']!r}, its points say {out.name!r}; one was changed by hand"
+                f"the file calls it {stored['name']!r}, its points say {out.name!r}; one was changed by hand"
             )
         return out
-
-
-def _levelled(cohort: xr.Dataset) -> np.ndarray:
-    """Beats (record, lead, time) as voltages are read from them; NaN where that is not possible."""
-    beats = cohort["beat"].transpose("record", "lead", "time").values.astype(float)
-    onset = cohort["fiducial"].sel(landmark="QRS_on").values
-    known = np.isfinite(onset) & np.isfinite(beats).all(axis=(1, 2))
-    out = np.full(beats.shape, np.nan)
-    for i in np.flatnonzero(known):
-        out[i] = levelled(beats[i], onset[i])
-    return out
 
 
 def feature_table(features: Sequence[Feature], cohort: xr.Dataset) -> pd.DataFrame:
@@ -208,61 +264,62 @@ def feature_table(features: Sequence[Feature], cohort: xr.Dataset) -> pd.DataFra
     ValueError
         When the cohort lacks a lead that a feature reads.
     """
-    need_records(cohort)
-    voltages = _levelled(cohort) if any(f.leads() for f in features) else None  # once for all of them
-    columns = {f.name: f._read(cohort, voltages) for f in features}
+    cohort = check(cohort)
+    by_lead: dict[str, np.ndarray] = {}
+    if any(f.leads() for f in features):
+        by_lead = dict(zip(cohort["lead"].values.tolist(), voltages(cohort).swapaxes(0, 1), strict=True))
+    columns = {f.name: f._read(cohort["fiducial"], by_lead) for f in features}
     return pd.DataFrame(columns, index=pd.Index(cohort["record"].values, name="record"))
 
 
-def point_at(phase: float, template: xr.DataArray) -> Point:
-    """The point of the grammar nearest to a moment of the common beat, in steps of 5 % between its landmarks.
+def people_table(
+    cohort: xr.Dataset, outcome: str, covariates: Sequence[str], features: Sequence[Feature]
+) -> pd.DataFrame:
+    """Outcome, covariates and features: a row per patient, from each one's first record.
 
-    A moment before the first or after the last landmark gives that landmark.
+    Parameters
+    ----------
+    cohort : Dataset
+    outcome : str
+        A number per record of the cohort, or a column of `measure`.
+    covariates : sequence of str
+        Likewise.
+    features : sequence of Feature
+
+    Returns
+    -------
+    DataFrame, a row per patient (index ``patient``)
+
+    Raises
+    ------
+    ValueError
+        When a column is neither a number of the cohort nor a classic measurement.
     """
-    known = [
-        (str(k), float(v)) for k, v in zip(template["landmark"].values, template.values, strict=True) if np.isfinite(v)
-    ]
-    if len(known) < 2:
-        raise ValueError(f"the template has {len(known)} landmarks; a point needs two to lie between")
-    for (a, x), (b, y) in pairwise(known):
-        if phase < y and y > x:
-            share = round(round(max(phase - x, 0.0) / (y - x) / _SAME_SPAN) * _SAME_SPAN, 3)
-            return _normal((a, share, b))
-    return _normal((known[-2][0], 1.0, known[-1][0]))
+    people = one_record_each(cohort)
+    classic: pd.DataFrame | None = None
+    columns: dict[str, np.ndarray] = {}
+    for name in (outcome, *covariates):
+        if name in people.variables and people[name].dims == ("record",):
+            if people[name].dtype.kind not in "fiub":
+                hint = "; for sex take 'male' (1, 0)" if name == "sex" else ""
+                raise ValueError(f"{name!r} holds text; expected numbers{hint}")
+            columns[name] = people[name].values.astype(float)
+            continue
+        classic = measure(people) if classic is None else classic
+        if name not in classic:
+            raise ValueError(f"{name!r} is neither a number per record of the cohort nor a column of wb.measure")
+        columns[name] = classic[name].to_numpy(float)
+    table = pd.DataFrame(columns, index=pd.Index(people["patient"].values.astype(str), name="patient"))
+    values = feature_table(features, people).set_axis(table.index)
+    twice = set(values.columns) & set(table.columns)
+    if twice:
+        raise ValueError(f"{sorted(twice)[0]!r} is a covariate and a feature; give it once")
+    return pd.concat([table, values], axis=1)
 
 
-def _normal(p: Point) -> Point:
-    """One spelling per moment: a landmark itself is share 0 of the stretch behind it, where there is one."""
-    _, share, b = p
-    k = LANDMARKS.index(b)
-    return (b, 0.0, LANDMARKS[k + 1]) if share >= 1.0 and k + 1 < len(LANDMARKS) else p
-
-
-def _named(p: Point) -> str:
-    a, share, b = p
-    if share in (0.0, 1.0):
-        return b if share else a
-    return f"{100 * share:g} % of {a}-{b}"
-
-
-def _moment(p: Point) -> str:
-    a, share, b = p
-    if share in (0.0, 1.0):
-        return b if share else a
-    return f"{a} + {share:g} ({b} - {a})"
-
-
-def _bracketed(moment: str) -> str:
-    return f"({moment})" if re.search(r"\s", moment) else moment
-
-
-def times(p: Point, cohort: xr.Dataset) -> np.ndarray:
-    """When each record's beat is at a point (record,), ms. A landmark itself needs no second one."""
-    a, share, b = p
-    first, last = (cohort["fiducial"].sel(landmark=m).values.astype(float) for m in (a, b))
-    if share in (0.0, 1.0):
-        return last if share else first
-    return first + share * (last - first)
+def _divided(top: np.ndarray, bottom: np.ndarray, least: float) -> np.ndarray:
+    """`top` over `bottom`; NaN where that is smaller in size than `least`."""
+    return np.divide(top, bottom, out=np.full(len(top), np.nan), where=np.abs(bottom) >= least)
 
 
 def _at(x: np.ndarray, t: np.ndarray) -> np.ndarray:
@@ -279,7 +336,7 @@ def _at(x: np.ndarray, t: np.ndarray) -> np.ndarray:
 def _integral(x: np.ndarray, t: np.ndarray) -> np.ndarray:
     """Integral of `x` (record, time) from the beat's start to one moment each, exact for lines between samples."""
     step = TIME[1] - TIME[0]
-    total = np.concatenate([np.zeros((len(x), 1)), np.cumsum(x[:, 1:] + x[:, :-1], axis=1) * step / 2], axis=1)
+    total = cumulative_trapezoid(x, dx=step, axis=1, initial=0)
     k = np.clip(np.nan_to_num((t - TIME[0]) / step).astype(int), 0, x.shape[1] - 2)
     rows = np.arange(len(x))
     return total[rows, k] + (t - TIME[k]) * (x[rows, k] + _at(x, t)) / 2

@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
-from .classic import measure
-from .designs import Column, columns_of, design, regress, shrunk
-from .features import Feature, feature_table
+from ..cohorts.guards import check
+from .features import Feature, people_table
+from .regression import FEWEST, Column, columns_of, design, frozen_coefficients
 
-FEWEST = 20  # patients
 ALL = "all features"
 
 
@@ -45,6 +43,11 @@ class Manifest:
     @property
     def sha256(self) -> str:
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+    @property
+    def models(self) -> list[str]:
+        """What is fitted: the baseline, each feature beside it, and all of them together."""
+        return ["baseline", *(f.name for f in self.features), ALL]
 
     def columns_for(self, model: str) -> list[Column]:
         """Those of "baseline", of one feature by name, or of all features."""
@@ -113,55 +116,70 @@ def freeze(
         When there is no feature or no count of what was tried, a feature is given twice, there are too few patients or
         a record without one, a binary outcome is not 0 and 1, a column is constant or redundant, or `path` exists.
     """
+    discovery = check(discovery)
     given = getattr(features, "tried", {}) if tried is None else tried
     counts = {str(k): int(v) for k, v in given.items()}
-    features = list(features)
-    odd = [f for f in features if not isinstance(f, Feature)]
-    if odd:
-        raise TypeError(
-            f"features hold a {type(odd[0]).__name__}; expected wb.discovery.Feature, as from wb.propose_features"
-        )
-    names = [f.name for f in features]
-    if not features:
-        raise ValueError("no feature to freeze; finding none is a result too, and needs no test")
-    if len(set(names)) < len(names):
-        raise ValueError(f"{next(n for n in names if names.count(n) > 1)!r} is given twice; give each feature once")
+    features = _check_features(list(features))
     if not counts:
         raise ValueError("say what was tried on the way to these features, tried={'candidates': 130, ...}")
     if path is not None and Path(path).exists():
         raise ValueError(f"{path} exists; a manifest is written once. Choose another name, or load_manifest it")
     patients = hashed(discovery)
-    people = table_of(discovery, outcome, baseline, features)
+    people = people_table(discovery, outcome, baseline, features)
     complete = people.dropna()
-    y = complete[outcome].to_numpy(float)
     if len(complete) < FEWEST:
         raise ValueError(
             f"{len(complete)} of {len(people)} discovery patients have {outcome}, the baseline and every feature; "
             f"expected at least {FEWEST}"
         )
+    y = complete[outcome].to_numpy(float)
+    binary = _is_binary(y, outcome)
+    manifest = Manifest(
+        features=tuple(features),
+        outcome=outcome,
+        binary=binary,
+        columns=tuple(columns_of(complete, list(baseline), [f.name for f in features])),
+        coefficients={},
+        tried=counts,
+        source=str(discovery.attrs.get("source", "cohort")),
+        discovery=tuple(patients),
+        n=len(complete),
+        path=str(path or ""),
+    )
+    for model in manifest.models:
+        beta, note = frozen_coefficients(y, design(manifest.columns_for(model), complete), binary)
+        manifest.coefficients[model] = [float(b) for b in beta]
+        if note:
+            manifest.notes[model] = note
+    if path is not None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        content = {"sha256": manifest.sha256, **manifest.to_json()}
+        Path(path).write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+    return manifest
+
+
+def _check_features(features: list[Feature]) -> list[Feature]:
+    odd = [f for f in features if not isinstance(f, Feature)]
+    if odd:
+        raise TypeError(
+            f"features hold a {type(odd[0]).__name__}; expected wb.discovery.Feature, as from wb.propose_features"
+        )
+    if not features:
+        raise ValueError("no feature to freeze; finding none is a result too, and needs no test")
+    names = [f.name for f in features]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{next(n for n in names if names.count(n) > 1)!r} is given twice; give each feature once")
+    return features
+
+
+def _is_binary(y: np.ndarray, outcome: str) -> bool:
+    """Whether an outcome has two values, which then are 0 and 1."""
     values = np.unique(y)
     if len(values) < 2:
         raise ValueError(f"{outcome!r} is {values[0]:g} for all {len(y)} discovery patients; two values are needed")
-    binary = len(values) == 2
-    if binary and not np.array_equal(values, [0.0, 1.0]):
+    if len(values) == 2 and not np.array_equal(values, [0.0, 1.0]):
         raise ValueError(f"{outcome!r} has the values {values[0]:g} and {values[1]:g}; expected 0 and 1")
-    columns = columns_of(complete, list(baseline), names)
-    found = Manifest(
-        tuple(features), outcome, binary, tuple(columns), {}, counts, str(discovery.attrs.get("source", "cohort")),
-        tuple(patients), len(complete), path=str(path or ""),
-    )  # fmt: skip
-    for model in ("baseline", *names, ALL):
-        x = design(found.columns_for(model), complete)
-        fitted = regress(y, x, binary)
-        beta = shrunk(y, x, binary) if fitted.note else fitted.params
-        if fitted.note:
-            found.notes[model] = f"frozen coefficients have a ridge of one per SD ({fitted.note})"
-        found.coefficients[model] = [float(b) for b in beta]
-    if path is not None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        said = {"sha256": found.sha256, **found.to_json()}
-        Path(path).write_text(json.dumps(said, ensure_ascii=False, indent=1) + "\n")
-    return found
+    return len(values) == 2
 
 
 def load_manifest(path: str | Path) -> Manifest:
@@ -184,9 +202,9 @@ def load_manifest(path: str | Path) -> Manifest:
     if not Path(path).is_file():
         raise ValueError(f"no manifest {str(path)!r}; expected the file that freeze(..., path=...) wrote")
     try:
-        said = json.loads(Path(path).read_text())
-        out = _from_json(said, path)
-        sha256 = said["sha256"]
+        stored = json.loads(Path(path).read_text())
+        out = _from_json(stored, path)
+        sha256 = stored["sha256"]
     except (LookupError, TypeError, ValueError) as e:
         raise ValueError(f"{path} is no manifest of freeze ({type(e).__name__}: {e})") from e
     if out.sha256 != sha256:
@@ -194,12 +212,15 @@ def load_manifest(path: str | Path) -> Manifest:
     return out
 
 
-def _from_json(said: dict[str, Any], path: str | Path) -> Manifest:
+def _from_json(stored: dict[str, Any], path: str | Path) -> Manifest:
+    names = ("outcome", "binary", "coefficients", "tried", "source", "n", "notes")
     return Manifest(
-        tuple(Feature.from_json(f) for f in said["features"]), said["outcome"], said["binary"],
-        tuple(Column.from_json(c) for c in said["columns"]), said["coefficients"], said["tried"], said["source"],
-        tuple(said["discovery"]), said["n"], said["notes"], str(path),
-    )  # fmt: skip
+        features=tuple(Feature.from_json(f) for f in stored["features"]),
+        columns=tuple(Column.from_json(c) for c in stored["columns"]),
+        discovery=tuple(stored["discovery"]),
+        path=str(path),
+        **{name: stored[name] for name in names},
+    )
 
 
 def earlier_tests(manifest: Manifest, people: Iterable[str]) -> list[dict[str, Any]]:
@@ -234,34 +255,3 @@ def hashed(cohort: xr.Dataset) -> list[str]:
         raise ValueError("some records have no patient; without one nobody can tell discovery patients from others")
     names = sorted({str(p) for p in cohort["patient"].values})
     return [hashlib.sha256(n.encode()).hexdigest()[:16] for n in names]
-
-
-def table_of(cohort: xr.Dataset, outcome: str, covariates: Sequence[str], features: Sequence[Feature]) -> pd.DataFrame:
-    """Outcome, covariates and features: a row per patient, from each one's first record.
-
-    Raises
-    ------
-    ValueError
-        When a column is neither a number of the cohort nor a classic measurement.
-    """
-    first = ~pd.Series(cohort["patient"].values.astype(str)).duplicated().to_numpy()
-    people = cohort.isel(record=np.flatnonzero(first))
-    classic: pd.DataFrame | None = None
-    columns: dict[str, np.ndarray] = {}
-    for name in (outcome, *covariates):
-        if name in people.variables and people[name].dims == ("record",):
-            if people[name].dtype.kind not in "fiub":
-                hint = "; for sex take 'male' (1, 0)" if name == "sex" else ""
-                raise ValueError(f"{name!r} holds text; expected numbers{hint}")
-            columns[name] = people[name].values.astype(float)
-            continue
-        classic = measure(people) if classic is None else classic
-        if name not in classic:
-            raise ValueError(f"{name!r} is neither a number per record of the cohort nor a column of wb.measure")
-        columns[name] = classic[name].to_numpy(float)
-    table = pd.DataFrame(columns, index=pd.Index(people["patient"].values.astype(str), name="patient"))
-    values = feature_table(features, people).set_axis(table.index)
-    twice = set(values.columns) & set(table.columns)
-    if twice:
-        raise ValueError(f"{sorted(twice)[0]!r} is a covariate and a feature; give it once")
-    return pd.concat([table, values], axis=1)

@@ -1,9 +1,14 @@
-"""From a map to features: where it exceeds its null, in which lead, confirmed by an edit, written in the grammar."""
+"""Candidate features: every amplitude and slope of a list (screening), or those at the places that a map names.
+
+Both end alike: candidates are ranked by what they add to a baseline, and those that say the same are passed over.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,29 +18,150 @@ from scipy.stats import norm
 
 from ..attention.alignment import template_of
 from ..attention.contrasts import map_contrast
+from ..cohorts.guards import check, check_values
 from ..cohorts.people import patients_of, same_people
-from ..delineation.landmarks import LANDMARKS, WAVE_POINTS
+from ..delineation.landmarks import WAVE_POINTS
 from ..edits.changes import erase
-from ..stats import permutation_p
-from .features import Feature, Point, point_at, times
-from .screening import Proposals, rank, unlike
+from ..stats import adjusted_p, permutation_p
+from .features import Feature, Point, feature_table, people_table
+from .regression import FEWEST, columns_of, design, likelihood_ratio
 
+ALIKE = 0.8  # correlation, with one or several, from which a further feature says what those before it say
 PLACES = 12  # that one map may name at most: networks spread a contrast over positions whose loss they hardly notice
+CONFIRMED = float(norm.isf(0.025 / PLACES))  # t of a place's contrast, and of its edit's effect: 5 % over all places
 _SMOOTH_MS = 20.0  # over which a lead's map is averaged before its largest point is sought
 _SIDE = 0.7  # of the largest value: how far a place reaches
-_CONFIRMED = float(norm.isf(0.025 / PLACES))  # t of a place's contrast, and of its edit's effect: 5 % over all places
+_R = Point("R", 0.0, "J")
 
 
-class Place(NamedTuple):
-    """Where a map led: moments in ms of the common beat."""
+class Proposals(list[Feature]):
+    """Features, the likeliest first, with what was tried on the way to them.
 
-    lead: str
-    start: float
-    at: float
-    stop: float
-    t: float  # of the lead's map at `at`
-    edit_t: float = np.nan  # of what erasing it in its lead takes from the network's answers
-    all_t: float = np.nan  # the same, erased in all leads
+    Parameters
+    ----------
+    features : iterable of Feature
+    tried : mapping of str to int
+        Counts, which `freeze` writes down.
+    p : float
+        Of the map against its null, or of the best screened feature, corrected.
+    places : DataFrame, optional
+        Where the map led, as from `find_places`.
+    """
+
+    def __init__(
+        self, features: Iterable[Feature], tried: Mapping[str, int], p: float, places: pd.DataFrame | None = None
+    ) -> None:
+        super().__init__(features)
+        self.tried, self.p = dict(tried), p
+        self.places = pd.DataFrame() if places is None else places
+
+
+# ---------------------------------------------------------------- from a list
+
+
+def screen_features(
+    cohort: xr.Dataset,
+    outcome: str = "male",
+    baseline: Sequence[str] = ("age", "hr"),
+    *,
+    n: int = 3,
+    alpha: float = 0.05,
+) -> Proposals:
+    """Features without a network: the best of every amplitude and slope that pass on discovery patients.
+
+    Likelihood-ratio tests beside `baseline`, Holm-corrected over all of them; one that correlates by 0.8 or more with
+    better ones, alone or together, is passed over.
+
+    Parameters
+    ----------
+    cohort : Dataset
+        Discovery patients: the first part of `split_patients`.
+    outcome : str
+        A variable of the cohort: two values (logistic regression) or more (least squares).
+    baseline : sequence of str
+        Covariates, as in `freeze`.
+    n : int
+        Most features to propose.
+    alpha : float
+        Largest corrected p of a feature that passes.
+
+    Returns
+    -------
+    Proposals
+        A list of up to `n` features, the likeliest first, which `freeze` takes; empty where none passes.
+
+    Raises
+    ------
+    ValueError
+        When the outcome is in the baseline, fewer than 20 people have it, or a column holds no numbers.
+    """
+    cohort = check(cohort)
+    if outcome in baseline:
+        raise ValueError(f"the outcome {outcome!r} is in the baseline {tuple(baseline)}; give another baseline")
+    if outcome in cohort and cohort[outcome].dtype.kind in "fiub":
+        known = int(np.isfinite(cohort[outcome].values.astype(float)).sum())
+        if known < FEWEST:
+            raise ValueError(f"{known} records have {outcome!r}; expected at least {FEWEST} to screen on")
+    candidates = screening_features([str(v) for v in cohort["lead"].values])
+    ranked = rank_features(candidates, cohort, outcome, baseline)
+    adjusted = adjusted_p(np.array([p for _, p in ranked]), "holm", tests=len(candidates))
+    passed = [f for (f, _), p in zip(ranked, adjusted, strict=True) if p <= alpha]
+    best = float(adjusted.min(initial=1.0))
+    return Proposals(unlike(passed, cohort, n), {"candidates": len(candidates)}, best)
+
+
+def screening_features(leads: Sequence[str]) -> list[Feature]:
+    """Every amplitude and slope: at landmarks and half-way between, per lead, without any network."""
+    path = [
+        ("P_on", 0.0, "P_peak"), ("P_peak", 0.0, "P_off"), ("P_peak", 1.0, "P_off"), ("QRS_on", 0.0, "R"),
+        ("QRS_on", 0.5, "R"), ("R", 0.0, "J"), ("R", 0.5, "J"), ("J", 0.0, "T_on"), ("J", 0.5, "T_on"),
+        ("T_on", 0.0, "T_peak"), ("T_on", 0.5, "T_peak"), ("T_peak", 0.0, "T_off"), ("T_peak", 0.5, "T_off"),
+        ("T_peak", 1.0, "T_off"),
+    ]  # fmt: skip
+    points = [Point(*p) for p in path]
+    ends = [points[k] for k in (0, 2, 3, 9, 13)]  # where waves begin and end: no amplitudes
+    steps = [two for two in pairwise(points) if two != (points[2], points[3])]  # not PQ
+    made = [Feature("amplitude", lead, (p,), origin="screening") for lead in leads for p in points if p not in ends]
+    return made + [Feature("slope", lead, two, origin="screening") for lead in leads for two in steps]
+
+
+def rank_features(
+    features: Sequence[Feature], cohort: xr.Dataset, outcome: str, baseline: Sequence[str]
+) -> list[tuple[Feature, float]]:
+    """Features with the p of their likelihood-ratio test beside the baseline, smallest first; none that has no p."""
+    people = people_table(cohort, outcome, baseline, features)
+    ranked = []
+    for f in features:
+        table = people[[outcome, *baseline, f.name]].dropna()
+        if len(table) < max(FEWEST, len(people) // 2):
+            continue
+        try:
+            columns = columns_of(table, list(baseline), [f.name])
+        except ValueError:  # constant, or the baseline by another name: nothing to rank
+            continue
+        y = table[outcome].to_numpy(float)
+        p, _ = likelihood_ratio(y, design(columns[:-1], table), design(columns, table), len(np.unique(y)) == 2)
+        if np.isfinite(p):
+            ranked.append((f, p))
+    return sorted(ranked, key=lambda one: one[1])
+
+
+def unlike(ranked: Sequence[Feature], cohort: xr.Dataset, n: int) -> list[Feature]:
+    """The first n of which none is said by those before it: R2 of its ranks on theirs below 0.8 squared."""
+    values = feature_table(ranked, cohort)
+    chosen: list[Feature] = []
+    for f in ranked:
+        if len(chosen) == n:
+            break
+        ranks = values[[*(g.name for g in chosen), f.name]].dropna().rank().to_numpy()
+        before, y = np.c_[np.ones(len(ranks)), ranks[:, :-1]], ranks[:, -1]
+        left = y - before @ np.linalg.lstsq(before, y, rcond=None)[0]
+        if left.var() > (1 - ALIKE**2) * y.var():
+            chosen.append(f)
+    return chosen
+
+
+# ---------------------------------------------------------------- from maps
 
 
 def propose_features(
@@ -45,21 +171,22 @@ def propose_features(
     *,
     outcome: str = "male",
     by_lead: xr.DataArray | Callable[[], xr.DataArray] | None = None,
-    said: Callable[[xr.Dataset], np.ndarray] | None = None,
+    predict_outcome: Callable[[xr.Dataset], np.ndarray] | None = None,
     baseline: Sequence[str] = ("age", "hr"),
     n: int = 3,
     alpha: float = 0.05,
 ) -> Proposals:
     """Features of what a network looks at, where that exceeds what training on permuted labels gives.
 
-    1. Where: `map_contrast` of `map_` is compared with the largest value anywhere on each curve of `null` (max
-       statistic), so that the chance that a null map proposes anything is `alpha`.
-    2. In which lead: the largest contrasts of `by_lead`, within reach of the former, name up to twelve places of a t of
-       2.9 or more (two-sided 5 %, by Bonferroni over twelve).
-    3. Each is erased in its lead, and kept if that takes separation away (by the same t) from what the network says.
-       Where only erasing it in all leads does, the lead is not established, and durations alone are written.
-    4. Candidates of the grammar there are ranked by their likelihood-ratio test beside `baseline`; one that correlates
-       by 0.8 or more with better ones, alone or together, is passed over.
+    1. When in the beat (`against_null`): the contrast of `map_` is compared with the largest value anywhere on each
+       curve of `null` (max statistic), so that the chance that a null map proposes anything is `alpha`.
+    2. In which lead (`find_places`): the largest contrasts of `by_lead`, within reach of the former, name up to twelve
+       places of a t of 2.9 or more (two-sided 5 %, by Bonferroni over twelve).
+    3. Confirmed by edits (`erase_places`): each place is erased in its lead, and kept if that takes separation away (by
+       the same t) from the predictions. Where only erasing it in all leads does, the lead is not established, and
+       durations alone are written.
+    4. In words (`candidates_at`): features of the grammar there are ranked by their likelihood-ratio test beside
+       `baseline`; one that correlates by 0.8 or more with better ones, alone or together, is passed over.
 
     Parameters
     ----------
@@ -74,8 +201,8 @@ def propose_features(
     by_lead : DataArray (record, lead, phase), optional
         Aligned maps by a method that resolves leads (`attribute`), or a call that makes them, which is made only where
         `map_` exceeds its null; `map_` itself where it resolves leads.
-    said : callable (cohort) -> array (record,), optional
-        The network's answers, for step 3, which is left out without it.
+    predict_outcome : callable (cohort) -> array (record,), optional
+        The network's predictions, for step 3, which is left out without it.
     baseline : sequence of str
         Covariates that candidates are tested beside, as in `freeze`.
     n : int
@@ -96,160 +223,238 @@ def propose_features(
 
     Examples
     --------
-    The null is the whole training again, 19 times or more, with the outcome dealt out anew. (Two epochs
-    keep this short; they are too few to learn anything, and `ecgwb.discovery.Recipe` has 20.)
+    The null is the whole training again, 19 times or more, with the outcome permuted. (Two epochs keep this short; they
+    are too few to learn anything, and `ecgwb.discovery.Recipe` has 20.)
 
     >>> import xarray as xr
     >>> import ecgwb as wb
-    >>> from ecgwb.discovery import Recipe, contrast_of, cross_fit, one_record_each, permuted
-    >>> people = one_record_each(wb.split_patients(wb.open_cohort("ptbxl500"))[0])
+    >>> from ecgwb.discovery import Recipe, contrast_of, cross_fit, permuted
+    >>> people = wb.cohorts.one_record_each(wb.split_patients(wb.open_cohort("ptbxl500"))[0])
     >>> recipe = Recipe(epochs=2, folds=2)
     >>> nets = cross_fit(people, "male", recipe)
     >>> null = []
     >>> for k in range(19):
-    ...     dealt = permuted(people, "male", k)
-    ...     null.append(contrast_of(cross_fit(dealt, "male", recipe, 1 + k), dealt, "male"))
+    ...     shuffled = permuted(people, "male", k)
+    ...     null.append(contrast_of(cross_fit(shuffled, "male", recipe, 1 + k), shuffled, "male"))
     >>> found = wb.propose_features(
     ...     nets.maps(people, "ecgradcam"), people, xr.concat(null, "run"),
-    ...     by_lead=lambda: nets.maps(people, "deeplift"), said=nets.said,
+    ...     by_lead=lambda: nets.maps(people, "deeplift"), predict_outcome=nets.predict,
     ... )
     >>> found.tried["null runs"]
     19
     """
+    map_ = check_values(map_, "record", "phase", name="map_", source="wb.align")
     lead_map = map_ if "lead" in map_.dims else by_lead
     if lead_map is None:
         raise ValueError("the map resolves no leads; give by_lead, such as align(attribute(...), cohort)")
-    runs = null.sizes.get("run", 0)
-    if runs < round(1 / alpha) - 1:
+    if null.sizes.get("run", 0) < round(1 / alpha) - 1:
+        runs = null.sizes.get("run", 0)
         raise ValueError(f"{runs} runs of the null cannot show p <= {alpha}; expected {round(1 / alpha) - 1} or more")
-    cohort = _same_records(map_, cohort)
-    y = cohort[outcome].values.astype(float)
-    contrast = map_contrast(map_, y)
-    if set(null.dims) != {"run", *contrast.dims} or null.sizes["phase"] != contrast.sizes["phase"]:
-        raise ValueError(f"the null is {dict(null.sizes)}, the contrast {dict(contrast.sizes)}; make both alike")
-    template = template_of(map_)
-    phase = map_["phase"].values
-    beat = (phase >= template.min().item()) & (phase <= template.max().item())
-    here = np.abs(contrast.transpose(..., "phase").values)[..., beat]
-    largest = np.nan_to_num(np.abs(null.transpose("run", ..., "phase").values)[..., beat].reshape(runs, -1)).max(axis=1)
-    p = permutation_p(np.nan_to_num(here).reshape(-1), largest)
-    tried = {"curve points against the null": int(np.isfinite(here).sum()), "null runs": runs}
-    best = float(p.min())
+    cohort = _same_records(map_, check(cohort, outcome))
+    contrast = map_contrast(map_, cohort[outcome].values)
+    p = against_null(contrast, null, template_of(map_))
+    best = float(p.fillna(1.0).min())
+    tried = {"curve points against the null": int(p.notnull().sum()), "null runs": null.sizes["run"]}
     if best > alpha:
         return Proposals([], tried, best)
-    lead_map = lead_map() if callable(lead_map) else lead_map
-    if "lead" not in lead_map.dims:
-        raise ValueError(f"by_lead has {lead_map.dims}; expected record, lead and phase")
+    lead_map = check_values(
+        lead_map() if callable(lead_map) else lead_map, "record", "lead", "phase", name="by_lead", source="wb.align"
+    )
     _same_records(lead_map, cohort)
-    lead_map = lead_map.sel(record=cohort["record"].values) if "record" in lead_map.coords else lead_map
-    found = np.zeros(len(phase), bool)
-    found[beat] = (p.reshape(here.shape) <= alpha).reshape(-1, beat.sum()).any(axis=0)
-    reach = 0.0 if "lead" in map_.dims else np.nan_to_num(float(map_.attrs.get("receptive_field_ms", 0.0))) / 2
-    found = beat & (np.abs(phase[:, None] - phase[found]).min(axis=1) <= reach)
-    places = _places(lead_map, y, found)
+    lead_map = lead_map.sel(record=cohort["record"].values)
+    reach = 0.0 if "lead" in map_.dims else float(map_.attrs.get("receptive_field_ms", 0.0))
+    places = find_places(lead_map, cohort[outcome].values, p <= alpha, reach)
     tried |= {"leads": lead_map.sizes["lead"], "places": len(places)}
-    if said is not None:
-        intact = said(cohort)
-        for k, place in enumerate(places):
-            lost = [intact - said(_without(cohort, place, template, everywhere=e)) for e in (False, True)]
-            # An edit that changes no answer has no t: it takes nothing away.
-            t = [float(np.nan_to_num(map_contrast(_per_record(v, lead_map), y))) for v in lost]
-            places[k] = place._replace(edit_t=t[0], all_t=t[1])
-    candidates: dict[str, Feature] = {}
-    for place in places:
-        made = _candidates(place, template, f"map p {best:.3f}; {_described(place)}")
-        if said is not None and place.edit_t < _CONFIRMED:
-            made = [f for f in made if not f.leads() and place.all_t >= _CONFIRMED]
-        for f in made:
-            candidates.setdefault(f.name, f)
+    if predict_outcome is not None:
+        places = erase_places(places, cohort, outcome, predict_outcome, lead_map)
+    candidates = candidates_at(places, template_of(map_), f"map p {best:.3f}")
     tried["candidates"] = len(candidates)
-    ranked = rank(list(candidates.values()), cohort, outcome, baseline)
-    return Proposals(unlike(ranked, cohort, n), tried, best, pd.DataFrame(places, columns=Place._fields))
+    ranked = rank_features(candidates, cohort, outcome, baseline)
+    return Proposals(unlike([f for f, _ in ranked], cohort, n), tried, best, places)
+
+
+def against_null(contrast: xr.DataArray, null: xr.DataArray, template: xr.DataArray) -> xr.DataArray:
+    """p of each moment of a map's contrast, against the largest value anywhere in the beat of each curve of its null.
+
+    Parameters
+    ----------
+    contrast : DataArray (phase) or (lead, phase)
+        As from `map_contrast`.
+    null : DataArray (run, phase) or (run, lead, phase)
+        Likewise, of maps whose networks were trained on permuted labels.
+    template : DataArray (landmark,)
+        The common beat; only what lies between its first and last landmark counts.
+
+    Returns
+    -------
+    DataArray, as `contrast`
+        NaN outside the beat, and where the contrast is.
+    """
+    if set(null.dims) != {"run", *contrast.dims} or null.sizes["phase"] != contrast.sizes["phase"]:
+        raise ValueError(f"the null is {dict(null.sizes)}, the contrast {dict(contrast.sizes)}; make both alike")
+    phase = contrast["phase"]
+    beat = (phase >= template.min()) & (phase <= template.max())
+    null = null.assign_coords(phase=phase.values)
+    largest = abs(null).where(beat, 0.0).max([d for d in null.dims if d != "run"])
+    size = abs(contrast).where(beat)
+    return size.copy(data=permutation_p(size.values, largest.fillna(0.0).values))
+
+
+def find_places(
+    lead_map: xr.DataArray, outcome: np.ndarray, found: xr.DataArray, reach_ms: float = 0.0
+) -> pd.DataFrame:
+    """Where leads' contrasts are largest, within reach of the moments at which a map exceeded its null.
+
+    Parameters
+    ----------
+    lead_map : DataArray (record, lead, phase)
+        Aligned maps.
+    outcome : array (record,)
+    found : DataArray (phase) or (lead, phase) of bool
+        Where the map exceeded its null.
+    reach_ms : float
+        Receptive field of the network's layer: half of it, to either side, is within reach.
+
+    Returns
+    -------
+    DataFrame, a row per place, the largest first; twelve at most
+        - ``lead``
+        - ``start``, ``at``, ``stop``: first, largest and last moment, ms of the common beat
+        - ``t``: of the lead's map at ``at``
+    """
+    phase = lead_map["phase"].values
+    moments = phase[found.any([d for d in found.dims if d != "phase"]).values]
+    near = np.abs(phase[:, None] - moments).min(axis=1, initial=np.inf) <= np.nan_to_num(reach_ms) / 2
+    template = template_of(lead_map)
+    allowed = near & (phase >= template.min().item()) & (phase <= template.max().item())
+    missing = lead_map.isnull()
+    width = max(round(_SMOOTH_MS / (phase[1] - phase[0])), 1)
+    smooth = uniform_filter1d(lead_map.fillna(0.0).transpose("record", "lead", "phase").values, width, axis=2)
+    smooth = lead_map.transpose("record", "lead", "phase").copy(data=smooth).where(~missing)
+    t = np.nan_to_num(map_contrast(smooth, outcome).transpose("lead", "phase").values)
+    left = np.where(allowed, np.abs(t), 0.0)
+    rows: list[dict[str, Any]] = []
+    while len(rows) < PLACES and left.max() >= CONFIRMED:
+        lead, k = np.unravel_index(int(left.argmax()), left.shape)
+        beyond = np.flatnonzero(t[lead] * np.sign(t[lead, k]) < _SIDE * abs(t[lead, k]))
+        start, stop = beyond[beyond < k].max(initial=-1) + 1, beyond[beyond > k].min(initial=len(phase)) - 1
+        left[lead, start : stop + 1] = 0.0
+        row = {"lead": str(lead_map["lead"].values[lead]), "start": phase[start], "at": phase[k], "stop": phase[stop]}
+        rows.append(row | {"t": t[lead, k]})
+    return pd.DataFrame(rows, columns=["lead", "start", "at", "stop", "t"])
+
+
+def erase_places(
+    places: pd.DataFrame,
+    cohort: xr.Dataset,
+    outcome: str,
+    predict_outcome: Callable[[xr.Dataset], np.ndarray],
+    lead_map: xr.DataArray,
+) -> pd.DataFrame:
+    """What erasing each place takes from the predictions' separation of the outcome.
+
+    Parameters
+    ----------
+    places : DataFrame
+        As from `find_places`.
+    cohort : Dataset
+        The records of `lead_map`, in its order.
+    outcome : str
+    predict_outcome : callable (cohort) -> array (record,)
+    lead_map : DataArray (record, lead, phase)
+        The maps that named the places; they carry the common beat, and which network a record belongs to.
+
+    Returns
+    -------
+    DataFrame
+        The places with ``edit_t``: t of the loss when the place is erased in its lead; ``all_t``: in all leads.
+    """
+    template, intact = template_of(lead_map), predict_outcome(cohort)
+    network = {"network": lead_map["network"]} if "network" in lead_map.coords else {}
+    time, leads = cohort["time"].values, cohort["lead"].values
+
+    def t_of_loss(place: pd.Series, where: np.ndarray) -> float:
+        first, last = (Point.nearest(place[k], template).ms(cohort["fiducial"])[:, None] for k in ("start", "stop"))
+        inside = (time >= first) & (time <= last)  # (record, time); False where a landmark is absent
+        edited = erase(cohort, inside[:, None] & where[:, None])
+        lost = xr.DataArray(intact - predict_outcome(edited), dims="record", coords=network)
+        # An edit that changes no prediction has no t: it takes nothing away.
+        return float(np.nan_to_num(map_contrast(lost, cohort[outcome].values)))
+
+    edit_t = [t_of_loss(place, leads == place["lead"]) for _, place in places.iterrows()]
+    all_t = [t_of_loss(place, np.ones(len(leads), bool)) for _, place in places.iterrows()]
+    return places.assign(edit_t=edit_t, all_t=all_t)
+
+
+def candidates_at(places: pd.DataFrame, template: xr.DataArray, origin: str = "map") -> list[Feature]:
+    """Features of the grammar at places of the common beat, each once.
+
+    Parameters
+    ----------
+    places : DataFrame
+        As from `erase_places`, or from `find_places`, where nothing was erased and every place counts.
+    template : DataArray (landmark,)
+        The common beat.
+    origin : str
+        Where the places came from; written into the features.
+
+    Returns
+    -------
+    list of Feature
+        Of a place that its lead's edit confirmed: all. Where erasing it in all leads alone did: durations. Of others:
+        none.
+    """
+    candidates: dict[str, Feature] = {}
+    rows: list[Any] = places.to_dict("records")
+    for place in rows:
+        edit = "no edit tried"
+        made = _grammar_at(place, template)
+        if "edit_t" in place:
+            edit = f"edit t {place['edit_t']:.1f}, in all leads {place['all_t']:.1f}"
+            if place["edit_t"] < CONFIRMED:
+                made = [f for f in made if not f.leads() and place["all_t"] >= CONFIRMED]
+        where = f"{place['lead']} {place['start']:.0f} to {place['stop']:.0f} ms, t {place['t']:.1f}"
+        for f in made:
+            candidates.setdefault(f.name, replace(f, origin=f"{origin}; {where}, {edit}"))
+    return list(candidates.values())
+
+
+def _grammar_at(place: Mapping[str, Any], template: xr.DataArray) -> list[Feature]:
+    """Every feature at a place of the common beat: of its moments, of the landmarks around it, and of R."""
+    start, peak, stop = (Point.nearest(place[k], template) for k in ("start", "at", "stop"))
+    known = [float(v) for v in template.values if np.isfinite(v)]
+    before = Point.nearest(max((v for v in known if v <= place["start"]), default=known[0]), template)
+    after = Point.nearest(min((v for v in known if v >= place["stop"]), default=known[-1]), template)
+
+    def in_order(*pairs: tuple[Point, Point]) -> list[tuple[Point, Point]]:
+        return [(a, b) for a, b in dict.fromkeys(pairs) if a.ms(template) < b.ms(template)]
+
+    slopes = in_order((start, stop), (before, peak), (peak, after), (before, after), (_R, peak), (_R, stop))
+    areas = in_order((start, stop), (before, after))
+    durations = in_order((before, after), (_R, peak), (_R, before), (_R, after), (before, _R), (peak, _R))
+    made = [Feature("amplitude", place["lead"], (p,)) for p in dict.fromkeys((peak, start, stop))]
+    made += [Feature("slope", place["lead"], two) for two in slopes]
+    made += [Feature("area", place["lead"], two) for two in areas]
+    made += [Feature("duration", points=two) for two in durations]
+    if peak != _R:
+        made.append(Feature("ratio", of=tuple(Feature("amplitude", place["lead"], (p,)) for p in (peak, _R))))
+    for on, top, off in WAVE_POINTS.values():
+        first, last = (template.sel(landmark=m).item() for m in (on, off))
+        if place["start"] < last and place["stop"] > first:  # False where the wave is absent
+            whole = Feature("duration", points=(Point(on, 0.0, top), Point(top, 1.0, off)))
+            rise = Feature("duration", points=(Point(on, 0.0, top), Point(top, 0.0, off)))
+            made.append(Feature("ratio", of=(rise, whole)))
+    return made
 
 
 def _same_records(maps: xr.DataArray, cohort: xr.Dataset) -> xr.Dataset:
-    """The cohort in the order of the maps, which name their records."""
-    ours, theirs = (x["record"].values.astype(str).tolist() for x in (maps, cohort))
-    if sorted(ours) != sorted(theirs):
-        raise ValueError(f"the maps are of {len(ours)} records, the cohort has {len(theirs)}, or others; give the same")
+    """The cohort in the order of the maps, once they are known to be of the same records, one per patient."""
+    mine, theirs = (x["record"].values.astype(str).tolist() for x in (maps, cohort))
+    if sorted(mine) != sorted(theirs):
+        raise ValueError(f"the maps are of {len(mine)} records, the cohort has {len(theirs)}, or others; give the same")
     same_people(maps, cohort)
     patients = pd.Series(patients_of(cohort))
     if patients.duplicated().any():
         twice = patients[patients.duplicated()].iloc[0]
-        raise ValueError(f"patient {twice!r} has two records; give one each: ecgwb.discovery.one_record_each(cohort)")
+        raise ValueError(f"patient {twice!r} has two records; give one each: wb.cohorts.one_record_each(cohort)")
     return cohort.sel(record=maps["record"].values)
-
-
-def _places(lead_map: xr.DataArray, y: np.ndarray, allowed: np.ndarray) -> list[Place]:
-    """Where leads' contrasts are largest, within the phases allowed."""
-    values = lead_map.transpose("record", "lead", "phase")
-    phase = values["phase"].values
-    missing = np.isnan(values.values)
-    width = max(round(_SMOOTH_MS / (phase[1] - phase[0])), 1)
-    smooth = uniform_filter1d(np.where(missing, 0.0, values.values), width, axis=2)
-    t = map_contrast(values.copy(data=np.where(missing, np.nan, smooth)), y).transpose("lead", "phase").values
-    left = np.where(allowed, np.abs(np.nan_to_num(t)), 0.0)
-    out: list[Place] = []
-    while len(out) < PLACES and left.max() >= _CONFIRMED:
-        lead, k = np.unravel_index(int(left.argmax()), left.shape)
-        beyond = np.flatnonzero(np.nan_to_num(t[lead] * np.sign(t[lead, k])) < _SIDE * abs(t[lead, k]))
-        start, stop = beyond[beyond < k].max(initial=-1) + 1, beyond[beyond > k].min(initial=len(phase)) - 1
-        left[lead, start : stop + 1] = 0.0
-        name = str(values["lead"].values[lead])
-        out.append(Place(name, float(phase[start]), float(phase[k]), float(phase[stop]), float(t[lead, k])))
-    return out
-
-
-def _described(place: Place) -> str:
-    edit = f"edit t {place.edit_t:.1f}, in all leads {place.all_t:.1f}"
-    edit = "no edit tried" if np.isnan(place.edit_t) else edit
-    return f"{place.lead} {place.start:.0f} to {place.stop:.0f} ms, t {place.t:.1f}, {edit}"
-
-
-def _without(cohort: xr.Dataset, place: Place, template: xr.DataArray, *, everywhere: bool) -> xr.Dataset:
-    """The cohort with a place erased in its lead, or everywhere, in every beat where that beat has it."""
-    first, last = (times(point_at(v, template), cohort)[:, None] for v in (place.start, place.stop))
-    time = cohort["time"].values
-    inside = (time >= first) & (time <= last)  # False where a landmark is absent
-    return erase(cohort, inside[:, None] & (everywhere | (cohort["lead"].values == place.lead))[:, None])
-
-
-def _per_record(values: np.ndarray, like: xr.DataArray) -> xr.DataArray:
-    coords = {"network": like["network"]} if "network" in like.coords else {}
-    return xr.DataArray(values, dims="record", coords=coords)
-
-
-def _candidates(place: Place, template: xr.DataArray, origin: str) -> list[Feature]:
-    """Features of the grammar at a place of the common beat."""
-    lead, start, at, stop = place[:4]
-    a, k, b = (point_at(v, template) for v in (start, at, stop))
-    marks = [(m, float(v)) for m, v in zip(LANDMARKS, template.values, strict=True) if np.isfinite(v)]
-    lo = point_at(max([v for _, v in marks if v <= start], default=marks[0][1]), template)
-    hi = point_at(min([v for _, v in marks if v >= stop], default=marks[-1][1]), template)
-    r: Point = ("R", 0.0, "J")
-    made: list[Feature] = [Feature("amplitude", lead, (p,), origin=origin) for p in dict.fromkeys((k, a, b))]
-    for one, two in dict.fromkeys([(a, b), (lo, k), (k, hi), (lo, hi), (r, k), (r, b)]):
-        if _moment(one, template) < _moment(two, template):
-            made.append(Feature("slope", lead, (one, two), origin=origin))
-    for one, two in dict.fromkeys([(a, b), (lo, hi)]):
-        if _moment(one, template) < _moment(two, template):
-            made.append(Feature("area", lead, (one, two), origin=origin))
-    for one, two in dict.fromkeys([(lo, hi), (r, k), (r, lo), (r, hi), (lo, r), (k, r)]):  # from time zero, too
-        if _moment(one, template) < _moment(two, template):
-            made.append(Feature("duration", "", (one, two), origin=origin))
-    if k != r:
-        parts = tuple(Feature("amplitude", lead, (p,)) for p in (k, r))
-        made.append(Feature("ratio", of=parts, origin=origin))
-    for on, peak, off in WAVE_POINTS.values():
-        first, last = (template.sel(landmark=m).item() for m in (on, off))
-        if np.isfinite(first + last) and start < last and stop > first:
-            whole = Feature("duration", "", ((on, 0.0, peak), (peak, 1.0, off)))
-            rise = Feature("duration", "", ((on, 0.0, peak), (peak, 0.0, off)))
-            made.append(Feature("ratio", of=(rise, whole), origin=origin))
-    return made
-
-
-def _moment(p: Point, template: xr.DataArray) -> float:
-    a, share, b = p
-    first, last = (float(template.sel(landmark=m)) for m in (a, b))
-    return (last if share else first) if share in (0.0, 1.0) else first + share * (last - first)

@@ -29,9 +29,9 @@ from ecgwb.attention.alignment import template_of
 from ecgwb.cohorts.people import split_patients
 from ecgwb.cohorts.sources import cache_dir
 from ecgwb.discovery.comparisons import compare_features
-from ecgwb.discovery.crossfit import Crossed, Recipe, contrast_of, cross_fit, discover, recipe_key
+from ecgwb.discovery.crossfit import Crossed, Recipe, contrast_of, cross_fit, discover
 from ecgwb.discovery.manifests import freeze
-from ecgwb.discovery.screening import Proposals, screen_features
+from ecgwb.discovery.proposals import Proposals, screen_features
 from ecgwb.stats import auc
 
 NOTHING = "nothing"
@@ -79,7 +79,7 @@ def run_all(
     """
     if nothing < round(1 / ALPHA):
         raise ValueError(f"{nothing} runs of nothing; each needs {round(1 / ALPHA) - 1} others for its null")
-    folder = cache_dir() / "discovery" / recipe_key(recipe)
+    folder = cache_dir() / "discovery" / recipe.key
     empty = [Run(NOTHING, 0.0, n, k) for k in range(nothing)]
     planted = [Run(p, d, n, k) for d in sizes for p in plants for k in range(runs)]
     done = {tuple(r) for r in _results(out, recipe)[list(Run._fields)].itertuples(index=False)}
@@ -104,16 +104,16 @@ def one_run(run: Run, null: Sequence[xr.DataArray], recipe: Recipe, folder: Path
     discovery, test = _people(run)
     crossed = _networks(run, recipe, folder, discovery)
     y = discovery[LABEL].values
-    heard = float(auc(y, crossed.said(discovery))[0])
+    network_auc = float(auc(y, crossed.predict(discovery))[0])
+    found = {
+        "attention": discover(crossed, discovery, LABEL, xr.concat(list(null), "run"), BASELINE),
+        "screening": screen_features(discovery, LABEL, BASELINE, alpha=ALPHA),
+    }
     rows = []
-    for method in ("attention", "screening"):
-        if method == "attention":
-            found = discover(crossed, discovery, LABEL, null, BASELINE)
-        else:
-            found = screen_features(discovery, LABEL, BASELINE, alpha=ALPHA)
-        row: dict[str, Any] = {**run._asdict(), "method": method, "p_discovery": round(found.p, 5)}
-        row |= judged(run, found, discovery, test)
-        rows.append(row | {"network_auc": round(heard, 4), "possible_auc": _possible(run, test)})
+    for method, features in found.items():
+        row: dict[str, Any] = {**run._asdict(), "method": method, "p_discovery": round(features.p, 5)}
+        row |= judged(run, features, discovery, test)
+        rows.append(row | {"network_auc": round(network_auc, 4), "possible_auc": _possible(run, test)})
     return rows
 
 
@@ -126,12 +126,12 @@ def judged(run: Run, found: Proposals, discovery: xr.Dataset, test: xr.Dataset) 
     p, score = (table[k].astype(float).to_dict() for k in ("p", "score"))
     passed = [f for f in found if p[f.name] <= ALPHA]
     template = template_of(discovery)
-    there = [f for f in passed if run.plant in PLANTS and PLANTS[run.plant].overlaps(f, template)]
-    best = (there or passed or list(found))[0]
+    recovered = [f for f in passed if run.plant in PLANTS and PLANTS[run.plant].overlaps(f, template)]
+    best = (recovered or passed or list(found))[0]
     return {
         "features": len(found),
         "passed": len(passed),
-        "recovered": int(bool(there)),
+        "recovered": int(bool(recovered)),
         "best": best.name,
         "best_p": float(f"{p[best.name]:.3g}"),
         "best_auc": round(score[best.name], 4),

@@ -98,7 +98,7 @@ def table(c, *names):
 
 
 def features():
-    from ecgwb.discovery.screening import screening_features
+    from ecgwb.discovery.proposals import screening_features
 
     return screening_features(["V5"])[:2]
 

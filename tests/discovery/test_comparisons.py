@@ -10,9 +10,9 @@ from scipy.stats import chi2, norm
 
 import ecgwb as wb
 from ecgwb.discovery.comparisons import compare_features
-from ecgwb.discovery.designs import Column, calibration_slope, design, r_squared, regress, shrunk
 from ecgwb.discovery.features import Feature
 from ecgwb.discovery.manifests import freeze, load_manifest
+from ecgwb.discovery.regression import Column, calibration_slope, design, r_squared, regress, shrunk
 
 R = Feature("amplitude", "V2", (("R", 0.0, "J"),), origin="drawn")
 T = Feature("amplitude", "V5", (("T_peak", 0.0, "T_off"),))
@@ -153,7 +153,7 @@ def test_one_record_per_patient_counts(manifest):
 
 
 @pytest.mark.parametrize(
-    ("features", "change", "said"),
+    ("features", "change", "message"),
     [
         ([Feature("amplitude", "V6", (("R", 0.0, "J"),))], lambda d: d, r"'V6: .*' is constant \(0\) on the 400"),
         ([R, Feature("ratio", of=(R, Feature("duration", "", (("R", 0.0, "J"), ("R", 1.0, "J")))))], lambda d: d,
@@ -166,8 +166,8 @@ def test_one_record_per_patient_counts(manifest):
         ([], lambda d: d, "no feature to freeze"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_frozen_is_refused(found, features, change, said):
-    with pytest.raises(ValueError, match=said):
+def test_what_cannot_be_frozen_is_refused(found, features, change, message):
+    with pytest.raises(ValueError, match=message):
         freeze(features, change(found), tried=TRIED)
 
 
@@ -183,15 +183,15 @@ def test_freezing_wants_counts_numbers_and_patients(found):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda d: d.isel(record=slice(5)), "5 of 5 patients have male and the baseline; a test needs at least 20"),
         (lambda d: d.assign(hr=d["hr"] * np.nan), "0 of 200 .*; 200 lack 'hr'"),
         (lambda d: d.assign(male=d["male"] * 0), "'male' is 0 for all 200 patients"),
     ],
 )
-def test_people_that_cannot_answer_are_refused(manifest, change, said):
-    with pytest.raises(ValueError, match=said):
+def test_people_that_cannot_answer_are_refused(manifest, change, message):
+    with pytest.raises(ValueError, match=message):
         compare_features(manifest, change(people(200, 1, who="t")))
     with pytest.raises(ValueError, match="froze outcome 'male', not 'pr'"):
         compare_features(manifest, people(200, 1, who="t"), "pr")
@@ -275,5 +275,5 @@ def test_what_cannot_be_screened_or_frozen_is_refused(ptbxl):
         wb.discovery.screen_features(ptbxl, outcome="age")
     with pytest.raises(ValueError, match="8 records have 'male'; expected at least 20"):
         wb.discovery.screen_features(ptbxl.isel(record=slice(8)))
-    with pytest.raises(TypeError, match=r"features hold a str; expected wb\.Feature"):
+    with pytest.raises(TypeError, match=r"features hold a str; expected wb\.discovery\.Feature"):
         wb.freeze(["R in V5"], ptbxl, tried={"candidates": 1})

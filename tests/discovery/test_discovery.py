@@ -11,9 +11,10 @@ from studies.sex_table import FOLDER, sex_table
 
 import ecgwb as wb
 from ecgwb.cohorts.measurements import TIME
-from ecgwb.discovery.crossfit import Recipe, contrast_of, cross_fit, one_record_each, permuted
+from ecgwb.cohorts.people import one_record_each
+from ecgwb.discovery.crossfit import Recipe, contrast_of, cross_fit, permuted
 from ecgwb.discovery.features import Feature
-from ecgwb.discovery.screening import Proposals
+from ecgwb.discovery.proposals import Proposals
 from ecgwb.stats import auc
 
 TINY = Recipe({"name": "compact", "width": 8, "dilations": [1]}, epochs=1, folds=2)
@@ -97,17 +98,17 @@ def test_a_feature_recovers_a_plant_only_in_its_span_and_lead(people):
     assert not t.overlaps(Feature("duration", "", (("QRS_on", 0.0, "R"), ("R", 1.0, "J"))), template)
 
 
-def test_every_patient_is_answered_for_by_a_network_that_has_not_seen_them(people, tmp_path):
+def test_every_patient_is_predicted_by_a_network_that_has_not_seen_them(people, tmp_path):
     some = planted_cohort(people.isel(record=slice(80)), {}, 3)
     crossed = cross_fit(some, LABEL, TINY, 1, tmp_path)
     patients = some["patient"].values
     for k, network in enumerate(crossed.networks):
         (seen,) = network.spec.trained_on.values()
         assert not set(seen) & set(patients[crossed.fold == k])
-    answers = crossed.said(some)
-    assert np.isfinite(answers).all()
+    predictions = crossed.predict(some)
+    assert np.isfinite(predictions).all()
     first = np.flatnonzero(crossed.fold == 0)
-    np.testing.assert_allclose(answers[first], wb.predict(crossed.networks[0], some.isel(record=first))[LABEL])
+    np.testing.assert_allclose(predictions[first], wb.predict(crossed.networks[0], some.isel(record=first))[LABEL])
     maps = crossed.maps(some, "ecgradcam")
     assert maps["record"].values.tolist() == some["record"].values.tolist()
     np.testing.assert_array_equal(maps["network"], crossed.fold)
@@ -123,12 +124,12 @@ def test_two_records_of_a_patient_are_refused_and_one_can_be_chosen(ptbxl):
     assert len(set(ptbxl["patient"].values)) == one_record_each(ptbxl).sizes["record"]
 
 
-def test_permuted_labels_are_the_same_labels_dealt_out_anew(ptbxl):
-    dealt = permuted(ptbxl, "male", 0)["male"].values
+def test_permuted_labels_are_the_same_labels_in_another_order(ptbxl):
+    shuffled = permuted(ptbxl, "male", 0)["male"].values
     real = ptbxl["male"].values
-    assert np.sort(dealt).tolist() == np.sort(real).tolist()
-    assert abs(np.corrcoef(dealt, real)[0, 1]) < 0.2
-    assert (dealt != permuted(ptbxl, "male", 1)["male"].values).any()
+    assert np.sort(shuffled).tolist() == np.sort(real).tolist()
+    assert abs(np.corrcoef(shuffled, real)[0, 1]) < 0.2
+    assert (shuffled != permuted(ptbxl, "male", 1)["male"].values).any()
 
 
 def test_a_run_of_the_benchmark_says_what_it_found(tmp_path):
@@ -180,15 +181,15 @@ def test_the_benchmark_goes_on_where_it_was_and_gives_intervals(tmp_path):
         bench.run_all(50, 4, 10, [0.5], ["V2 downslope"], TINY, out)
 
 
-def test_the_sex_table_is_on_the_same_people_and_counts_what_it_is_told():
+def test_the_sex_table_is_on_the_same_people_and_counts_what_the_campaign_found():
     feature = Feature("slope", "V2", (("R", 0.0, "J"), ("R", 0.6, "J"))).to_json()
     found = {"features": [feature], "tried": {"candidates": 30}, "p": 0.05, "passed": 1}
     nothing = {"features": [], "tried": {"candidates": 30}, "p": 0.5, "passed": 0}
-    said = {
+    stored = {
         "real": {"attention": found, "screening": found},
         "permuted": [{"attention": found, "screening": nothing}] + [{"attention": nothing, "screening": nothing}] * 3,
     }
-    table, by = sex_table(said)
+    table, by = sex_table(stored)
     assert {"age + heart rate", "+ classic measurements", "+ features from attention", "network"} <= set(
         table.index.levels[0]
     )
@@ -204,9 +205,9 @@ def test_the_sex_table_is_on_the_same_people_and_counts_what_it_is_told():
 
 
 def test_the_shipped_sex_table_is_what_its_command_makes():
-    said = json.loads((FOLDER / "sex-campaign.json").read_text())
-    assert [row[how]["passed"] for row in said["permuted"] for how in ("attention", "screening")] == [0] * 40
-    table, _ = sex_table(said)
+    stored = json.loads((FOLDER / "sex-campaign.json").read_text())
+    assert [row[how]["passed"] for row in stored["permuted"] for how in ("attention", "screening")] == [0] * 40
+    table, _ = sex_table(stored)
     kept = pd.read_csv(FOLDER / "sex-table.csv", index_col=["model", "people"])
     numbers = kept.select_dtypes("number").columns
     assert table.index.equals(kept.index)

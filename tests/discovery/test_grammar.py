@@ -6,7 +6,7 @@ from conftest import TYPICAL, made_cohort
 
 import ecgwb as wb
 from ecgwb.cohorts.measurements import TIME
-from ecgwb.discovery.features import Feature, feature_table, point_at
+from ecgwb.discovery.features import Feature, Point, feature_table
 
 DOWN = Feature("slope", "V2", (("R", 0.0, "J"), ("R", 0.6, "J")))
 
@@ -82,20 +82,20 @@ def test_scaled_beats_have_scaled_voltages_and_the_same_ratios(ludb):
 
 def test_a_feature_comes_back_from_json_and_not_if_it_was_changed():
     ratio = Feature("ratio", of=(DOWN, Feature("amplitude", "V5", (("R", 0.0, "J"),))), origin="map")
-    said = json.loads(json.dumps(ratio.to_json()))
-    assert Feature.from_json(said) == ratio
-    said["of"][0]["points"][1][1] = 0.4
+    stored = json.loads(json.dumps(ratio.to_json()))
+    assert Feature.from_json(stored) == ratio
+    stored["of"][0]["points"][1][1] = 0.4
     with pytest.raises(ValueError, match="changed by hand"):
-        Feature.from_json(said)
+        Feature.from_json(stored)
 
 
 def test_points_of_the_common_beat():
     template = wb.attention.template_of(made_cohort(TYPICAL))
-    assert point_at(31.0, template) == ("R", 0.6, "J")
-    assert point_at(50.0, template) == ("J", 0.0, "T_on")
-    assert point_at(49.9, template) == ("J", 0.0, "T_on")  # 100 % of R-J has one spelling
-    assert point_at(-400.0, template) == ("P_on", 0.0, "P_peak")
-    assert point_at(600.0, template) == ("T_peak", 1.0, "T_off")
+    assert Point.nearest(31.0, template) == ("R", 0.6, "J")
+    assert Point.nearest(50.0, template) == ("J", 0.0, "T_on")
+    assert Point.nearest(49.9, template) == ("J", 0.0, "T_on")  # 100 % of R-J has one spelling
+    assert Point.nearest(-400.0, template) == ("P_on", 0.0, "P_peak")
+    assert Point.nearest(600.0, template) == ("T_peak", 1.0, "T_off")
     assert DOWN.span(template) == (0.0, 30.0)
     assert DOWN.leads() == {"V2"}
 
@@ -106,7 +106,7 @@ def test_a_table_has_a_column_per_feature_by_name(drawn):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("height", "V2", (("R", 0.0, "J"),)), "unknown kind 'height'"),
         (("slope", "V2", (("R", 0.0, "J"),)), "has 2 points"),
@@ -116,8 +116,8 @@ def test_a_table_has_a_column_per_feature_by_name(drawn):
         (("ratio", "", (), (Feature("ratio", of=(DOWN, DOWN)), DOWN)), "ratio of ratios"),
     ],
 )
-def test_what_is_no_feature_is_refused(arguments, said):
-    with pytest.raises(ValueError, match=said):
+def test_what_is_no_feature_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
         Feature(*arguments)
 
 

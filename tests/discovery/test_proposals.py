@@ -9,8 +9,12 @@ import ecgwb as wb
 from ecgwb.attention import map_contrast
 from ecgwb.cohorts.measurements import TIME
 from ecgwb.discovery.features import Feature
-from ecgwb.discovery.proposals import propose_features
-from ecgwb.discovery.screening import screen_features, screening_features, unlike
+from ecgwb.discovery.proposals import (
+    propose_features,
+    screen_features,
+    screening_features,
+    unlike,
+)
 
 N = 200
 NOBODY = {"outcome": "planted", "baseline": ["hr"]}
@@ -30,10 +34,10 @@ def cohort_with(effect, seed=0):
     return out
 
 
-def said(cohort):
-    """A network whose answer is the voltage of V2 around R-J's middle."""
-    here = (cohort["time"] > 15) & (cohort["time"] < 35)
-    return cohort["beat"].sel(lead="V2").isel(time=np.flatnonzero(here)).mean("time").values / 100
+def predicted(cohort):
+    """A network whose prediction is the voltage of V2 around R-J's middle."""
+    inside = (cohort["time"] > 15) & (cohort["time"] < 35)
+    return cohort["beat"].sel(lead="V2").isel(time=np.flatnonzero(inside)).mean("time").values / 100
 
 
 def maps_of(cohort, effect, seed=0, leads=False):
@@ -98,7 +102,7 @@ def test_what_few_records_show_has_no_contrast(cohort):
 
 def test_a_planted_change_is_proposed_in_its_lead_and_place(cohort, null):
     found = propose_features(
-        maps_of(cohort, 1.0), cohort, null, by_lead=maps_of(cohort, 1.0, 5, True), said=said, **NOBODY
+        maps_of(cohort, 1.0), cohort, null, by_lead=maps_of(cohort, 1.0, 5, True), predict_outcome=predicted, **NOBODY
     )
     assert found.p == pytest.approx(1 / 40)
     place = found.places.iloc[0]
@@ -130,7 +134,7 @@ def test_a_map_that_resolves_leads_needs_no_other(cohort):
 def test_what_erasing_does_not_confirm_is_not_proposed(cohort, null):
     found = propose_features(
         maps_of(cohort, 1.0), cohort, null, by_lead=maps_of(cohort, 1.0, 5, True),
-        said=lambda c: c["beat"].sel(lead="V5", time=400.0).values, **NOBODY,
+        predict_outcome=lambda c: c["beat"].sel(lead="V5", time=400.0).values, **NOBODY,
     )  # fmt: skip
     assert not found
     assert len(found.places) == 2
@@ -139,7 +143,7 @@ def test_what_erasing_does_not_confirm_is_not_proposed(cohort, null):
 
 def test_where_only_all_leads_together_matter_durations_alone_are_proposed(cohort, null):
     def mean_of_leads(c):
-        return said(
+        return predicted(
             c.assign(beat=c["beat"].copy(data=np.broadcast_to(c["beat"].mean("lead").values[:, None], (N, 8, 600))))
         )
 
@@ -148,7 +152,7 @@ def test_where_only_all_leads_together_matter_durations_alone_are_proposed(cohor
     rng = np.random.default_rng(0)
     flat["beat"][:] += rng.normal(0, 150, (N, 8, 1)) * np.maximum(1 - np.abs(TIME - 25) / 25, 0)
     found = propose_features(
-        maps_of(cohort, 1.0), flat, null, by_lead=maps_of(cohort, 1.0, 5, True), said=mean_of_leads, **NOBODY
+        maps_of(cohort, 1.0), flat, null, by_lead=maps_of(cohort, 1.0, 5, True), predict_outcome=mean_of_leads, **NOBODY
     )
     place = found.places.iloc[0]
     assert place["edit_t"] < 2
@@ -175,7 +179,7 @@ def test_what_cannot_be_judged_is_refused(cohort, null):
         propose_features(maps, cohort, null[:5], by_lead=maps, **NOBODY)
     with pytest.raises(ValueError, match="make both alike"):
         propose_features(maps, cohort, null[:, :100], by_lead=maps, **NOBODY)
-    with pytest.raises(ValueError, match="expected record, lead and phase"):
+    with pytest.raises(ValueError, match=r"by_lead is over .*, without 'lead'"):
         propose_features(maps, cohort, null, by_lead=maps, **NOBODY)
 
 
@@ -208,7 +212,7 @@ def test_a_feature_that_follows_from_two_others_is_passed_over(ludb):
     parts = [(("R", 0.0, "J"), ("R", 0.6, "J")), (("R", 0.6, "J"), ("R", 1.0, "J")), (("R", 0.0, "J"), ("R", 1.0, "J"))]
     first, second, both = (Feature("slope", "V2", two) for two in parts)  # the third is a mean of the others
     other = Feature("amplitude", "V5", (("T_peak", 0.0, "T_off"),))
-    chosen = unlike([(f, 0.0) for f in (first, second, both, other)], ludb, 3)
+    chosen = unlike([first, second, both, other], ludb, 3)
     assert chosen == [first, second, other]
 
 
