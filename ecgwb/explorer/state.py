@@ -23,7 +23,8 @@ from ..cohorts.beats import need_records
 from ..cohorts.corrections import move_landmark, undo_landmark
 from ..delineation.landmarks import LANDMARKS
 from ..edits.changes import blank, scale, stretch
-from ..figures.ecg_paper import colour_bar, plot_beats, plot_ecg
+from ..figures.ecg_paper import plot_beats, plot_ecg
+from ..figures.maps import colour_bar
 from ..models.prediction import model_input, predict
 from ..models.spec import ModelError, spec_of
 from .search import find_records

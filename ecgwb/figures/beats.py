@@ -1,4 +1,7 @@
-"""Figures of one beat: its waves named, its landmarks with their doubt."""
+"""Figures of one beat: its waves named, its landmarks with their doubt.
+
+Each function draws on the Axes it is given and returns them.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,9 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from ..delineation.landmarks import LANDMARKS, SEGMENTS
+from ..delineation.landmarks import LANDMARKS, WAVES
 
 BY_HAND = "#882255"  # wine: dark in grey, and far from a map's red and blue for colour-blind eyes
-_MARKED = tuple(m for m in LANDMARKS if m != "R")  # R is time zero by definition, and in no doubt
 
 
 def plot_beat(
@@ -28,11 +30,22 @@ def plot_beat(
 
     Parameters
     ----------
-    beat : DataArray (time,) or (phase,), µV
-    fiducial : DataArray (landmark,), ms
+    beat : DataArray (time,) or (phase,)
+        µV.
+    fiducial : DataArray (landmark,), optional
+        Landmarks in ms.
     doubt, manual : DataArray (landmark,), optional
         See `mark_doubt`.
+    **line
+        Colour, width and so on of the trace, as matplotlib's ``plot`` takes them.
+
+    Raises
+    ------
+    ValueError
+        When the beat has more than one dimension.
     """
+    if beat.ndim != 1:
+        raise ValueError(f"plot_beat takes one lead of one beat; this has {', '.join(map(str, beat.dims))}; select one")
     ax = ax or plt.gca()
     x = beat[beat.dims[0]].values
     style: dict[str, Any] = {"color": "black", "lw": 1.0} | line
@@ -45,42 +58,54 @@ def plot_beat(
     return ax
 
 
-def mark_waves(ax: Axes, fiducial: xr.DataArray) -> Axes:
-    """P, QRS and T as grey shades named on top, the other landmarks as thin lines."""
+def mark_waves(ax: Axes, fiducial: xr.DataArray, *, shades: bool = True, names: bool = True) -> Axes:
+    """Mark P, QRS and T by shades and by their names on top, and their peaks by thin lines.
+
+    Parameters
+    ----------
+    fiducial : DataArray (landmark,)
+        Landmarks in ms; a wave that is absent (NaN) is not marked.
+    shades, names : bool
+        Whether to draw them.
+    """
     at = dict(zip(LANDMARKS, np.asarray(fiducial, dtype=float), strict=True))
-    for wave in ("P", "QRS", "T"):
-        a, b = (at[m] for m in SEGMENTS[wave])
-        if np.isfinite(a + b):
-            ax.axvspan(a, b, color="0.93", lw=0, zorder=-2)
-            ax.annotate(
-                wave, ((a + b) / 2, 1), xycoords=("data", "axes fraction"), va="bottom", ha="center", color="0.4"
-            )
-    for m in ("P_peak", "R", "T_peak"):
-        if np.isfinite(at[m]):
-            ax.axvline(at[m], color="0.8", lw=0.6, zorder=-1)
+    for wave, (first, last) in WAVES.items():
+        onset, offset = at[first], at[last]
+        if not np.isfinite(onset + offset):
+            continue
+        if shades:
+            ax.axvspan(onset, offset, color="0.93", lw=0, zorder=-2)
+        if names:
+            place = ((onset + offset) / 2, 1)
+            ax.annotate(wave, place, xycoords=("data", "axes fraction"), va="bottom", ha="center", color="0.4")
+    for peak in ("P_peak", "R", "T_peak"):
+        if np.isfinite(at[peak]):
+            ax.axvline(at[peak], color="0.8", lw=0.6, zorder=-1)
     return ax
 
 
 def mark_doubt(
     ax: Axes, fiducial: xr.DataArray, doubt: xr.DataArray | None = None, manual: xr.DataArray | None = None
 ) -> Axes:
-    """Each landmark as a line with a band of plus and minus its doubt; one put in by hand dashed, under a flag.
+    """Mark each landmark by a line with a band of plus and minus its doubt; one put in by hand dashed, under a flag.
 
     Parameters
     ----------
-    fiducial, doubt : DataArray (landmark,), ms
-        Doubt is one standard deviation; where it is unknown (NaN), as by hand, there is no band.
+    fiducial : DataArray (landmark,)
+        Landmarks in ms. R, which is time zero by definition and in no doubt, is not marked.
+    doubt : DataArray (landmark,), optional
+        One standard deviation, in ms; where it is unknown (NaN), as by hand, there is no band.
     manual : DataArray (landmark,) of bool, optional
     """
     at = np.asarray(fiducial, dtype=float)
-    off = np.full(len(at), np.nan) if doubt is None else np.asarray(doubt, dtype=float)
+    doubts = np.full(len(at), np.nan) if doubt is None else np.asarray(doubt, dtype=float)
     by_hand = np.zeros(len(at), bool) if manual is None else np.asarray(manual, dtype=bool)
-    for name, x, d, hand in zip(LANDMARKS, at, off, by_hand, strict=True):
-        if name not in _MARKED or not np.isfinite(x):
+    for name, x, half, hand in zip(LANDMARKS, at, doubts, by_hand, strict=True):
+        if name == "R" or not np.isfinite(x):
             continue
         colour = BY_HAND if hand else "0.25"
-        if d > 0:
-            ax.axvspan(x - d, x + d, color=colour, alpha=0.22, lw=0, zorder=-1.5, gid=f"doubt {name}")
+        if half > 0:
+            ax.axvspan(x - half, x + half, color=colour, alpha=0.22, lw=0, zorder=-1.5, gid=f"doubt {name}")
         ax.axvline(x, color=colour, lw=1.1 if hand else 0.5, ls="--" if hand else "-", zorder=-1, gid=f"mark {name}")
         if hand:
             ax.plot(

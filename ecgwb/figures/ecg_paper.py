@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from ..recordings.record import FS, LEADS12, complete_limb_leads
 from .beats import mark_doubt, mark_waves
+from .maps import colour_bar, map_limit, paint_map
 
 SPEED, GAIN = 25.0, 10.0  # mm/s and mm/mV
 LAYOUTS: dict[str, tuple[tuple[str, ...], ...]] = {  # rows of leads that follow each other in time
@@ -24,6 +25,7 @@ LAYOUTS: dict[str, tuple[tuple[str, ...], ...]] = {  # rows of leads that follow
 }
 _ROW_MM, _LEFT_MM, _MARGIN_MM = 25.0, 12.0, 5.0
 _MM_PER_INCH = 25.4
+_ALPHA = 0.6  # of a map on the grid
 _FINE, _COARSE = "#f6d5d5", "#e8a9a9"  # the pink of ECG paper, light enough for attention above it
 
 
@@ -40,15 +42,19 @@ def plot_ecg(
 
     Parameters
     ----------
-    rhythm : DataArray (lead, sample), µV
-        Of one record; limb leads that follow from two others are derived. A lead that cannot be had is left empty and
-        named so.
+    rhythm : DataArray (lead, sample)
+        One record in µV; limb leads that follow from two others are derived. A lead that cannot be had is left empty
+        and named so.
     layout : {"3x4+1", "3x4", "6x2", "12x1"}
         Rows by columns; "+1" adds lead II throughout. Columns follow each other in time, as a recorder prints them.
+    fs : float
+        Sampling rate in Hz.
     attention : DataArray (sample,) or (time,), optional
         A map on the same samples: a coloured background, red where it adds to the prediction, blue where it takes.
     seconds : float, optional
         How much of the recording; 10 s, or all of a shorter one.
+    title : str
+        Written in the lower margin.
 
     Returns
     -------
@@ -58,37 +64,31 @@ def plot_ecg(
     Raises
     ------
     ValueError
-        For an unknown layout, or a recording without leads.
+        For an unknown layout, or a recording that is not (lead, sample).
     """
     if layout not in LAYOUTS:
         raise ValueError(f"unknown layout {layout!r}; expected one of {', '.join(LAYOUTS)}")
-    if rhythm.dims[:1] != ("lead",) or rhythm.ndim != 2:
-        raise ValueError(f"plot_ecg takes one record's (lead, sample); this has {rhythm.dims}; select a record first")
-    leads = {str(k): v for k, v in zip(rhythm["lead"].values, rhythm.values, strict=True)}
-    complete_limb_leads(leads)
+    leads = _leads_of(rhythm, "sample")
     rows = LAYOUTS[layout]
     n = min(rhythm.shape[1], round((seconds or 10.0) * fs))
     width = n / fs * SPEED
     figure, ax = paper(_LEFT_MM + width + _MARGIN_MM, _ROW_MM * len(rows) + 2 * _MARGIN_MM)
-    scale = _limit(attention) if attention is not None else 1.0
+    limit = map_limit(attention)
     for r, row in enumerate(rows):
         centre = _ROW_MM * (len(rows) - r - 0.5) + _MARGIN_MM
+        low, high = centre - _ROW_MM / 2, centre + _ROW_MM / 2
         _pulse(ax, centre)
-        for c, lead in enumerate(row):
-            a, b = (round(n * k / len(row)) for k in (c, c + 1))
-            x = _LEFT_MM + np.arange(a, b) / fs * SPEED
+        for column, lead in enumerate(row):
+            start, stop = (round(n * k / len(row)) for k in (column, column + 1))
+            x = _LEFT_MM + np.arange(start, stop) / fs * SPEED
             if attention is not None:
-                _background(ax, x, attention.values[a:b], (centre - _ROW_MM / 2, centre + _ROW_MM / 2), scale)
-            label = lead if lead in leads else f"{lead}: not recorded"
+                paint_map(ax, x, attention.values[start:stop], limit, (low, high), alpha=_ALPHA)
             if lead in leads:
-                ax.plot(x, centre + leads[lead][a:b] * GAIN / 1000, color="black", lw=0.7)
-            ax.text(x[0] + 1, centre + _ROW_MM / 2 - 2, label, va="top", fontsize=8)
-            if c:
+                ax.plot(x, centre + leads[lead][start:stop] * GAIN / 1000, color="black", lw=0.7)
+            ax.text(x[0] + 1, high - 2, lead if lead in leads else f"{lead}: not recorded", va="top", fontsize=8)
+            if column:
                 ax.plot([x[0]] * 2, [centre - 3, centre + 3], color="black", lw=0.5)
-    words = f"{SPEED:g} mm/s   {GAIN:g} mm/mV" + (f"   {title}" if title else "")
-    ax.text(_LEFT_MM, _MARGIN_MM / 2, words, va="center", fontsize=7)
-    if attention is not None:
-        _bar_in_margin(figure, scale, attention, _LEFT_MM + width)
+    _legend(figure, SPEED, GAIN, title, attention, _LEFT_MM + width)
     return figure
 
 
@@ -108,14 +108,18 @@ def plot_paper_beat(
 
     Parameters
     ----------
-    beat : DataArray (lead, time), µV
-        Of one record; time in ms.
+    beat : DataArray (lead, time)
+        One record in µV; time in ms.
     fiducial, doubt, manual : DataArray (landmark,), optional
         Landmarks with bands of plus and minus their doubt (ms), those put in by hand dashed under a flag.
     attention : DataArray (time,) or (lead, time), optional
         A coloured background, red where it adds to the prediction, blue where it takes, with a bar in its unit.
+    leads : sequence of str
+        Those that cannot be had are left out.
     speed, gain : float
         mm/s and mm/mV. At the usual 25 mm/s a doubt of 8 ms is a line's width.
+    title : str
+        Written in the lower margin.
 
     Returns
     -------
@@ -125,52 +129,43 @@ def plot_paper_beat(
     Raises
     ------
     ValueError
-        Where none of the leads can be had.
+        Where none of the leads can be had, or the beat is not (lead, time).
     """
-    have: dict[str, np.ndarray] = {str(k): v for k, v in zip(beat["lead"].values, beat.values, strict=True)}
-    complete_limb_leads(have)
-    shown = [lead for lead in leads if lead in have]
-    if not shown:
-        raise ValueError(f"this beat has leads {', '.join(have)}; expected one of {', '.join(leads)}")
+    have = _leads_of(beat, "time")
+    shown = _some_of(leads, have)
     time = beat["time"].values
-    span_ms = time[-1] - time[0]
-    rows_mm, bounds = [], []
-    for lead in shown:  # each row as high as its lead needs, in whole 5 mm squares
-        low, high = np.nanmin([*have[lead], 0.0]), np.nanmax([*have[lead], 0.0])
-        mm = 5 * np.ceil((high - low) / 1000 * gain / 5 + 1)
-        room = (mm * 1000 / gain - (high - low)) / 2
-        rows_mm.append(mm)
-        bounds.append((low - room, high + room))
-    width, height = span_ms / 1000 * speed, float(sum(rows_mm))
+    rows = [_row(have[lead], gain) for lead in shown]
+    width, height = (time[-1] - time[0]) / 1000 * speed, sum(mm for mm, _, _ in rows)
     figure, sheet = paper(_LEFT_MM + width + 2 * _MARGIN_MM, height + 3 * _MARGIN_MM)
     across, up = figure.get_size_inches() * _MM_PER_INCH
-    limit = _limit(attention) if attention is not None else 1.0
+    limit = map_limit(attention)
     bottom = up - _MARGIN_MM
-    for lead, mm, (low, high) in zip(shown, rows_mm, bounds, strict=True):
+    for lead, (mm, low, high) in zip(shown, rows, strict=True):
         bottom -= mm
         place = (_LEFT_MM / across, bottom / up, width / across, mm / up)
         ax = figure.add_axes(place, xlim=(time[0], time[-1]), ylim=(low, high), label=lead)
         ax.axis("off")
         ax.patch.set_visible(False)
-        if attention is not None:
-            resolved = "lead" in attention.dims
-            if not (resolved and lead not in attention["lead"].values):
-                values = (attention.sel(lead=lead) if resolved else attention).values
-                _background(ax, time, values, (low, high), limit)
+        values = _map_in(attention, lead)
+        if values is not None:
+            paint_map(ax, time, values, limit, alpha=_ALPHA)
         if fiducial is not None:
             mark_doubt(ax, fiducial, doubt, manual)
             if lead == shown[0]:
-                mark_waves(ax, fiducial)
-                for shade in [p for p in ax.patches if p.get_gid() is None]:
-                    shade.remove()  # the names of the waves suffice on a grid
+                mark_waves(ax, fiducial, shades=False)  # the names of the waves suffice on a grid
         ax.plot(time, have[lead], color="black", lw=0.9)
         ax.text(0.01, 0.97, lead, transform=ax.transAxes, va="top", fontsize=8, fontweight="bold")
-    _pulse(sheet, bottom + rows_mm[-1] / 2 - gain / 2, gain)
-    words = f"{speed:g} mm/s   {gain:g} mm/mV" + (f"   {title}" if title else "")
-    sheet.text(_LEFT_MM, _MARGIN_MM / 2, words, va="center", fontsize=7)
-    if attention is not None:
-        _bar_in_margin(figure, limit, attention, _LEFT_MM + width)
+    _pulse(sheet, bottom + rows[-1][0] / 2 - gain / 2, gain)
+    _legend(figure, speed, gain, title, attention, _LEFT_MM + width)
     return figure
+
+
+def _row(trace: np.ndarray, gain: float) -> tuple[float, float, float]:
+    """Height of a lead's row, in whole squares of 5 mm that its trace needs, and the voltages at its ends (µV)."""
+    low, high = np.nanmin([*trace, 0.0]), np.nanmax([*trace, 0.0])
+    mm = 5 * np.ceil((high - low) / 1000 * gain / 5 + 1)
+    room = (mm * 1000 / gain - (high - low)) / 2
+    return mm, low - room, high + room
 
 
 def paper(width_mm: float, height_mm: float) -> tuple[Figure, Axes]:
@@ -198,17 +193,28 @@ def plot_beats(
 
     Parameters
     ----------
-    beat : DataArray (lead, time), µV
+    beat : DataArray (lead, time)
+        One record in µV; time in ms.
     attention : DataArray (time,) or (lead, time), optional
         One map for all leads, or a method's that resolves them; one colour scale for all, centred on zero.
+    leads : sequence of str
+        Those that cannot be had are left out.
+    columns : int
+        The leads run down the columns, as on paper.
+    figure : Figure, optional
+        To draw into; one as wide as a page by default.
 
     Returns
     -------
     Figure
+
+    Raises
+    ------
+    ValueError
+        Where none of the leads can be had, or the beat is not (lead, time).
     """
-    have: dict[str, np.ndarray] = {str(k): v for k, v in zip(beat["lead"].values, beat.values, strict=True)}
-    complete_limb_leads(have)
-    shown = [lead for lead in leads if lead in have]
+    have = _leads_of(beat, "time")
+    shown = _some_of(leads, have)
     rows = -(-len(shown) // columns)
     figure = figure or plt.figure(figsize=(7.2, 1.3 * rows + 0.5), layout="none")
     right = 0.99 if attention is None else 0.9
@@ -218,38 +224,38 @@ def plot_beats(
         grid[row, column].xaxis.set_visible(row == rows - 1)
         grid[row, column].yaxis.set_visible(column == 0)
     axes = grid.T.ravel()
-    time = beat["time"].values
-    span = np.concatenate([have[lead] for lead in shown])
-    resolved = attention is not None and "lead" in attention.dims
-    scale = _limit(attention) if attention is not None else 1.0
+    time, limit = beat["time"].values, map_limit(attention)
     for ax, lead in zip(axes, shown, strict=False):
-        values = None
-        if attention is not None and not (resolved and lead not in attention["lead"].values):
-            values = (attention.sel(lead=lead) if resolved else attention).values
-        plot_trace(ax, time, have[lead], values, scale)
+        plot_trace(ax, time, have[lead], _map_in(attention, lead), limit)
         ax.text(0.02, 0.97, lead, transform=ax.transAxes, va="top", fontweight="bold")
+    span = np.concatenate([have[lead] for lead in shown])
     axes[0].set(xlim=(time[0], time[-1]), ylim=(np.nanmin(span) * 1.05, np.nanmax(span) * 1.05))  # shared
     for ax in axes[len(shown) :]:
         ax.axis("off")
     figure.supxlabel("ms from the QRS fiducial", fontsize=8)
     figure.supylabel("µV", fontsize=8)
     if attention is not None:
-        colour_bar(figure, (0.915, 0.25, 0.012, 0.5), scale, attention)
+        colour_bar(figure, (0.915, 0.25, 0.012, 0.5), limit, attention)
     return figure
 
 
-def plot_trace(ax: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray | None, scale: float, **line: Any) -> Axes:
-    """A trace in the colours of `values`, from -scale (blue) over 0 (grey) to scale (red); black without values.
+def plot_trace(ax: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray | None = None, limit: float = 1.0) -> Axes:
+    """A trace in the colours of a map; large values are also drawn thicker, so that it can be read in grey.
 
-    Large values are also drawn thicker, so that the picture can be read in grey.
+    Parameters
+    ----------
+    x, y : array (sample,)
+    values : array (sample,), optional
+        The map. Without one the trace is black.
+    limit : float
+        The colours reach from -limit (blue) over 0 (grey) to limit (red).
     """
     if values is None:
-        style: dict[str, Any] = {"color": "black", "lw": 0.9} | line
-        ax.plot(x, y, **style)
+        ax.plot(x, y, color="black", lw=0.9)
         return ax
     points = np.stack([x, y], axis=1)
-    v = np.clip((values[1:] + values[:-1]) / 2 / scale, -1, 1)
-    steps = np.round(v * 32)  # pieces of the same of 65 shades are one line: a tenth of the drawing
+    middle = np.clip((values[1:] + values[:-1]) / 2 / limit, -1, 1)
+    steps = np.round(middle * 32)  # pieces of the same of 65 shades are one line: a tenth of the drawing
     starts = np.r_[0, np.flatnonzero(np.diff(steps)) + 1]
     pieces = [points[a : b + 1] for a, b in zip(starts, np.r_[starts[1:], len(steps)], strict=True)]
     shade = steps[starts] / 32
@@ -260,33 +266,44 @@ def plot_trace(ax: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray | None
     return ax
 
 
-def colour_bar(figure: Figure, place: tuple[float, float, float, float], limit: float, values: xr.DataArray) -> Axes:
-    """A bar from -limit (blue) over 0 to limit (red) with the map's ``long_name`` and unit, in figure fractions."""
-    ax = figure.add_axes(place, label="colour bar")
-    flat = place[2] > place[3]
-    shades = np.linspace(-1, 1, 101)
-    extent = (-limit, limit, 0, 1) if flat else (0, 1, -limit, limit)
-    ax.imshow(shades[None] if flat else shades[:, None], aspect="auto", extent=extent, cmap="RdBu_r", origin="lower")
-    unit = str(values.coords["unit"].values) if "unit" in values.coords else str(values.attrs.get("units", ""))
-    text = f"{values.attrs.get('long_name', 'map')} ({unit or 'no unit'})"
-    ticks = [-limit, 0, limit]
-    labels = [f"{t:+.3g}" if t else "0" for t in ticks]
-    if flat:
-        ax.set(yticks=[], xticks=ticks, xticklabels=labels)
-        ax.set_title(text, fontsize=6, fontweight="normal", loc="center", pad=2)
-    else:
-        ax.set(xticks=[], yticks=ticks, yticklabels=labels, ylabel=text)
-        ax.yaxis.tick_right()
-        ax.yaxis.set_label_position("right")
-    ax.tick_params(labelsize=6, length=2, pad=1)
-    return ax
+def _leads_of(values: xr.DataArray, along: str) -> dict[str, np.ndarray]:
+    """The leads of one record, those that follow from two limb leads among them."""
+    if values.dims != ("lead", along):
+        have = ", ".join(map(str, values.dims))
+        raise ValueError(f"expected one record's (lead, {along}); this has ({have}); select a record first")
+    leads: dict[str, np.ndarray] = {str(k): v for k, v in zip(values["lead"].values, values.values, strict=True)}
+    complete_limb_leads(leads)
+    return leads
 
 
-def _bar_in_margin(figure: Figure, limit: float, values: xr.DataArray, right_mm: float) -> None:
-    """A colour bar 30 mm long in the sheet's lower margin, on white so that the grid does not show through."""
+def _some_of(leads: Sequence[str], have: Mapping[str, np.ndarray]) -> list[str]:
+    """Those of the leads that can be had."""
+    shown = [lead for lead in leads if lead in have]
+    if not shown:
+        raise ValueError(f"this beat has leads {', '.join(have)}; expected one of {', '.join(leads)}")
+    return shown
+
+
+def _map_in(attention: xr.DataArray | None, lead: str) -> np.ndarray | None:
+    """What a map says of a lead: the same of all, unless the method resolves leads; None where it says nothing."""
+    if attention is None or "lead" not in attention.dims:
+        return None if attention is None else attention.values
+    return attention.sel(lead=lead).values if lead in attention["lead"].values else None
+
+
+def _legend(
+    figure: Figure, speed: float, gain: float, title: str, attention: xr.DataArray | None, right_mm: float
+) -> None:
+    """Paper speed, gain and title in the sheet's lower margin, with a bar of the map's colours 30 mm long."""
+    sheet = figure.axes[0]
+    text = f"{speed:g} mm/s   {gain:g} mm/mV" + (f"   {title}" if title else "")
+    sheet.text(_LEFT_MM, _MARGIN_MM / 2, text, va="center", fontsize=7)
+    if attention is None:
+        return
     across, up = figure.get_size_inches() * _MM_PER_INCH
-    figure.axes[0].fill_between([right_mm - 34, right_mm], 0, 2 * _MARGIN_MM - 1, color="white", zorder=-4)
-    colour_bar(figure, ((right_mm - 32) / across, 3.2 / up, 30 / across, 1.6 / up), limit, values)
+    # On white, so that the grid does not show through.
+    sheet.fill_between([right_mm - 34, right_mm], 0, 2 * _MARGIN_MM - 1, color="white", zorder=-4)
+    colour_bar(figure, ((right_mm - 32) / across, 3.2 / up, 30 / across, 1.6 / up), map_limit(attention), attention)
 
 
 def _pulse(ax: Axes, centre: float, gain: float = GAIN) -> None:
@@ -295,14 +312,3 @@ def _pulse(ax: Axes, centre: float, gain: float = GAIN) -> None:
     x = _MARGIN_MM / 2 + np.array([0.0, 1.0, 1.0, end, end, end + 1.0])
     y = centre + np.array([0, 0, gain, gain, 0, 0])
     ax.plot(x, y, color="black", lw=0.7)
-
-
-def _background(ax: Axes, x: np.ndarray, values: np.ndarray, between: tuple[float, float], scale: float) -> None:
-    ax.imshow(
-        values[None], aspect="auto", extent=(x[0], x[-1], *between), cmap="RdBu_r", vmin=-scale, vmax=scale, alpha=0.6,
-        zorder=-3, interpolation="nearest",
-    )  # fmt: skip
-
-
-def _limit(values: xr.DataArray) -> float:
-    return float(np.nanmax(np.abs(values.values))) or 1.0  # a map of zeros has a scale, too

@@ -1,12 +1,19 @@
-"""Figures of maps: a cohort's map on the common beat, maps that resolve leads, and words beside them."""
+"""Figures of maps: a cohort's map on the common beat, maps that resolve leads, and words beside them.
+
+Each function draws on the Axes it is given, or on the current ones, and returns them.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from ..attention.alignment import template_of
 from ..attention.maps import MEASURED_IN, segments
@@ -24,37 +31,28 @@ def plot_cohort_map(
     cmap : Dataset (phase,) or (group, phase)
         From `cohort_map`, one target selected. With groups, from ``by=``, each has its curve and band, and the colours
         are the difference of two groups (the second minus the first), or the mean of more.
-    beat : DataArray (phase,), µV
-        One lead of the common beat.
+    beat : DataArray (phase,)
+        One lead of the common beat, in µV.
     axes : two Axes, above each other
     aligned : DataArray (record, phase), optional
         The maps behind `cmap`: adds how much they differ between people (SD), which is what makes one person's value
         higher than another's.
+
+    Raises
+    ------
+    ValueError
+        When no target has been selected.
     """
+    if "target" in cmap["mean"].dims:
+        raise ValueError("plot_cohort_map draws one target's map; select it with cohort_map.sel(target=...)")
     top, bottom = axes
-    phase, by = cmap["phase"].values, next((str(d) for d in cmap["mean"].dims if d != "phase"), None)
-    groups: list[tuple[str, xr.Dataset]] = [("mean over people", cmap)]
-    if by is not None:
-        groups = [(str(g), cmap.sel({by: g})) for g in cmap[by].values]
-    curves = [g["mean"].values for _, g in groups]
-    shown, says = curves[0], "map minus its mean"
-    if len(groups) == 2:
-        shown, says = curves[1] - curves[0], f"{groups[1][0]} minus {groups[0][0]}"
-    elif by is not None:
-        shown, says = np.mean(curves, axis=0), "mean of the groups,\nminus its mean"
-    away = shown if len(groups) == 2 else shown - np.nanmean(shown)
-    limit = float(np.nanmax(np.abs(away))) or 1.0
+    phase, unit = cmap["phase"].values, map_unit(cmap)
+    groups = _groups_of(cmap)
     plot_beat(beat, ax=top)
-    low, high = top.get_ylim()
-    step = phase[1] - phase[0]
-    image = top.imshow(
-        away[None], aspect="auto", extent=(phase[0] - step / 2, phase[-1] + step / 2, low, high),
-        cmap="RdBu_r", vmin=-limit, vmax=limit, alpha=0.75, zorder=-3, interpolation="nearest",
-    )  # fmt: skip
-    top.set_ylim(low, high)
-    unit = str(cmap.coords["unit"].values) if "unit" in cmap.coords else cmap.attrs.get("units", "")
-    top.figure.colorbar(image, ax=top, label=f"{says}\n({unit or 'no unit'})", pad=0.01, aspect=12)
-    for k, (name, group) in enumerate(groups):
+    colours, words = _colours_of(groups)
+    image = paint_map(top, phase, colours, float(np.nanmax(np.abs(colours))) or 1.0)
+    top.figure.colorbar(image, ax=top, label=f"{words}\n({unit})", pad=0.01, aspect=12)
+    for k, (name, group) in enumerate(groups.items()):
         band = f"{100 * cmap.attrs['ci']:.0f} % band" if k == 0 else None
         colour = f"C{k if k == 0 else k + 1}"  # C1 is the spread's
         bottom.fill_between(phase, group["low"], group["high"], color=colour, alpha=0.3, lw=0, label=band)
@@ -63,17 +61,32 @@ def plot_cohort_map(
         spread = np.nanstd(aligned.transpose("record", "phase").values, axis=0)
         bottom.plot(phase, spread, color="C1", lw=1, ls="--", label="SD between people")
     bottom.axhline(0, color="0.5", lw=0.5)
-    bottom.set(xlabel="ms on the common beat", ylabel=f"contribution ({unit or 'no unit'})", xlim=top.get_xlim())
+    bottom.set(xlabel="ms on the common beat", ylabel=f"contribution ({unit})", xlim=top.get_xlim())
     # Beside each other where the figure is wide enough for it.
     wide = bottom.get_figure(root=True).get_figwidth() > 5  # type: ignore[union-attr]
     bottom.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=3 if wide else 1)
     top.set_xlabel("")
-    marks = template_of(cmap)
-    for ax in axes:
-        mark_waves(ax, marks)
-    for patch in top.patches:  # the colours already fill the beat's panel; the names above it stay
-        patch.set_visible(False)
+    mark_waves(top, template_of(cmap), shades=False)  # the map's colours fill this panel
+    mark_waves(bottom, template_of(cmap))
     return top, bottom
+
+
+def _groups_of(cmap: xr.Dataset) -> dict[str, xr.Dataset]:
+    """A cohort map by group, or the one of everybody."""
+    by = next((str(d) for d in cmap["mean"].dims if d != "phase"), None)
+    if by is None:
+        return {"mean over people": cmap}
+    return {str(g): cmap.sel({by: g}) for g in cmap[by].values}
+
+
+def _colours_of(groups: Mapping[str, xr.Dataset]) -> tuple[np.ndarray, str]:
+    """What the colours of a cohort map show, and its name."""
+    curves = [group["mean"].values for group in groups.values()]
+    if len(groups) == 2:
+        first, second = groups
+        return curves[1] - curves[0], f"{second} minus {first}"
+    mean = np.mean(curves, axis=0)
+    return mean - np.nanmean(mean), "map minus its mean" if len(groups) == 1 else "mean of the groups,\nminus its mean"
 
 
 def plot_lead_map(values: xr.DataArray, ax: Axes | None = None) -> Axes:
@@ -86,23 +99,29 @@ def plot_lead_map(values: xr.DataArray, ax: Axes | None = None) -> Axes:
     values : DataArray (lead, phase) or (lead, time)
         From `attribute`, aligned or not; one target, one record or a mean over records. Lines mark QRS_on, J and the
         ends of P and T where the map is aligned.
+
+    Raises
+    ------
+    ValueError
+        When the map has other dimensions.
     """
+    if values.ndim != 2 or values.dims[0] != "lead":
+        have = ", ".join(map(str, values.dims))
+        raise ValueError(f"plot_lead_map takes (lead, phase) or (lead, time); this has {have}; select a target first")
     ax = ax or plt.gca()
-    x = values[values.dims[1]].values
+    n = values.sizes["lead"]
     limit = float(np.nanquantile(np.abs(values), 0.995)) or 1.0
-    step = (x[1] - x[0]) / 2
-    rows = np.arange(values.sizes["lead"])
-    image = ax.imshow(
-        values, aspect="auto", extent=(x[0] - step, x[-1] + step, len(rows) - 0.5, -0.5), cmap="RdBu_r", vmin=-limit,
-        vmax=limit, interpolation="nearest",
-    )  # fmt: skip
+    x = values[values.dims[1]].values
+    image = paint_map(ax, x, values.values, limit, (n - 0.5, -0.5), alpha=1)
     aligned = "template" in values.attrs
     if aligned:
-        for m in template_of(values).sel(landmark=["P_on", "P_off", "QRS_on", "J", "T_on", "T_off"]).dropna("landmark"):
-            ax.axvline(float(m), color="0.4", lw=0.4)
-    unit = str(values.coords["unit"].values) if "unit" in values.coords else values.attrs.get("units", "")
-    ax.figure.colorbar(image, ax=ax, label=unit or "no unit", pad=0.01, aspect=12)
-    ax.set(yticks=rows, yticklabels=values["lead"].values, xlabel="ms on the common beat" if aligned else "ms")
+        for mark in (
+            template_of(values).sel(landmark=["P_on", "P_off", "QRS_on", "J", "T_on", "T_off"]).dropna("landmark")
+        ):
+            ax.axvline(float(mark), color="0.4", lw=0.4)
+    ax.figure.colorbar(image, ax=ax, label=map_unit(values), pad=0.01, aspect=12)
+    ax.set(yticks=range(n), yticklabels=values["lead"].values, ylim=(n - 0.5, -0.5))
+    ax.set_xlabel("ms on the common beat" if aligned else "ms")
     return ax
 
 
@@ -115,27 +134,110 @@ def describe_map(shares: pd.DataFrame, cmap: xr.Dataset, target: str) -> str:
         From `segment_table`.
     cmap : Dataset
         From `cohort_map`.
+    target : str
+
+    Returns
+    -------
+    str
     """
     rows = pd.DataFrame(shares.xs(target, level="target")).sort_values("share", ascending=False)
-    told = [
-        f"{segment} {100 * r['share']:.0f} % ({100 * r['low']:.0f}-{100 * r['high']:.0f})"
-        for segment, r in rows.iterrows()
-        if r["low"] > 1.25 * r["span"] and segment != "rest"  # clearly more than an even map would give
-    ]
-    mean = cmap["mean"].sel(target=target)
-    peak = float(mean["phase"][int(mean.argmax("phase"))])
-    segment = next((k for k, m in segments(cmap).items() if m[mean["phase"].values == peak][0]), "rest")
-    text = f"{NAMES.get(target, target)}: people's maps differ more than a segment's length explains in " + (
-        ", ".join(told) or "no segment in particular"
+    percent = 100 * rows[["share", "low", "high", "span"]]
+    # Clearly more than an even map would give.
+    clear = percent[(percent["low"] > 1.25 * percent["span"]) & (percent.index != "rest")]
+    where = [f"{segment} {r['share']:.0f} % ({r['low']:.0f}-{r['high']:.0f})" for segment, r in clear.iterrows()]
+    text = (
+        f"{NAMES.get(target, target)}: people's maps differ more than a segment's length explains in "
+        f"{', '.join(where) or 'no segment in particular'}"
     )
     if target in MEASURED_IN:
-        own = rows.loc[list(MEASURED_IN[target])]
-        share, span = (100 * v for v in (own["share"].sum(), own["span"].sum()))
+        own = percent.loc[list(MEASURED_IN[target])].sum()
         text += (
-            f". It is measured in {', '.join(MEASURED_IN[target])}: {share:.0f} % of the differences lie there, "
-            f"on {span:.0f} % of the beat's length"
+            f". It is measured in {', '.join(MEASURED_IN[target])}: {own['share']:.0f} % of the differences lie there, "
+            f"on {own['span']:.0f} % of the beat's length"
         )
-    rest = 100 * rows.loc["rest", ["share", "span"]]
+    rest = percent.loc["rest"]
     text += f"; {rest['share']:.0f} % lie outside P to T, on {rest['span']:.0f} % of its length"
-    where = "outside P to T" if segment == "rest" else f"in {segment}"
-    return text + f". The mean map is highest at {peak:+.0f} ms, {where}."
+    mean = cmap["mean"].sel(target=target)
+    highest = int(mean.argmax("phase"))
+    segment = next((name for name, inside in segments(cmap).items() if inside[highest]), "rest")
+    place = "outside P to T" if segment == "rest" else f"in {segment}"
+    return f"{text}. The mean map is highest at {float(mean['phase'][highest]):+.0f} ms, {place}."
+
+
+# ---------------------------------------------------------------- colours
+
+
+def map_unit(values: xr.DataArray | xr.Dataset) -> str:
+    """The unit of a map of one target, or "no unit"."""
+    unit = values.coords["unit"].values if "unit" in values.coords else values.attrs.get("units", "")
+    return str(unit) or "no unit"
+
+
+def map_limit(values: xr.DataArray | None) -> float:
+    """Where the colours of a map end: at its largest absolute value; 1 for a map of zeros, or without a map."""
+    return 1.0 if values is None else float(np.nanmax(np.abs(values.values))) or 1.0
+
+
+def paint_map(
+    ax: Axes,
+    x: np.ndarray,
+    values: np.ndarray,
+    limit: float,
+    between: tuple[float, float] | None = None,
+    *,
+    alpha: float = 0.75,
+) -> AxesImage:
+    """A map as colours behind a trace, from -limit (blue) over 0 (white) to limit (red).
+
+    Parameters
+    ----------
+    x : array (sample,)
+        Times of the samples, equally far from each other.
+    values : array (sample,) or (row, sample)
+    limit : float
+    between : two float, optional
+        From where to where the colours reach, upwards; all the height of the Axes by default.
+    alpha : float
+        Opacity.
+
+    Returns
+    -------
+    AxesImage
+    """
+    height, half = ax.get_ylim(), (x[1] - x[0]) / 2
+    image = ax.imshow(
+        np.atleast_2d(values), aspect="auto", extent=(x[0] - half, x[-1] + half, *(between or height)), cmap="RdBu_r",
+        vmin=-limit, vmax=limit, alpha=alpha, zorder=-3, interpolation="nearest",
+    )  # fmt: skip
+    ax.set_ylim(height)
+    return image
+
+
+def colour_bar(figure: Figure, place: tuple[float, float, float, float], limit: float, values: xr.DataArray) -> Axes:
+    """A bar of a map's colours with its ``long_name`` and unit, in a fixed place, which is faster than a layout.
+
+    Parameters
+    ----------
+    figure : Figure
+    place : four float
+        Left, bottom, width and height as fractions of the figure. A bar that is wider than high lies.
+    limit : float
+        The bar reaches from -limit (blue) over 0 to limit (red).
+    values : DataArray
+        The map.
+    """
+    ax = figure.add_axes(place, label="colour bar")
+    text = f"{values.attrs.get('long_name', 'map')} ({map_unit(values)})"
+    shades, ticks = np.linspace(-1, 1, 101), [-limit, 0, limit]
+    labels = [f"{t:+.3g}" if t else "0" for t in ticks]
+    if place[2] > place[3]:
+        ax.imshow(shades[None], aspect="auto", extent=(-limit, limit, 0, 1), cmap="RdBu_r")
+        ax.set(yticks=[], xticks=ticks, xticklabels=labels)
+        ax.set_title(text, fontsize=6, fontweight="normal", loc="center", pad=2)
+    else:
+        ax.imshow(shades[:, None], aspect="auto", extent=(0, 1, -limit, limit), cmap="RdBu_r", origin="lower")
+        ax.set(xticks=[], yticks=ticks, yticklabels=labels, ylabel=text)
+        ax.yaxis.tick_right()
+        ax.yaxis.set_label_position("right")
+    ax.tick_params(labelsize=6, length=2, pad=1)
+    return ax

@@ -1,4 +1,7 @@
-"""Figures of tables: estimates with their intervals, errors as coloured numbers, and predictions one by one."""
+"""Figures of tables: estimates with their intervals, errors as coloured numbers, and predictions one by one.
+
+Each function draws on the Axes it is given, or on the current ones, and returns them.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,6 @@ def plot_intervals(
     ----------
     table : DataFrame
         A row per label, or per label and group. Rows are drawn in the table's order, from the top.
-    ax : Axes, optional
     columns : three str
         The columns of the table that hold the estimate and the ends of its interval.
     by : str, optional
@@ -49,10 +51,6 @@ def plot_intervals(
         Groups whose dots are drawn hollow, such as the people a model was fitted on.
     legend : bool
         Whether the groups are named above the Axes.
-
-    Returns
-    -------
-    Axes
 
     Raises
     ------
@@ -92,11 +90,6 @@ def plot_forest(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     table : DataFrame, rows ``model`` and ``people``
         From `nested_models` or `sex_table`: ``auc``, ``low``, ``high`` and ``n``. The people "discovery", on whom the
         models were fitted, are drawn hollow.
-    ax : Axes, optional
-
-    Returns
-    -------
-    Axes
     """
     _check_table(table, "model", "people", "auc", "low", "high", "n")
     counted = {p: f"{p} (n = {rows['n'].iloc[0]:.0f})" for p, rows in table.groupby("people", sort=False)}
@@ -117,10 +110,6 @@ def plot_sex_table(table: pd.DataFrame, axes: tuple[Axes, Axes]) -> tuple[Axes, 
     table : DataFrame, rows ``model`` and ``people``
         From `sex_table`. Rows without an area are left out.
     axes : two Axes, beside each other
-
-    Returns
-    -------
-    two Axes
     """
     beyond = ("beyond", "beyond_low", "beyond_high")
     _check_table(table, "auc", *beyond)
@@ -139,11 +128,6 @@ def plot_landmark_errors(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ----------
     table : DataFrame, rows landmarks
         ``bias``, ``sd`` and ``doubt`` (median), all in ms.
-    ax : Axes, optional
-
-    Returns
-    -------
-    Axes
     """
     _check_table(table, "bias", "sd", "doubt")
     ends = {"low": table["bias"] - table["sd"], "high": table["bias"] + table["sd"]}
@@ -167,11 +151,6 @@ def plot_blanking(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ----------
     table : DataFrame, rows targets
         From `blanking_table`, of one network or of several with different targets.
-    ax : Axes, optional
-
-    Returns
-    -------
-    Axes
     """
     edits = [*WAVES, *(f"sham_{w}" for w in WAVES)]
     columns = ["intact", *edits]
@@ -215,11 +194,6 @@ def plot_groups(table: pd.DataFrame, everyone: pd.DataFrame, ax: Axes | None = N
         target; a row of the figure is what the others say, such as ``sex`` and ``male``.
     everyone : DataFrame, rows targets
         From `accuracy_table` of the same predictions. Targets judged by accuracy are left out.
-    ax : Axes, optional
-
-    Returns
-    -------
-    Axes
     """
     for given in (table, everyone):
         _check_table(given, "metric", "score", "n")
@@ -261,11 +235,6 @@ def plot_shares(shares: pd.DataFrame, ax: Axes | None = None) -> Axes:
     shares : DataFrame, rows ``target`` and ``segment``
         From `segment_table`, of one network or of several with different targets. The last row of the figure is the
         segments' share of the beat's length.
-    ax : Axes, optional
-
-    Returns
-    -------
-    Axes
     """
     _check_table(shares, "target", "segment", "share", "span")
     segments = [*SEGMENTS, "rest"]
@@ -291,11 +260,6 @@ def plot_agreement(predicted: np.ndarray, measured: np.ndarray, unit: str, ax: A
     predicted, measured : array (record,)
         NaN where unknown.
     unit : str
-    ax : Axes, optional
-
-    Returns
-    -------
-    Axes
     """
     ax = ax or plt.gca()
     y, x = _both_known(predicted, measured)
@@ -316,11 +280,6 @@ def plot_bland_altman(found: np.ndarray, reference: np.ndarray, unit: str, ax: A
     found, reference : array (record,)
         NaN where unknown. The difference is found minus reference.
     unit : str
-    ax : Axes, optional
-
-    Returns
-    -------
-    Axes
     """
     ax = ax or plt.gca()
     a, b = _both_known(found, reference)
@@ -346,11 +305,6 @@ def plot_roc(scores: Mapping[str, np.ndarray], truth: np.ndarray, ax: Axes | Non
         Higher for men; NaN where unknown.
     truth : array (record,)
         1 for men, 0 for women; NaN where unknown.
-    ax : Axes, optional
-
-    Returns
-    -------
-    Axes
     """
     ax = ax or plt.gca()
     for name, score in scores.items():
