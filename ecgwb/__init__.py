@@ -12,10 +12,8 @@ Time is in ms, voltage in µV, rate in Hz, everywhere. What is needed daily has 
 """
 
 import importlib as _importlib
-import inspect as _inspect
 import warnings as _warnings
 
-from .arguments import checked as _checked
 from .attention.alignment import align
 from .attention.attribution import attribute
 from .attention.gradcam import ecgradcam
@@ -144,8 +142,3 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted([*__all__, *_ROOMS])
-
-
-for _name in set(__all__) - {"fit"}:
-    if _inspect.isfunction(globals().get(_name)):
-        globals()[_name] = _checked(globals()[_name])

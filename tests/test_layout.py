@@ -14,7 +14,7 @@ ROOMS = [
     "stats", "recordings", "delineation", "cohorts", "models", "attention", "edits", "trust", "discovery", "figures",
     "explorer",
 ]  # fmt: skip
-ENTRANCES = ["arguments", "__init__", "__main__", "paper"]  # these may import every room
+ENTRANCES = ["__init__", "__main__", "paper"]  # these may import every room
 FILES = sorted((ROOT / "ecgwb").rglob("*.py"))
 
 

@@ -298,7 +298,7 @@ def _must_add_up(maps: np.ndarray, rise: np.ndarray, method: str, targets: list[
         warnings.warn(
             f"{method}: for {targets[k]}, maps miss f(x) - f(baseline) by {gap[k]:.3g} on average, its mean size being "
             f"{size[k]:.3g}; {fix}",
-            stacklevel=4,
+            stacklevel=3,
         )
 
 

@@ -136,7 +136,7 @@ def build_cohort(source: Any, out: str | Path | None = None, metadata: Any = Non
         warnings.warn(
             f"metadata columns not kept: {', '.join(found.ignored)}. Kept are {', '.join(METADATA)}; add a number of "
             'your own with cohort.assign(ef=("record", values))',
-            stacklevel=3,
+            stacklevel=2,
         )
     if out is None:
         cohort = build(found, client)
@@ -148,7 +148,7 @@ def build_cohort(source: Any, out: str | Path | None = None, metadata: Any = Non
         warnings.warn(
             f"{len(unjoined)} metadata rows fit no recording, such as {unjoined[0]!r}; "
             "attrs['metadata_without_record'] lists them",
-            stacklevel=3,
+            stacklevel=2,
         )
     return cohort
 

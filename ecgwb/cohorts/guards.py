@@ -1,23 +1,30 @@
 """The door of every later room: what is handed in as a cohort, or as maps of one, is examined once, before any work.
 
 A public function that takes a cohort begins with ``cohort = check(cohort)``, one that takes maps or beats of its
-records with ``values = check_values(values, ...)``.
+records with ``values = check_values(values, ...)``. Beats and rhythms may lie on the disk, and are not read here.
 """
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..delineation.landmarks import LANDMARKS
+from ..delineation.landmarks import LANDMARKS, OFFSETS, ONSETS
 from ..recordings.record import LEADS, RecordError
-from .measurements import TIME
+from .measurements import TARGETS, TIME
 
 ORDER = ("record", "side", "cycle", "lead", "landmark", "time", "sample")  # of a cohort's dimensions
-_DIMS = {"beat": ("record", "lead", "time"), "fiducial": ("record", "landmark"), "hr": ("record",)}
+_DIMS: dict[str, tuple[str, ...]] = {  # of the variables that hold numbers
+    "beat": ("record", "lead", "time"),
+    "fiducial": ("record", "landmark"),
+    **dict.fromkeys((*TARGETS, "male", "age"), ("record",)),
+}
+_A_COHORT = "expected a cohort, as from wb.open_cohort or wb.build_cohort"
 
 
 def check(cohort: Any, *needs: str) -> xr.Dataset:
@@ -39,32 +46,34 @@ def check(cohort: Any, *needs: str) -> xr.Dataset:
     TypeError
         When it is no Dataset.
     RecordError
-        When a dimension, a variable or a label is not a cohort's, records repeat, or landmarks cannot be right.
+        When a dimension, a variable or a label is not a cohort's, records repeat, or landmarks or heart rates cannot be
+        right.
     """
-    source = "expected a cohort, as from wb.open_cohort or wb.build_cohort"
     if not isinstance(cohort, xr.Dataset):
-        raise TypeError(f"cohort is {_kind(cohort)}; {source}")
-    _check_records(cohort, "cohort", source)
-    for name, labels in (("lead", LEADS), ("landmark", LANDMARKS)):
-        if name in cohort.dims and tuple(cohort[name].values.tolist()) != labels:
-            raise RecordError(f"the cohort has other {name}s than {', '.join(labels)}; {source}")
-    if "time" in cohort.dims and not np.array_equal(cohort["time"].values, TIME):
-        raise RecordError(
-            f"the cohort has times other than {TIME[0]:.0f} to {TIME[-1]:.0f} ms in {len(TIME)} steps; {source}"
-        )
+        fix = f": wb.open_cohort({str(cohort)!r})" if isinstance(cohort, (str, Path)) else ""
+        raise TypeError(f"cohort is {kind_of(cohort)}; {_A_COHORT}{fix}")
+    _check_records(cohort, "the cohort", _A_COHORT)
     for name in dict.fromkeys(("beat", "fiducial", *needs)):
         if name not in cohort.variables:
-            raise RecordError(f"the cohort has no variable {name!r}; {source}")
+            raise RecordError(f"the cohort has no variable {name!r}; {_A_COHORT}")
     for name, dims in _DIMS.items():
-        if name in cohort.variables and set(cohort[name].dims) != set(dims):
+        if name not in cohort.variables:
+            continue
+        if set(cohort[name].dims) != set(dims):
             have = ", ".join(map(str, cohort[name].dims)) or "nothing"
             raise RecordError(f"the cohort has {name!r} over {have}; expected {', '.join(dims)}")
-        if name in cohort.variables and cohort[name].dtype.kind not in "fiu":
+        if cohort[name].dtype.kind not in "fiub":
             raise RecordError(f"the cohort has {name!r} as {cohort[name].dtype}; expected numbers")
-    cohort = cohort.transpose(*ORDER, ..., missing_dims="ignore")
-    _check_landmarks(cohort["fiducial"].values.astype(float))
+    for name, labels in (("lead", LEADS), ("landmark", LANDMARKS)):
+        if tuple(cohort[name].values.tolist()) != labels:
+            raise RecordError(f"the cohort has other {name}s than {', '.join(labels)}; {_A_COHORT}")
+    if not np.array_equal(cohort["time"].values, TIME):
+        steps = f"{TIME[0]:.0f} to {TIME[-1]:.0f} ms in {len(TIME)} steps"
+        raise RecordError(f"the cohort has times other than {steps}; {_A_COHORT}")
     if "hr" in cohort and (cohort["hr"].values <= 0).any():
         raise RecordError("the cohort has heart rates of 0 bpm or less; expected more, or NaN where it is unknown")
+    cohort = cohort.transpose(*ORDER, ..., missing_dims="ignore")
+    check_landmarks(cohort["fiducial"].values, cohort["record"].values)
     return cohort
 
 
@@ -91,45 +100,74 @@ def check_values(values: Any, *dims: str, name: str = "maps", source: str = "wb.
         When a dimension is missing, there is no record or one twice, or it does not hold numbers.
     """
     if not isinstance(values, xr.DataArray):
-        raise TypeError(f"{name} is {_kind(values)}; expected a DataArray, as from {source}")
+        raise TypeError(f"{name} is {kind_of(values)}; expected a DataArray, as from {source}")
+    if "record" in dims:
+        _check_records(values, name, f"expected what {source} gives")
     lacking = [d for d in dims if d not in values.dims]
     if lacking:
         have = ", ".join(map(str, values.dims)) or "nothing"
         raise ValueError(f"{name} is over {have}, without {lacking[0]!r}; expected what {source} gives")
-    if "record" in dims:
-        _check_records(values, name, f"expected what {source} gives")
     if values.dtype.kind not in "fiub":
         raise ValueError(f"{name} holds {values.dtype}; expected numbers, as from {source}")
     first, last = [d for d in ("record",) if d in dims], [d for d in ("time", "phase") if d in dims]
     return values.transpose(*first, ..., *last)
 
 
+def check_landmarks(marks: np.ndarray, records: np.ndarray) -> None:
+    """Refuses landmarks (record, landmark) in ms that no delineation gives; NaN, where a wave is absent, is one.
+
+    Raises
+    ------
+    RecordError
+        When a record's landmarks are outside the beat or out of order, or a wave ends where it begins.
+    """
+    outside = (marks < TIME[0]) | (marks > TIME[-1])
+    latest = np.fmax.accumulate(np.where(np.isnan(marks), -np.inf, marks), axis=1)
+    for wrong, what in (
+        (outside, f"landmarks are outside the beat ({TIME[0]:.0f} to {TIME[-1]:.0f} ms)"),
+        (marks < latest, "landmarks are out of order"),
+        (marks[:, list(OFFSETS)] <= marks[:, list(ONSETS)], "a wave ends where it begins"),
+    ):
+        rows = np.flatnonzero(wrong.any(axis=1))
+        if len(rows):
+            seen = ", ".join(f"{k} {v:.0f}" for k, v in zip(LANDMARKS, marks[rows[0]], strict=True))
+            raise RecordError(f"record {str(records[rows[0]])!r}: {what}: {seen}")
+
+
+def json_attribute(data: xr.Dataset | xr.DataArray, name: str, default: Any) -> Any:
+    """What an attribute holds that the package stores as JSON, such as ``excluded``; the default where there is none.
+
+    Raises
+    ------
+    RecordError
+        When it is no JSON.
+    """
+    if name not in data.attrs:
+        return default
+    try:
+        return json.loads(data.attrs[name])
+    except (TypeError, ValueError):
+        raise RecordError(
+            f"the attribute {name!r} is {kind_of(data.attrs[name])}; expected the JSON that ecgwb wrote there. "
+            f"Remove it: del data.attrs[{name!r}]"
+        ) from None
+
+
+def kind_of(value: Any) -> str:
+    """A value in an error's words: "str 'ludb'", "a DataFrame"."""
+    name = type(value).__name__
+    return f"{name} {value!r}" if isinstance(value, (str, int, float, Path, type(None))) else f"a {name}"
+
+
 def _check_records(data: xr.Dataset | xr.DataArray, what: str, source: str) -> None:
     if "record" not in data.dims:
-        one = str(data["record"].values) if "record" in data.coords else ""
-        fix = f"use cohort.sel(record=[{one!r}]) to keep it" if one else source
-        raise RecordError(
-            f"the {what} has no dimension 'record', but {', '.join(map(str, data.dims)) or 'none'}; {fix}"
-        )
+        have = ", ".join(map(str, data.dims)) or "none"
+        fix = source
+        if "record" in data.coords:  # one record, taken out of its cohort
+            fix = f"use cohort.sel(record=[{str(data['record'].values)!r}]) to keep it"
+        raise RecordError(f"{what} has no dimension 'record', but {have}; {fix}")
     names = pd.Index(data["record"].values)
     if not len(names):
-        raise RecordError(f"the {what} holds no record; {source}")
+        raise RecordError(f"{what} holds no record; {source}")
     if names.has_duplicates:
-        raise RecordError(f"the {what} has record {str(names[names.duplicated()][0])!r} twice; names must differ")
-
-
-def _check_landmarks(marks: np.ndarray) -> None:
-    """Refuses landmarks (record, landmark) in ms that no delineation gives."""
-    if np.isinf(marks).any() or (marks < TIME[0]).any() or (marks > TIME[-1]).any():
-        raise RecordError(
-            f"the cohort has landmarks outside the beat; expected {TIME[0]:.0f} to {TIME[-1]:.0f} ms, NaN where a wave "
-            "is absent"
-        )
-    last = np.fmax.accumulate(np.where(np.isnan(marks), -np.inf, marks), axis=1)
-    if (marks < last).any():
-        raise RecordError("the cohort has landmarks out of order; expected P, QRS and T one after the other")
-
-
-def _kind(value: Any) -> str:
-    name = type(value).__name__
-    return f"{name} {value!r}" if isinstance(value, (str, int, float, type(None))) else f"a {name}"
+        raise RecordError(f"{what} has record {str(names[names.duplicated()][0])!r} twice; names must differ")

@@ -80,7 +80,7 @@ def accuracy_table(
         warnings.warn(
             f"{n_seen} of {predictions.sizes['record']} records are of patients whose data shaped the network: no "
             "measure of how it does on others. Leave them out with predictions.isel(record=~predictions.seen.values)",
-            stacklevel=3,
+            stacklevel=2,
         )
     cohort = cohort.sel(record=predictions["record"].values)  # paired by name, whatever the order
     if by is not None:

@@ -65,7 +65,7 @@ def read_record(path: str | Path) -> Record:
     doubt = [f for f in record.metadata["flags"] if f.startswith("limb leads disagree")]
     if doubt:
         warnings.warn(
-            f"record {record.record_id!r}: {doubt[0]}; gains or lead names in its header cannot be right", stacklevel=3
+            f"record {record.record_id!r}: {doubt[0]}; gains or lead names in its header cannot be right", stacklevel=2
         )
     return record
 
