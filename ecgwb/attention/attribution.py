@@ -1,6 +1,6 @@
 """Other attribution methods behind one signature, most of them Captum's: maps that resolve leads.
 
-Every method answers its own question, and none says what a real change of the ECG would do: edits do (`effects.py`).
+Every method answers its own question, and none says what a real change of the ECG would do: edits do (`ecgwb.edits`).
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ import contextlib
 import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import xarray as xr
 from torch import nn
 
-from ..cohorts.beats import need_records
+from ..cohorts.guards import check
 from ..cohorts.lines import lines_between
 from ..delineation.landmarks import WAVES
-from ..models.prediction import CHUNK, batches, model_input, pieces
+from ..models.prediction import batches, model_input, parts_of, pieces, predict
 from ..models.spec import ModelError, evaluating, spec_of
-from .gradcam import VARIANTS, asked_of, ecgradcam, labelled
+from .gradcam import VARIANTS, asked_of, ecgradcam, labelled, with_units
 
 BASELINES = ("flat", "mean")
 
@@ -103,59 +103,48 @@ def attribute(
         When maps that should add up to f(x) - f(b) miss it, on average, by more than 5 % of its mean size.
     """
     spec, wanted, outputs = asked_of(model, targets)
-    need_records(cohort)
+    cohort = check(cohort)
     if method in ("ecgradcam", *VARIANTS):
         return ecgradcam(model, cohort, wanted, variant="gradcam" if method == "ecgradcam" else method, layer=layer)
     if method == "occlusion":
         return _occlusion(model, cohort, wanted, outputs)
     if method not in METHODS:
-        raise ModelError(
-            f"unknown method {method!r}; expected one of {', '.join(['ecgradcam', *VARIANTS, 'occlusion', *METHODS])}"
-        )
+        known = ", ".join(["ecgradcam", *VARIANTS, "occlusion", *METHODS])
+        raise ModelError(f"unknown method {method!r}; expected one of {known}")
     if baseline not in BASELINES or (baseline == "mean" and spec.input != "beat"):
         raise ModelError(f"baseline is {baseline!r}; expected 'flat', or, for a network that takes beats, 'mean'")
-    explain, per_uv, complete = METHODS[method]
+    how = METHODS[method]
     cams = ecgradcam(model, cohort, wanted, layer=layer, relu=True) if method == "guided_gradcam" else None
-    asked = _hookable(model) if method in ("guided_gradcam", "deeplift") else model
     shape = (len(spec.leads), spec.n_samples)
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(n_noises, *shape, generator=generator) * noise_uv * spec.scale
+    b = _mean_beat(model, cohort) if how.complete and baseline == "mean" else np.zeros((1, *shape), dtype=np.float32)
+    noise = torch.randn(n_noises, *shape, generator=torch.Generator().manual_seed(seed)) * noise_uv * spec.scale
     out = np.empty((cohort.sizes["record"], len(wanted), *shape), dtype=np.float32)
     usable = np.zeros(len(out), dtype=bool)
-    rise = np.full((len(out), len(wanted)), np.nan)  # f(x) - f(b)
-    b = _mean_beat(model, cohort) if complete and baseline == "mean" else np.zeros((1, *shape), dtype=np.float32)
-    bias = _outputs(model, b, outputs)[0]
-    with evaluating(model), torch.enable_grad(), _captum_speaks_not_of_hooks():
+    explained = _hookable(model) if how.hooks else model
+    with evaluating(model), torch.enable_grad(), _quiet_hooks():
         for rows, x, ok in pieces(model, cohort):
             given = _Given(x.requires_grad_(), torch.from_numpy(b).to(x), steps, noise.to(x))
             for j, k in enumerate(outputs):
-                out[rows, j] = explain(asked, given, k).detach().cpu().numpy()
+                out[rows, j] = how.explain(explained, given, k).detach().cpu().numpy()
             usable[rows] = ok
-            if complete:
-                rise[rows] = _outputs(model, x.detach().cpu().numpy(), outputs) - bias
-    if per_uv:
+    if how.per_uv:
         out *= np.float32(spec.scale)
     if cams is not None:
         out *= np.maximum(cams.values, 0)[:, :, None]
-    if complete:
-        _must_add_up(out[usable], rise[usable], method, wanted)
-    units = [spec.unit(t) for t in wanted]
-    return labelled(
-        out,
-        model,
-        cohort,
-        usable,
-        wanted,
-        ["" if cams is not None or not u else f"{u}/µV" if per_uv else u for u in units],
-        bias if complete else np.full(len(wanted), np.nan),
-        {
-            "method": method,
-            "adds_up": "sum" if complete else "",
-            **({"baseline": baseline} if complete else {}),
-            **({"noise_uv": noise_uv, "n_noises": n_noises, "seed": seed} if method == "smoothgrad" else {}),
-            **({"steps": steps} if method == "integrated_gradients" else {}),
-        },
-    )
+    bias = None
+    if how.complete:
+        bias = _outputs(model, b, outputs)[0]
+        _warn_unless_complete(out, model, cohort, wanted, bias, method)
+    units = ["" if cams is not None or not u else f"{u}/µV" if how.per_uv else u for u in map(spec.unit, wanted)]
+    about: dict[str, Any] = {"method": method}
+    if how.complete:
+        about["baseline"] = baseline
+    if method == "smoothgrad":
+        about |= {"noise_uv": noise_uv, "n_noises": n_noises, "seed": seed}
+    if method == "integrated_gradients":
+        about["steps"] = steps
+    maps = labelled(out, model, cohort, usable, wanted).assign_attrs(about)
+    return with_units(maps, units, bias, adds_up="sum" if how.complete else "")
 
 
 # ---------------------------------------------------------------- the methods, each giving (B, lead, sample)
@@ -170,10 +159,15 @@ class _Given(NamedTuple):
     noise: torch.Tensor  # (noise, lead, sample)
 
 
-def _saliency(model: nn.Module, given: _Given, k: int) -> torch.Tensor:
-    from captum.attr import Saliency
+def _captum(name: str, model: nn.Module) -> Any:
+    """A method of Captum, which takes a second to import."""
+    import captum.attr
 
-    return Saliency(model).attribute(given.x, target=k, abs=False)
+    return getattr(captum.attr, name)(model)
+
+
+def _saliency(model: nn.Module, given: _Given, k: int) -> torch.Tensor:
+    return _captum("Saliency", model).attribute(given.x, target=k, abs=False)
 
 
 def _smoothgrad(model: nn.Module, given: _Given, k: int) -> torch.Tensor:
@@ -183,24 +177,18 @@ def _smoothgrad(model: nn.Module, given: _Given, k: int) -> torch.Tensor:
 
 
 def _input_x_gradient(model: nn.Module, given: _Given, k: int) -> torch.Tensor:
-    from captum.attr import InputXGradient
-
-    return InputXGradient(model).attribute(given.x, target=k)
+    return _captum("InputXGradient", model).attribute(given.x, target=k)
 
 
 def _integrated_gradients(model: nn.Module, given: _Given, k: int) -> torch.Tensor:
-    from captum.attr import IntegratedGradients
-
-    return IntegratedGradients(model).attribute(
+    return _captum("IntegratedGradients", model).attribute(
         given.x, given.baseline, target=k, n_steps=given.steps, internal_batch_size=len(given.x)
     )
 
 
 def _deeplift(model: nn.Module, given: _Given, k: int) -> torch.Tensor:
-    from captum.attr import DeepLift
-
     try:
-        return DeepLift(model).attribute(given.x, given.baseline, target=k)
+        return _captum("DeepLift", model).attribute(given.x, given.baseline, target=k)
     except RuntimeError as e:
         if "more than once" not in str(e):
             raise
@@ -208,21 +196,27 @@ def _deeplift(model: nn.Module, given: _Given, k: int) -> torch.Tensor:
 
 
 def _guided(model: nn.Module, given: _Given, k: int) -> torch.Tensor:
-    from captum.attr import GuidedBackprop
-
     if not any(isinstance(m, nn.ReLU) for m in model.modules()):
         raise ModelError("guided backpropagation changes nn.ReLU modules and the network has none; use 'saliency'")
-    return GuidedBackprop(model).attribute(given.x, target=k)
+    return _captum("GuidedBackprop", model).attribute(given.x, target=k)
 
 
-METHODS: dict[str, tuple[Callable[[nn.Module, _Given, int], torch.Tensor], bool, bool]] = {
-    # how, whether its values are per µV, whether they add up to f(x) - f(b)
-    "saliency": (_saliency, True, False),
-    "smoothgrad": (_smoothgrad, True, False),
-    "input_x_gradient": (_input_x_gradient, False, False),
-    "integrated_gradients": (_integrated_gradients, False, True),
-    "deeplift": (_deeplift, False, True),
-    "guided_gradcam": (_guided, False, False),
+class Method(NamedTuple):
+    """A method, and what its values are."""
+
+    explain: Callable[[nn.Module, _Given, int], torch.Tensor]
+    per_uv: bool = False  # per µV
+    complete: bool = False  # they add up to f(x) - f(b)
+    hooks: bool = False  # Captum sets hooks for it
+
+
+METHODS = {
+    "saliency": Method(_saliency, per_uv=True),
+    "smoothgrad": Method(_smoothgrad, per_uv=True),
+    "input_x_gradient": Method(_input_x_gradient),
+    "integrated_gradients": Method(_integrated_gradients, complete=True),
+    "deeplift": Method(_deeplift, complete=True, hooks=True),
+    "guided_gradcam": Method(_guided, hooks=True),
 }
 
 
@@ -231,13 +225,10 @@ def _occlusion(model: nn.Module, cohort: xr.Dataset, wanted: list[str], outputs:
     spec = spec_of(model)
     if spec.input != "beat":
         raise ModelError("occlusion blanks the waves of representative beats; this network takes rhythms")
-    n = cohort.sizes["record"]
-    out = np.zeros((n, len(wanted), len(spec.leads), spec.n_samples), dtype=np.float32)
-    usable = np.zeros(n, dtype=bool)
+    out = np.zeros((cohort.sizes["record"], len(wanted), len(spec.leads), spec.n_samples), dtype=np.float32)
+    usable = np.zeros(len(out), dtype=bool)
     time = spec.start_ms + np.arange(spec.n_samples) * 1000.0 / spec.fs
-    for start in range(0, max(n, 1), CHUNK):
-        rows = slice(start, start + CHUNK)
-        some = cohort.isel(record=rows)
+    for rows, some in parts_of(cohort):
         x, usable[rows] = model_input(model, some)
         intact = _outputs(model, x, outputs)
         for wave in WAVES:
@@ -251,11 +242,10 @@ def _occlusion(model: nn.Module, cohort: xr.Dataset, wanted: list[str], outputs:
                 changed = x.copy()
                 changed[has, lead] = without[has, lead]
                 effect = intact - _outputs(model, changed, outputs)  # (record, target)
-                here = out[rows, :, lead]
-                np.copyto(here, effect[:, :, None].astype(np.float32), where=inside[:, None])
-    units = [spec.unit(t) for t in wanted]
-    about = {"method": "occlusion", "adds_up": ""}
-    return labelled(out, model, cohort, usable, wanted, units, np.full(len(wanted), np.nan), about)
+                of_lead = out[rows, :, lead]  # (record, target, sample), a view
+                np.copyto(of_lead, effect[:, :, None].astype(np.float32), where=inside[:, None])
+    maps = labelled(out, model, cohort, usable, wanted).assign_attrs(method="occlusion")
+    return with_units(maps, [spec.unit(t) for t in wanted])
 
 
 # ---------------------------------------------------------------- around them
@@ -289,10 +279,16 @@ def _hookable(model: nn.Module) -> nn.Module:
     return copied
 
 
-def _must_add_up(maps: np.ndarray, rise: np.ndarray, method: str, targets: list[str]) -> None:
+def _warn_unless_complete(
+    maps: np.ndarray, model: nn.Module, cohort: xr.Dataset, targets: list[str], bias: np.ndarray, method: str
+) -> None:
     """Warn where a method that promises f(x) - f(b) does not keep it."""
-    gap, size = (np.abs(v).mean(axis=0) for v in (maps.sum(axis=(2, 3), dtype=float) - rise, rise))  # (target,)
-    if len(maps) and not (gap <= 0.05 * size).all():
+    predicted = predict(model, cohort)
+    rise = np.stack([predicted[t].values for t in targets], axis=1) - bias  # (record, target)
+    ok = np.isfinite(rise).all(axis=1)
+    gap = np.abs(maps[ok].sum(axis=(2, 3), dtype=float) - rise[ok]).mean(axis=0) if ok.any() else np.zeros(len(targets))
+    size = np.abs(rise[ok]).mean(axis=0) if ok.any() else gap
+    if not (gap <= 0.05 * size).all():
         fix = "take more steps" if method == "integrated_gradients" else "use nn.ReLU modules, one per use"
         k = int(np.argmax(gap / size))
         warnings.warn(
@@ -303,7 +299,7 @@ def _must_add_up(maps: np.ndarray, rise: np.ndarray, method: str, targets: list[
 
 
 @contextlib.contextmanager
-def _captum_speaks_not_of_hooks() -> Iterator[None]:
+def _quiet_hooks() -> Iterator[None]:
     """Without Captum's notes that it sets hooks, on a copy, and removes them."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"(?s)Setting (forward, )?backward hooks")

@@ -1,7 +1,7 @@
 """ECGradCAM: which positions of a network's last layer contribute to a prediction, signed and in the target's unit.
 
 A map says which positions contribute; a position sees as much of the ECG as its receptive field covers. What a stretch
-of the ECG does to the prediction is shown by edits (`effects.py`), not by a map.
+of the ECG does to the prediction is shown by edits (`ecgwb.edits`), not by a map.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ import torch
 import xarray as xr
 from torch import nn
 
-from ..cohorts.beats import need_records
+from ..cohorts.guards import check, check_values
 from ..models.prediction import on_workers, pieces, unusable
 from ..models.spec import ModelError, ModelSpec, device_of, evaluating, spec_of
-from .layers import activations_only, find_layer, positions, upsampling
+from .layers import activations_only, find_layer, hooked, positions, upsampling
 
 VARIANTS = ("gradcam", "guided", "published")
 
 
-@torch.inference_mode(False)  # a caller's inference mode would forbid gradients
 def ecgradcam(
     model: nn.Module,
     cohort: xr.Dataset,
@@ -78,16 +77,23 @@ def ecgradcam(
     ModelError
         For an unknown target, variant or layer, or a cohort the network cannot read.
     """
-    spec, wanted, outputs = asked_of(model, targets)
-    need_records(cohort)
+    spec, wanted, _ = asked_of(model, targets)
+    cohort = check(cohort)
     if variant not in VARIANTS:
         raise ModelError(f"unknown variant {variant!r}; expected one of {', '.join(VARIANTS)}")
-    if client is not None:
-        work = partial(ecgradcam, model, targets=wanted, variant=variant, layer=layer, relu=relu)
-        return on_workers(client, work, cohort, spec)
     name = layer or spec.layer
-    module = find_layer(model, name)
-    where = positions(model, name)
+    find_layer(model, name)
+    work = partial(_maps, model, targets=wanted, variant=variant, layer=name, relu=relu)
+    return work(cohort) if client is None else on_workers(client, work, cohort, spec)
+
+
+@torch.inference_mode(False)  # a caller's inference mode would forbid gradients
+def _maps(
+    model: nn.Module, cohort: xr.Dataset, *, targets: Sequence[str], variant: str, layer: str, relu: bool
+) -> xr.DataArray:
+    """The maps of `ecgradcam`, whose arguments are in order."""
+    spec, wanted, outputs = asked_of(model, targets)
+    module, where = find_layer(model, layer), positions(model, layer)
     out = np.empty((cohort.sizes["record"], len(wanted), spec.n_samples), dtype=np.float32)
     usable = np.zeros(len(out), dtype=bool)
     upsample: torch.Tensor | None = None
@@ -95,7 +101,7 @@ def ecgradcam(
     with evaluating(model):
         head = _head(model, module, outputs)
         for rows, part, ok in pieces(model, cohort):
-            with activations_only(module, name) as seen, torch.no_grad():
+            with activations_only(module, layer) as seen, torch.no_grad():
                 y = model(part)[:, outputs]
             a = seen[0]  # (B, channel, position)
             coarse = _pooled(a.detach(), y.detach(), head) if variant == "gradcam" else None
@@ -108,23 +114,15 @@ def ecgradcam(
                 upsample = torch.from_numpy(upsampling(where, coarse.shape[2], spec.n_samples)).to(coarse)
             out[rows] = (coarse @ upsample).cpu().numpy()  # (B, target, position) @ (position, sample)
             usable[rows] = ok
-    in_units = variant == "gradcam" and not relu and error < 1e-4
-    return labelled(
-        out,
-        model,
-        cohort,
-        usable,
-        wanted,
-        [spec.unit(t) if in_units else "" for t in wanted],
-        head.bias.cpu().numpy() if in_units else np.full(len(wanted), np.nan),
-        {
-            "method": f"ecgradcam, variant {variant}" + (", relu" if relu else ""),
-            "adds_up": "mean" if in_units else "",
-            "layer": name,
-            "positions": where.how,
-            "receptive_field_ms": where.field * 1000.0 / spec.fs,
-        },
+    maps = labelled(out, model, cohort, usable, wanted).assign_attrs(
+        method=f"ecgradcam, variant {variant}" + (", relu" if relu else ""),
+        layer=layer,
+        positions=where.how,
+        receptive_field_ms=where.field * 1000.0 / spec.fs,
     )
+    if variant == "gradcam" and not relu and error < 1e-4:
+        return with_units(maps, [spec.unit(t) for t in wanted], head.bias.cpu().numpy(), adds_up="mean")
+    return with_units(maps, [""] * len(wanted))
 
 
 def departure(maps: xr.DataArray, cohort_maps: xr.DataArray | None = None) -> xr.DataArray:
@@ -142,15 +140,18 @@ def departure(maps: xr.DataArray, cohort_maps: xr.DataArray | None = None) -> xr
 
     Returns
     -------
-    DataArray, as `maps`
-        ``bias`` is now the cohort's mean prediction, where the maps add up.
+    DataArray
+        Of the shape of `maps`; ``bias`` is now the cohort's mean prediction, where the maps add up.
 
     Raises
     ------
     ValueError
         When the two were not made in the same way.
     """
-    others = maps if cohort_maps is None else cohort_maps
+    maps = check_values(maps, "record", name="maps", source="wb.ecgradcam")
+    others = maps
+    if cohort_maps is not None:
+        others = check_values(cohort_maps, "record", name="cohort_maps", source="wb.ecgradcam")
     for name in ("method", "layer", "template", "baseline"):
         if maps.attrs.get(name) != others.attrs.get(name):
             raise ValueError(
@@ -167,7 +168,7 @@ def departure(maps: xr.DataArray, cohort_maps: xr.DataArray | None = None) -> xr
 def asked_of(model: nn.Module, targets: Sequence[str] | str | None) -> tuple[ModelSpec, list[str], list[int]]:
     """The network's spec, the targets asked for, and which of its outputs they are."""
     spec = spec_of(model)
-    wanted = [targets] if isinstance(targets, str) else list(spec.targets if targets is None else targets)
+    wanted = list(spec.targets) if targets is None else np.atleast_1d(targets).tolist()
     unknown = [t for t in wanted if t not in spec.targets]
     if unknown or not wanted:
         raise ModelError(f"the network has no target {unknown}; it predicts {', '.join(spec.targets)}")
@@ -175,21 +176,13 @@ def asked_of(model: nn.Module, targets: Sequence[str] | str | None) -> tuple[Mod
 
 
 def labelled(
-    values: np.ndarray,
-    model: nn.Module,
-    cohort: xr.Dataset,
-    usable: np.ndarray,
-    targets: Sequence[str],
-    units: Sequence[str],
-    bias: np.ndarray,
-    attrs: dict[str, Any],
+    values: np.ndarray, model: nn.Module, cohort: xr.Dataset, usable: np.ndarray, targets: Sequence[str]
 ) -> xr.DataArray:
     """Maps (record, target, time) or (record, target, lead, time), NaN where a record is not usable, with labels."""
     spec = spec_of(model)
     values[~usable] = np.nan
     leads = {"lead": list(spec.leads)} if values.ndim == 4 else {}
     start = 0.0 if spec.input == "rhythm" else spec.start_ms
-    said = units[0] if len(set(units)) == 1 else ", ".join(f"{t}: {u}" for t, u in zip(targets, units, strict=True))
     return xr.DataArray(
         values,
         dims=("record", "target", *leads, "time"),
@@ -198,12 +191,21 @@ def labelled(
             "target": list(targets),
             **leads,
             "time": ("time", start + np.arange(spec.n_samples) * 1000.0 / spec.fs, {"units": "ms"}),
-            "bias": ("target", bias),
-            "unit": ("target", list(units)),
         },
         name="attention",
-        attrs={"units": said, **attrs, "excluded": json.dumps(unusable(cohort, usable))},
+        attrs={"excluded": json.dumps(unusable(cohort, usable))},
     )
+
+
+def with_units(
+    maps: xr.DataArray, units: Sequence[str], bias: np.ndarray | None = None, adds_up: str = ""
+) -> xr.DataArray:
+    """Maps with the unit of each target and, where they add up to the prediction, how, and less which bias."""
+    targets = maps["target"].values
+    text = units[0] if len(set(units)) == 1 else ", ".join(f"{t}: {u}" for t, u in zip(targets, units, strict=True))
+    bias = np.full(len(targets), np.nan) if bias is None else bias
+    coords = {"bias": ("target", bias), "unit": ("target", list(units))}
+    return maps.assign_coords(coords).assign_attrs(units=text, adds_up=adds_up)
 
 
 class _Head(NamedTuple):
@@ -216,20 +218,17 @@ class _Head(NamedTuple):
 def _head(model: nn.Module, module: nn.Module, outputs: list[int]) -> _Head:
     """The outputs when the layer gives zeros, and the slope if it is the same there, elsewhere and at all positions."""
 
-    def hook(_module: nn.Module, _inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+    given: list[torch.Tensor] = []
+
+    def give(_module: nn.Module, _inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
         some = torch.randn(output.shape[1:], generator=torch.Generator().manual_seed(0)).to(output)
         given.append(torch.stack([torch.zeros_like(some), some]).requires_grad_())
         return given[-1].clone()
 
-    given: list[torch.Tensor] = []
     spec = spec_of(model)
-    handle = module.register_forward_hook(hook)
-    try:
-        with torch.enable_grad():
-            y = model(torch.zeros(2, len(spec.leads), spec.n_samples, device=device_of(model)))[:, outputs]
-            g = torch.stack([torch.autograd.grad(t.sum(), given[-1], retain_graph=True)[0] for t in y.T])
-    finally:
-        handle.remove()
+    with hooked({module: give}), torch.enable_grad():
+        y = model(torch.zeros(2, len(spec.leads), spec.n_samples, device=device_of(model)))[:, outputs]
+        g = torch.stack([torch.autograd.grad(t.sum(), given[-1], retain_graph=True)[0] for t in y.T])
     slope = g.mean(dim=(1, 3))  # (target, record, channel, position) -> (target, channel)
     even = (g - slope[:, None, :, None]).abs().max() <= 1e-6 * g.abs().max()
     return _Head(y[0].detach(), slope * g.shape[3] if even else None)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,46 +31,33 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
     return layers[name]
 
 
-def readable_layers(model: nn.Module, x: np.ndarray) -> list[str]:
-    """Layers that a map can be read from: those giving (record, channel, position) once in a forward pass.
+# ---------------------------------------------------------------- reading a layer
 
-    The spec's own comes first, then blocks of layers in their order, or, where there are hardly any, its layers.
+
+@contextlib.contextmanager
+def hooked(hooks: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]:
+    """Within, each module calls its function after its forward pass; afterwards no hook is left, whatever happens.
 
     Parameters
     ----------
-    x : array (record, lead, sample)
-        As `model_input` gives.
+    hooks : mapping of nn.Module to function
+        From (module, inputs, output) to what takes the output's place; None leaves it.
     """
-    modules = {name: m for name, m in model.named_modules() if name}
-    calls: dict[str, int] = dict.fromkeys(modules, 0)
-
-    def note(name: str) -> Any:
-        def hook(_module: nn.Module, _inputs: tuple[torch.Tensor, ...], y: Any) -> None:
-            calls[name] += 1 if isinstance(y, torch.Tensor) and y.ndim == 3 and y.shape[2] > 1 else 2
-
-        return hook
-
-    handles = [m.register_forward_hook(note(name)) for name, m in modules.items()]
-    try:
-        with evaluating(model), torch.no_grad():
-            model(torch.as_tensor(x, dtype=torch.float32, device=device_of(model)))
-    finally:
-        for handle in handles:
-            handle.remove()
-    once = [name for name, n in calls.items() if n == 1]
-    blocks = [name for name in once if any(modules[name].children())]
-    return list(dict.fromkeys([spec_of(model).layer, *(blocks if len(blocks) > 1 else once)]))
+    with contextlib.ExitStack() as stack:
+        for module, hook in hooks.items():
+            stack.enter_context(module.register_forward_hook(hook))
+        yield
 
 
 @contextlib.contextmanager
 def activations_only(module: nn.Module, name: str) -> Iterator[list[torch.Tensor]]:
     """Within, a forward pass under `torch.no_grad` records gradients from this layer's output onwards only.
 
-    The list holds the output; the hook is gone afterwards, whatever happens, and so is the change of gradient mode.
+    The list holds the output; the change of gradient mode is undone afterwards, whatever happens.
     """
     seen: list[torch.Tensor] = []
 
-    def hook(_module: nn.Module, _inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+    def read(_module: nn.Module, _inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
         if seen:
             raise ModelError(f"layer {name!r} runs more than once in a forward pass; choose one that runs once")
         if not isinstance(output, torch.Tensor) or output.ndim != 3:
@@ -80,12 +68,58 @@ def activations_only(module: nn.Module, name: str) -> Iterator[list[torch.Tensor
         return seen[0].clone()  # a copy, so that an in-place layer behind it leaves the recorded one alone
 
     before = torch.is_grad_enabled()
-    handle = module.register_forward_hook(hook)
     try:
-        yield seen
+        with hooked({module: read}):
+            yield seen
     finally:
-        handle.remove()
         torch.set_grad_enabled(before)
+
+
+def readable_layers(model: nn.Module, x: np.ndarray) -> list[str]:
+    """Layers that a map can be read from: those giving (record, channel, position) once in a forward pass.
+
+    The spec's own comes first, then blocks of layers in their order, or, where there are hardly any, its layers.
+
+    Parameters
+    ----------
+    model : nn.Module
+        With a spec.
+    x : array (record, lead, sample)
+        As `model_input` gives.
+    """
+    modules = {name: m for name, m in model.named_modules() if name}
+    calls = dict.fromkeys(modules, 0)
+
+    def count(name: str, _module: nn.Module, _inputs: tuple[torch.Tensor, ...], y: Any) -> None:
+        calls[name] += 1 if isinstance(y, torch.Tensor) and y.ndim == 3 and y.shape[2] > 1 else 2
+
+    with evaluating(model), torch.no_grad(), hooked({m: partial(count, name) for name, m in modules.items()}):
+        model(torch.as_tensor(x, dtype=torch.float32, device=device_of(model)))
+    once = [name for name, n in calls.items() if n == 1]
+    blocks = [name for name in once if any(modules[name].children())]
+    return list(dict.fromkeys([spec_of(model).layer, *(blocks if len(blocks) > 1 else once)]))
+
+
+class _Reached(Exception):
+    """Ends a forward pass at the layer asked for: what lies behind may insist on one input length."""
+
+
+def _run_to(model: nn.Module, module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    found: list[torch.Tensor] = []
+
+    def stop(_module: nn.Module, _inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        if isinstance(output, torch.Tensor):
+            found.append(output)
+        raise _Reached
+
+    with hooked({module: stop}), contextlib.suppress(_Reached):
+        model(x)
+    if not found or found[0].ndim != 3:
+        raise ModelError("the layer did not run, or does not give (record, channel, position)")
+    return found[0]
+
+
+# ---------------------------------------------------------------- where its positions lie
 
 
 @torch.inference_mode(False)  # a caller's inference mode would forbid gradients
@@ -100,21 +134,19 @@ def positions(model: nn.Module, layer: str | None = None) -> Positions:
     spec = spec_of(model)
     name = layer or spec.layer
     module = find_layer(model, name)
-    shape = (1, len(spec.leads), spec.n_samples)
+    n_leads, n_samples = len(spec.leads), spec.n_samples
     with evaluating(model):
-        n = _run_to(model, module, torch.zeros(shape, device=device_of(model))).shape[2]
-    even = Positions((np.arange(n) + 0.5) * spec.n_samples / n - 0.5, float("nan"), "evenly spread")
+        n = _run_to(model, module, torch.zeros(1, n_leads, n_samples, device=device_of(model))).shape[2]
     try:
         positive = _positive_copy(model)
-        there = find_layer(positive, name)
-        for long in (spec.n_samples, 3 * spec.n_samples, max(8 * spec.n_samples, 4096)):
-            found = _measured(positive, there, shape[1], long)
+        for long in (n_samples, 3 * n_samples, max(8 * n_samples, 4096)):
+            found = _measured(positive, find_layer(positive, name), n_leads, long)
             if found is not None:
                 first, stride, field = found
                 return Positions(first + stride * np.arange(n), field, "receptive-field centres")
     except (RuntimeError, IndexError, TypeError):  # takes one length only, reads nothing, or cannot be copied
         pass
-    return even
+    return Positions((np.arange(n) + 0.5) * n_samples / n - 0.5, float("nan"), "evenly spread")
 
 
 def _measured(model: nn.Module, module: nn.Module, n_leads: int, n_samples: int) -> tuple[float, float, float] | None:
@@ -148,30 +180,6 @@ def _positive_copy(model: nn.Module) -> nn.Module:
             if isinstance(child, nn.MaxPool1d) and child.dilation == 1:  # a maximum reads one of its inputs at a time
                 setattr(m, name, nn.AvgPool1d(child.kernel_size, child.stride, child.padding, child.ceil_mode))
     return copied
-
-
-class _Reached(Exception):
-    """Ends a forward pass at the layer asked for: what lies behind may insist on one input length."""
-
-
-def _run_to(model: nn.Module, module: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    found: list[torch.Tensor] = []
-
-    def hook(_module: nn.Module, _inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        if isinstance(output, torch.Tensor):
-            found.append(output)
-        raise _Reached
-
-    handle = module.register_forward_hook(hook)
-    try:
-        model(x)
-    except _Reached:
-        pass
-    finally:
-        handle.remove()
-    if not found or found[0].ndim != 3:
-        raise ModelError("the layer did not run, or does not give (record, channel, position)")
-    return found[0]
 
 
 def upsampling(where: Positions, n_positions: int, n_samples: int) -> np.ndarray:

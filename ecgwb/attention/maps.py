@@ -105,13 +105,13 @@ def map_sums(aligned: xr.DataArray, by: str | None = None, *, seed: int = 0) -> 
         sums = _sums_of(aligned, seed)
     else:
         groups = _groups(aligned, by)
+        # Labels of numpy's types: pandas 3 makes its own type of text, which xarray cannot join.
+        labels = np.array(list(groups), dtype=aligned[by].values.dtype)
         if groups:
             parts = [_sums_of(aligned.isel(record=rows), seed) for rows in groups.values()]
-            # Labels in an array of numpy: pandas 3 makes text of its own of an Index, which xarray cannot join.
-            sums = xr.concat(parts, xr.Variable(by, np.array(list(groups))), join="outer", fill_value=0)
+            sums = xr.concat(parts, xr.Variable(by, labels), join="outer", fill_value=0)
         else:  # a part of a cohort may hold no group
-            label = np.asarray(aligned[by].values[:1])
-            sums = _sums_of(aligned.isel(record=slice(0)), seed).expand_dims({by: label}).isel({by: slice(0)})
+            sums = _sums_of(aligned.isel(record=slice(0)), seed).expand_dims({by: labels})
     coords = {k: v for k, v in aligned.coords.items() if "record" not in v.dims and "seed" not in v.dims}
     return sums.assign_coords(coords).assign_attrs(aligned.attrs | {"draws_by_seed": seed})
 
