@@ -1,20 +1,33 @@
-# Two commands: `make paper` and `make test`. Both first make .venv, which needs Python 3.11 or newer.
+# Two commands: `make paper` and `make test`. Both first make .venv from the exact versions in lock/, which needs
+# Python 3.11 or newer:  make PYTHON=python3.12 paper
 PYTHON ?= python3
-# Tried first, because this release was used for the shipped numbers; where it is not to be had, any torch >= 2.4 will do.
-TORCH ?= torch==2.13.0
+# torch has several builds, so it has no hash. To choose one:  make TORCH="torch==2.13.0 --index-url ..." paper
+TORCH ?= -r lock/torch.txt
+# Test files side by side; each process is 1 GB.
+JOBS ?= 2
+# What the tests need; the others are tools of development.
+EXTRAS := lab,synthetic,cluster,test
+SHELL := /bin/bash
 BIN := .venv/bin
+comma := ,
+PYTEST = -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-.PHONY: paper test bad-input fuzz lowest browser lab bench bench-fields bench-scale discovery-bench sex-table lint types clean
+.PHONY: paper test browser lab bad-input fuzz bench bench-fields bench-scale discovery-bench sex-table lint types \
+  lowest newest relock clean
+
+# Two threads of torch that share a busy core wait for each other; processes side by side do not.
+paper test browser lowest newest bad-input: export OMP_NUM_THREADS := 1
 
 paper: .venv/.ready
+	@echo "Runs the notebooks and writes paper/: about 6 minutes on two cores."
 	$(BIN)/python -m ecgwb paper
 
 test: .venv/.ready
-	$(BIN)/python -m pytest
+	@echo "Runs the tests, $(JOBS) files side by side: about 5 minutes on two cores."
+	$(BIN)/python $(PYTEST)
 
 # The explorer in JupyterLab and Debian's chromium (apt-get install chromium).
 browser: .venv/.ready
-	$(BIN)/python -m pip install --quiet -e '.[browser]'
 	ECGWB_BROWSER=required timeout 600 $(BIN)/python -m pytest tests/explorer/test_browser.py
 
 lab: .venv/.ready
@@ -28,15 +41,7 @@ bad-input: .venv/.ready
 fuzz: .venv/.ready
 	$(BIN)/python tests/adversarial/fuzzing.py --recordings 5000 --calls 1000 --table tests/adversarial/fuzz.md
 
-# The lowest versions that pyproject.toml allows, in an environment of their own, on the tests that need no extra.
-lowest:
-	$(PYTHON) -m venv .venv-lowest
-	.venv-lowest/bin/python -m pip install --quiet "$(TORCH)"
-	.venv-lowest/bin/python -m pip install --quiet -c tests/lowest.txt -e . pytest hypothesis pyyaml
-	.venv-lowest/bin/python -m pytest $(addprefix tests/test_,$(addsuffix .py,layout records cohorts alignment maps models \
-	  attention features figures comparisons))
-
-# One table of this machine; each tests/bench_*.py prints more by itself.
+# One table of this machine; each tests/bench/bench_*.py prints more by itself.
 bench: .venv/.ready
 	PYTHONPATH=notebooks $(BIN)/python tests/bench/bench_landmarks.py
 	PYTHONPATH=notebooks $(BIN)/python tests/bench/bench.py --table tests/bench/bench.md
@@ -64,13 +69,53 @@ lint: .venv/.ready
 types: .venv/.ready
 	$(BIN)/mypy
 
-.venv/.ready: pyproject.toml
-	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or newer is needed, {sys.executable} is {v[0]}.{v[1]}; choose another: make PYTHON=python3.12 ...")'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/python -m pip install --quiet "$(TORCH)" || true
-	$(BIN)/python -m pip install --quiet -e '.[lab,synthetic,cluster,dev]'
-	touch .venv/.ready
+# ---------------------------------------------------------------- what is installed
+
+# Of pip's hundreds of lines one for every 20 packages, and all from its first error on. $(1): "of" how many.
+PROGRESS = awk '/^ERROR|^error/ { bad = 1 } bad { print; next } \
+  /^(Collecting|Processing)/ && ++n % 20 == 0 { print "  " n " packages $(1)"; fflush() } \
+  /^Installing collected/ { print "  all there; puts them in place"; fflush() }'
+
+# $(1): the environment's folder. $(2): the file of exact versions. $(3): pip's options for it.
+define install
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or newer is needed, {sys.executable} is {v[0]}.{v[1]}; choose another: make PYTHON=python3.12 ...")'
+	@echo "Makes $(1) of $$(grep -c == $(2)) packages and torch: about 3 minutes. Then: $(or $(MAKECMDGOALS),paper)."
+	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+	@set -o pipefail; $(1)/bin/python -m pip install --no-compile --no-deps $(3) -r $(2) 2>&1 | $(call PROGRESS,of $(shell grep -c == $(2)))
+	@echo "  torch: 200 MB, or some GB where it comes with CUDA"
+	@set -o pipefail; $(1)/bin/python -m pip install --no-compile $(TORCH) 2>&1 | grep -v "already satisfied\|^WARNING: Location"
+	@$(1)/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
+endef
+
+.venv/.ready: lock/packages.txt lock/torch.txt pyproject.toml
+	$(call install,.venv,lock/packages.txt,--require-hashes)
+	@touch $@
+
+# The lowest versions that pyproject.toml allows (Python 3.11 or 3.12 has wheels of them), and the newest there are:
+# all tests, each in an environment of its own.
+lowest:
+	$(call install,.venv-lowest,lock/lowest.txt,)
+	.venv-lowest/bin/python $(PYTEST)
+
+newest:
+	@echo "Makes .venv-newest of the newest packages and torch: about 3 minutes. Then tests, about 5 minutes."
+	@test -x .venv-newest/bin/python || $(PYTHON) -m venv .venv-newest
+	@set -o pipefail; .venv-newest/bin/python -m pip install --upgrade --upgrade-strategy eager --no-compile $(TORCH) -e '.[$(EXTRAS)]' 2>&1 | $(call PROGRESS,found)
+	.venv-newest/bin/python $(PYTEST)
+
+# Renews lock/ from pyproject.toml, for Python 3.11 to 3.13 on Linux and macOS. UPGRADE= keeps what is locked and only
+# adds or drops what pyproject.toml does. Packages that come with one build of torch only are not locked.
+UPGRADE ?= --upgrade
+COMPILE = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --annotation-style line \
+  --no-header --no-emit-package torch --constraint lock/torch.txt pyproject.toml
+relock:
+	@echo "Renews lock/packages.txt and lock/lowest.txt: about half a minute. Afterwards: make test lowest newest"
+	@test -x .venv-lock/bin/python || $(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet --upgrade uv
+	$(COMPILE) --all-extras $(UPGRADE) --fork-strategy fewest --generate-hashes -o lock/packages.txt >/dev/null
+	$(COMPILE) $(addprefix --extra ,$(subst $(comma), ,$(EXTRAS))) --upgrade --resolution lowest-direct -o lock/lowest.txt >/dev/null
+	for file in packages lowest; do awk 'BEGIN { print "# Written by make relock." } \
+	  /^[a-z]/ { keep = !/^(nvidia-|cuda-|triton=)/ } /^#/ { keep = 0 } keep' lock/$$file.txt >lock/kept && mv lock/kept lock/$$file.txt; done
 
 clean:
-	rm -rf .venv paper
+	rm -rf .venv .venv-lowest .venv-newest .venv-lock paper

@@ -1,13 +1,10 @@
-"""The rules of the house: what imports what, and that the lists people install from agree."""
+"""The rules of the house: what imports what, and how notebooks are committed."""
 
 import ast
-import re
-import tomllib
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
-import yaml
 
 ROOT = Path(__file__).parent.parent
 ROOMS = [
@@ -67,24 +64,6 @@ def test_statistics_never_import_torch(name):
 
 def test_networks_import_nothing_of_the_package():
     assert not imports(ROOT / "ecgwb" / "models" / "networks.py")[0]
-
-
-def requirement(text):
-    name, floor = re.match(r"([A-Za-z0-9_.-]+)(?:\[.*\])?\s*>=\s*([0-9.]+)", text).groups()
-    return name.lower(), floor
-
-
-def test_environment_yml_asks_for_what_pyproject_asks_for():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    conda_names = {"torch": "pytorch"}
-    wanted = dict(requirement(r) for r in project["dependencies"] + project["optional-dependencies"]["lab"])
-    wanted = {conda_names.get(k, k): v for k, v in wanted.items()}
-    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    pip = next(x["pip"] for x in listed if isinstance(x, dict))
-    conda = dict(requirement(x) for x in listed if isinstance(x, str) and not x.startswith(("python", "pip")))
-    conda |= dict(requirement(x) for x in pip if not x.startswith("-e"))
-    assert conda == wanted
-    assert f"python{project['requires-python']}" in listed
 
 
 def test_notebooks_are_committed_without_outputs():
