@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -71,7 +72,7 @@ def fit(
     model = Delineator(**net)
     mean = deepcopy(model).eval()
     optimiser = torch.optim.AdamW(model.parameters(), lr=1.0, weight_decay=0.02, betas=(0.9, 0.98))
-    parts = {"model": model, "mean": mean, "optimiser": optimiser}
+    parts: dict[str, Any] = {"model": model, "mean": mean, "optimiser": optimiser}
     file, first, last = out / f"{label}.pt", 0, stop_at or steps
     if file.is_file():
         saved = torch.load(file, weights_only=True)

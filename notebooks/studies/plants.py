@@ -12,7 +12,7 @@ from scipy.stats import median_abs_deviation
 from ecgwb.cohorts.cohort import open_cohort
 from ecgwb.cohorts.measurements import TIME
 from ecgwb.delineation.landmarks import LANDMARKS
-from ecgwb.discovery.features import Feature
+from ecgwb.discovery.features import Feature, Point
 from ecgwb.edits.changes import warp
 
 LABEL = "planted"  # the cohort's variable that holds the random labels
@@ -86,8 +86,8 @@ def _with(cohort: xr.Dataset, x: np.ndarray, marks: np.ndarray) -> xr.Dataset:
     return cohort.assign(beat=beat, fiducial=(cohort["fiducial"].dims, marks, cohort["fiducial"].attrs))
 
 
-DOWNSLOPE = Feature("slope", "V2", (("R", 0.0, "J"), ("R", 0.6, "J")))
-T_PEAK = Feature("duration", "", (("R", 1.0, "J"), ("T_peak", 0.0, "T_off")))
+DOWNSLOPE = Feature("slope", "V2", (Point("R", 0.0, "J"), Point("R", 0.6, "J")))
+T_PEAK = Feature("duration", "", (Point("R", 1.0, "J"), Point("T_peak", 0.0, "T_off")))
 _ALL = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 PLANTS = {
     "V2 downslope": Plant(DOWNSLOPE, ("V2",), ("R", "J"), _put_downslope),

@@ -26,7 +26,7 @@ def without_picture(page):
 
 
 @pytest.mark.skipif(not PAGES, reason="make paper has not been run")
-@pytest.mark.parametrize("file", PAGES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("file", PAGES, ids=[p.stem for p in PAGES])
 def test_every_cell_that_draws_shows_a_picture(file):
     assert not without_picture(file.read_text())
 
