@@ -12,7 +12,7 @@ BIN := .venv/bin
 comma := ,
 PYTEST = -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-.PHONY: paper test browser lab bad-input fuzz bench bench-fields bench-scale discovery-bench sex-table lint types \
+.PHONY: paper test browser lab bad-input fuzz bench bench-fields bench-scale discovery-bench sex-table networks lint types \
   lowest newest relock clean
 
 # Two threads of torch that share a busy core wait for each other; processes side by side do not.
@@ -57,6 +57,10 @@ bench-scale: .venv/.ready
 # Hours; killed, it goes on where it was. Options: make discovery-bench ARGS="--runs 2 --nothing 20"
 discovery-bench: .venv/.ready
 	cd notebooks && ../$(BIN)/python -m studies.discovery_bench $(ARGS)
+
+# A shipped network anew, minutes to an hour: make networks ARGS="sex --net compact", or measures, or rhythm.
+networks: .venv/.ready
+	cd notebooks && ../$(BIN)/python -m studies.training $(ARGS)
 
 # An hour where sex-campaign.json is not there yet, seconds where it is.
 sex-table: .venv/.ready

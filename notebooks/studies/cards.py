@@ -17,61 +17,59 @@ from ecgwb.cohorts.cohort import open_cohort
 from ecgwb.cohorts.sources import CREDITS
 from ecgwb.models.accuracy import accuracy_table
 from ecgwb.models.prediction import predict
-from ecgwb.models.spec import spec_of
+from ecgwb.models.spec import ModelSpec, spec_of
 
 _COLUMNS = ["n", "unit", "score", "low", "high", "skill", "slope", "bias", "limit_low", "limit_high"]
 _SEX = ["n", "score", "low", "high", "constant", "auc", "auc_low", "auc_high"]
 _RATE_BANDS = (60.0, 86.0)  # bpm; between them are most people
+_GROUPS = ("sex", "age", "diagnosis")
 
 
 def write_card(model: nn.Module, cohorts: Sequence[xr.Dataset], weights: Path, command: str, minutes: float) -> None:
-    """Write the card beside the weights, scored on LUDB and, out of fold, on what the network was trained on."""
+    """Write the card beside the weights, scored on LUDB and, out of fold, on what the network was trained on.
+
+    Parameters
+    ----------
+    model : nn.Module
+        With its `ModelSpec`.
+    cohorts : sequence of Dataset
+        What it was trained on.
+    weights : Path
+        Its file; the card takes the same name, with the ending .md.
+    command : str
+        That made it, run in the folder ``notebooks``.
+    minutes : float
+        That it took.
+    """
     spec = spec_of(model)
-    rhythm = spec.input == "rhythm"
-    ludb = open_cohort("ludb", rhythm=rhythm)
-    said = predict(model, ludb)
+    sections = [_about(model, cohorts, weights, command, minutes), *_on_ludb(model, spec)]
+    for name, predictions in spec.out_of_fold.items():
+        cohort = next(c for c in cohorts if c.attrs["source"] == name)
+        predicted = predict(model, cohort, out_of_fold=True)
+        predicted = predicted.isel(record=[str(r) in predictions for r in cohort["record"].values])
+        sections += [f"## On {name}, out of fold by patient", _scores(predicted, cohort)]
+        sections += [part for by in _GROUPS for part in (f"By {by}:", _scores(predicted, cohort, by=by))]
+    weights.with_suffix(".md").write_text("\n\n".join(sections) + "\n")
+
+
+def _about(model: nn.Module, cohorts: Sequence[xr.Dataset], weights: Path, command: str, minutes: float) -> str:
+    spec = spec_of(model)
     data = ", ".join(f"{len(v)} patients of {k}" for k, v in spec.trained_on.items())
     licences = "; ".join(sorted({str(c.attrs["credit"]) for c in cohorts}))
     labels = "sex in the patient record" if spec.link == "logit" else "the workbench's own measurements"
-    net = {k: v for k, v in spec.net.items() if k != "name"}
-    machine = (
-        f"{torch.get_num_threads()} CPU threads" if not torch.cuda.is_available() else torch.cuda.get_device_name()
-    )
-    columns = _SEX if spec.link == "logit" else _COLUMNS
-    sections = ["## On LUDB, which took no part in training", f"{CREDITS['ludb']}."]
-    if spec.link == "identity":
-        sections.append("Against the workbench's measurements:")
-    sections.append(_markdown(accuracy_table(said, ludb), columns))
-    if spec.link == "identity":
-        sections += ["Against the intervals that cardiologists marked:"]
-        sections.append(_markdown(accuracy_table(said, ludb, "_manual"), columns))
-    if "hr" in spec.targets:
-        sections += ["Heart rate by band:"]
-        by_rate = accuracy_table(said[["hr"]], ludb, by="hr", edges=_RATE_BANDS)
-        sections.append(_markdown(by_rate, columns))
-    for by in ("sex", "age", "diagnosis"):
-        sections += [f"By {by}:", _markdown(accuracy_table(said, ludb, by=by), columns)]
-    for name, others in spec.out_of_fold.items():
-        mine = next(c for c in cohorts if c.attrs["source"] == name)
-        here = predict(model, mine, out_of_fold=True).isel(record=[str(r) in others for r in mine["record"].values])
-        sections += [
-            f"## On {name}, out of fold by patient",
-            _markdown(accuracy_table(here, mine), columns),
-            *(x for by in ("sex", "age", "diagnosis") for x in
-              (f"By {by}:", _markdown(accuracy_table(here, mine, by=by), columns))),
-        ]  # fmt: skip
-    source = "10 s" if rhythm else "one representative beat"
-    body = "\n\n".join(sections)
-    text = f"""# {weights.stem}
+    arguments = {k: v for k, v in spec.net.items() if k != "name"}
+    source = "10 s" if spec.input == "rhythm" else "one representative beat"
+    machine = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
+    return f"""# {weights.stem}
 
 | | |
 |---|---|
 | predicts | {", ".join(f"{t} ({spec.unit(t)})" for t in spec.targets)} |
 | from | {source}: {", ".join(spec.leads)}; {spec.n_samples} samples at {spec.fs:g} Hz; µV |
-| network | {spec.net["name"]}, {net}, {sum(p.numel() for p in model.parameters()):,} parameters |
-| trained on | {data}; 15 % of the first cohort's patients for early stopping; the file names all |
+| network | {spec.net["name"]}, {arguments}, {sum(p.numel() for p in model.parameters()):,} parameters |
+| trained on | {data}; 15 % of the first cohort's patients for early stopping; the weights' file names them all |
 | labels | {labels} |
-| recipe | `{command}` |
+| recipe | `{command}`, in the folder `notebooks` |
 | took | {minutes:.0f} minutes on {machine}; Python {platform.python_version()}, torch {torch.__version__} |
 | sha256 | `{hashlib.sha256(weights.read_bytes()).hexdigest()}` |
 | licence | BSD-3-Clause for the weights; data: {licences} |
@@ -82,14 +80,30 @@ A beat rarely shows its RR: heart rate from one is inferred. Numbers shrink towa
 
 `score` is the mean absolute error (accuracy for sex) with its 95 % interval over patients, `low` to `high`; `constant`
 the score of always giving the same answer, `skill` the share of its error that is removed; `limit_low` and
-`limit_high` the Bland-Altman limits.
-
-{body}
-"""
-    weights.with_suffix(".md").write_text(text)
+`limit_high` the Bland-Altman limits."""
 
 
-def _markdown(table: pd.DataFrame, columns: Sequence[str]) -> str:
+def _on_ludb(model: nn.Module, spec: ModelSpec) -> list[str]:
+    ludb = open_cohort("ludb", rhythm=spec.input == "rhythm")
+    predicted = predict(model, ludb)
+    measures = spec.link == "identity"
+    sections = ["## On LUDB, which took no part in training", f"{CREDITS['ludb']}."]
+    sections += ["Against the workbench's measurements:"] * measures + [_scores(predicted, ludb)]
+    if measures:
+        against = accuracy_table(predicted, ludb, "_manual")
+        sections += ["Against the intervals that cardiologists marked:", _markdown(against)]
+    if "hr" in spec.targets:
+        sections += ["Heart rate by band:", _scores(predicted[["hr"]], ludb, by="hr", edges=_RATE_BANDS)]
+    return sections + [part for by in _GROUPS for part in (f"By {by}:", _scores(predicted, ludb, by=by))]
+
+
+def _scores(predicted: xr.Dataset, cohort: xr.Dataset, **groups: Any) -> str:
+    return _markdown(accuracy_table(predicted, cohort, **groups))
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    """A table of scores, of measurements or of sex, with the columns that a card shows."""
+    columns = _SEX if "auc" in table else _COLUMNS
     flat = table.reindex(columns=[c for c in columns if c in table]).reset_index()
     lines = [list(map(str, flat.columns)), ["---"] * flat.shape[1]]
     lines += [[_cell(v) for v in row] for row in flat.to_numpy(object)]

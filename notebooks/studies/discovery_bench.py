@@ -5,7 +5,8 @@ python -m studies.discovery_bench [--n 2000] [--runs 20] [--nothing 100] [--d 0.
 Every run draws labels, edits and a split of its own; it trains networks on discovery patients, proposes features from
 their maps, freezes them and tests them on test patients, and does the same by screening without a network. The runs
 with nothing planted are the null of all others, and of each other: each is the whole training repeated with labels that
-mean nothing, on people edited in the same way. A killed run goes on where it was.
+mean nothing, on people edited in the same way. A killed run goes on where it was; where all runs are in the file
+already, only their summary is made.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from statsmodels.stats.proportion import proportion_confint
+from studies import plants
 from studies.plants import LABEL, PLANTS, mixed_people, planted_cohort
 from tqdm.auto import tqdm
 
@@ -41,7 +42,7 @@ RESULTS = Path(__file__).parent / "results" / "discovery-bench.csv"
 
 
 class Run(NamedTuple):
-    """One repetition."""
+    """One repetition: what is planted, how large, among how many people, and its number."""
 
     plant: str
     d: float
@@ -51,6 +52,20 @@ class Run(NamedTuple):
     @property
     def seed(self) -> int:
         return int.from_bytes(hashlib.sha256(repr(tuple(self)).encode()).digest()[:4], "big")
+
+    def people(self) -> tuple[xr.Dataset, xr.Dataset]:
+        """Discovery and test patients."""
+        d = {} if self.plant == NOTHING else {self.plant: self.d}
+        return split_patients(planted_cohort(mixed_people(self.n, self.seed), d, self.seed), seed=self.seed)
+
+    def folder(self, above: Path) -> Path:
+        return above / f"{self.plant.replace(' ', '-')}-{self.d:g}-n{self.n}-{self.number}"
+
+
+COLUMNS = [
+    *Run._fields, "method", "p_discovery", "features", "passed", "recovered", "best", "best_p", "best_auc",
+    "network_auc", "possible_auc", "recipe", "seconds",
+]  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -71,153 +86,139 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run_all(
-    n: int, runs: int, nothing: int, sizes: Sequence[float], plants: Sequence[str], recipe: Recipe, out: Path
+    n: int, runs: int, nothing: int, sizes: Sequence[float], names: Sequence[str], recipe: Recipe, out: Path
 ) -> pd.DataFrame:
     """Train what is not trained, append what is not in the CSV, and summarise.
 
-    Networks are kept in the user's cache, under the recipe, so that nothing is trained twice.
+    Networks are kept in the user's cache, under the recipe and the code, so that nothing is trained twice.
     """
     if nothing < round(1 / ALPHA):
         raise ValueError(f"{nothing} runs of nothing; each needs {round(1 / ALPHA) - 1} others for its null")
-    folder = cache_dir() / "discovery" / recipe.key
+    folder = cache_dir() / "discovery" / f"{recipe.key}-{_code_of_plants()}"
     empty = [Run(NOTHING, 0.0, n, k) for k in range(nothing)]
-    planted = [Run(p, d, n, k) for d in sizes for p in plants for k in range(runs)]
-    done = {tuple(r) for r in _results(out, recipe)[list(Run._fields)].itertuples(index=False)}
-    curves = {
-        run: _contrast(run, recipe, folder)
-        for run in tqdm(empty, "training on labels that mean nothing", unit="run")
-        if set(empty) - done or set(planted) - done
-    }
+    planted = [Run(p, d, n, k) for d in sizes for p in names for k in range(runs)]
+    done = {tuple(r) for r in results(out, recipe)[list(Run._fields)].itertuples(index=False)}
     left = [run for run in planted + empty if tuple(run) not in done]
+    for_null = tqdm(empty if left else [], "training on labels that mean nothing", unit="run")
+    curves = {run: kept_contrast(run, recipe, folder) for run in for_null}
     for run in tqdm(left, "discovery", unit="run"):
-        null = [curve for other, curve in curves.items() if other != run]
+        null = xr.concat([curve for other, curve in curves.items() if other != run], "run")
         began = time.time()
-        rows = one_run(run, null, recipe, folder)
-        for row in rows:
-            row |= {"seconds": round(time.time() - began), "recipe": _named(recipe)}
-        _append(out, rows)
-    return summary(_results(out, recipe).query("n == @n"))
+        rows = [row | {"recipe": _words(recipe)} for row in one_run(run, null, recipe, folder)]
+        append(out, [row | {"seconds": round(time.time() - began)} for row in rows])
+    return summary(results(out, recipe).query("n == @n"))
 
 
-def one_run(run: Run, null: Sequence[xr.DataArray], recipe: Recipe, folder: Path | None = None) -> list[dict[str, Any]]:
+# ---------------------------------------------------------------- one run
+
+
+def one_run(run: Run, null: xr.DataArray, recipe: Recipe, folder: Path | None = None) -> list[dict[str, Any]]:
     """One repetition: a row for attention and a row for screening."""
-    discovery, test = _people(run)
-    crossed = _networks(run, recipe, folder, discovery)
-    y = discovery[LABEL].values
-    network_auc = float(auc(y, crossed.predict(discovery))[0])
+    discovery, test = run.people()
+    networks = train(run, recipe, folder, discovery)
     found = {
-        "attention": discover(crossed, discovery, LABEL, xr.concat(list(null), "run"), BASELINE),
+        "attention": discover(networks, discovery, LABEL, null, BASELINE),
         "screening": screen_features(discovery, LABEL, BASELINE, alpha=ALPHA),
     }
-    rows = []
-    for method, features in found.items():
-        row: dict[str, Any] = {**run._asdict(), "method": method, "p_discovery": round(features.p, 5)}
-        row |= judged(run, features, discovery, test)
-        rows.append(row | {"network_auc": round(network_auc, 4), "possible_auc": _possible(run, test)})
-    return rows
+    about = {
+        "network_auc": round(float(auc(discovery[LABEL].values, networks.predict(discovery))[0]), 4),
+        "possible_auc": possible_auc(run, test),
+    }
+    return [
+        {**run._asdict(), "method": method, "p_discovery": round(features.p, 5)}
+        | judged(run, features, discovery, test)
+        | about
+        for method, features in found.items()
+    ]
+
+
+def train(run: Run, recipe: Recipe, folder: Path | None, discovery: xr.Dataset) -> Crossed:
+    """The networks of a run, trained now or read."""
+    return cross_fit(discovery, LABEL, recipe, run.seed, run.folder(folder) if folder else None)
+
+
+def kept_contrast(run: Run, recipe: Recipe, folder: Path) -> xr.DataArray:
+    """The contrast (phase,) of a run's maps, made now or read."""
+    file = run.folder(folder) / "contrast.npz"
+    if not file.is_file():
+        discovery, _ = run.people()
+        curve = contrast_of(train(run, recipe, folder, discovery), discovery, LABEL)
+        unfinished = file.with_suffix(".npz.tmp")
+        with unfinished.open("wb") as f:
+            np.savez(f, t=curve.values, phase=curve["phase"].values)
+        unfinished.replace(file)
+    with np.load(file) as kept:
+        return xr.DataArray(kept["t"], dims="phase", coords={"phase": kept["phase"]})
 
 
 def judged(run: Run, found: Proposals, discovery: xr.Dataset, test: xr.Dataset) -> dict[str, Any]:
     """Whether a frozen feature passes on test patients, and whether it is where the change was planted."""
     if not found:
         return {"features": 0, "passed": 0, "recovered": 0, "best": "", "best_p": np.nan, "best_auc": np.nan}
-    manifest = freeze(found, discovery, LABEL, BASELINE)
-    table = compare_features(manifest, test)
+    table = compare_features(freeze(found, discovery, LABEL, BASELINE), test)
     p, score = (table[k].astype(float).to_dict() for k in ("p", "score"))
     passed = [f for f in found if p[f.name] <= ALPHA]
     template = template_of(discovery)
     recovered = [f for f in passed if run.plant in PLANTS and PLANTS[run.plant].overlaps(f, template)]
-    best = (recovered or passed or list(found))[0]
+    best = (recovered or passed or list(found))[0].name
     return {
         "features": len(found),
         "passed": len(passed),
         "recovered": int(bool(recovered)),
-        "best": best.name,
-        "best_p": float(f"{p[best.name]:.3g}"),
-        "best_auc": round(score[best.name], 4),
+        "best": best,
+        "best_p": float(f"{p[best]:.3g}"),
+        "best_auc": round(score[best], 4),
     }
+
+
+def possible_auc(run: Run, test: xr.Dataset) -> float:
+    """AUC on test patients of the planted quantity itself."""
+    if run.plant not in PLANTS:
+        return np.nan
+    values = PLANTS[run.plant].measured.values(test)
+    known = np.isfinite(values)
+    return round(float(auc(test[LABEL].values[known], values[known])[0]), 4)
+
+
+# ---------------------------------------------------------------- the file and its summary
 
 
 def summary(results: pd.DataFrame, ci: float = 0.95) -> pd.DataFrame:
     """Share of runs that recovered the plant (of nothing: that found anything), with Clopper-Pearson intervals."""
     rows = []
-    for keys, some in results.groupby(["plant", "d", "n", "method"], sort=False):
-        hit = some["passed"] > 0 if keys[0] == NOTHING else some["recovered"] > 0
+    for (plant, d, n, method), some in results.groupby(["plant", "d", "n", "method"], sort=False):
+        what, column = ("false discovery", "passed") if plant == NOTHING else ("recovered", "recovered")
+        hit = some[column] > 0
         low, high = proportion_confint(int(hit.sum()), len(hit), 1 - ci, method="beta")
-        row = dict(zip(("plant", "d", "n", "method"), keys, strict=True))
-        row |= {"what": "false discovery" if keys[0] == NOTHING else "recovered", "runs": len(hit)}
-        row |= {"share": hit.mean(), "low": low, "high": high, "proposed": (some["features"] > 0).mean()}
-        row |= {k: some[k].mean() for k in ("network_auc", "possible_auc", "best_auc")}
-        rows.append(row)
+        row = {"plant": plant, "d": d, "n": n, "method": method, "what": what, "runs": len(hit), "share": hit.mean()}
+        row |= {"low": low, "high": high, "proposed": (some["features"] > 0).mean()}
+        rows.append(row | {k: some[k].mean() for k in ("network_auc", "possible_auc", "best_auc")})
     return pd.DataFrame(rows).set_index(["plant", "d", "n", "method"])
 
 
-# ---------------------------------------------------------------- what is kept between kills
+def results(file: Path, recipe: Recipe) -> pd.DataFrame:
+    """What the CSV holds of one recipe."""
+    table = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=COLUMNS)
+    return table[table["recipe"] == _words(recipe)]
 
 
-def _people(run: Run) -> tuple[xr.Dataset, xr.Dataset]:
-    d = {} if run.plant == NOTHING else {run.plant: run.d}
-    discovery, test = split_patients(planted_cohort(mixed_people(run.n, run.seed), d, run.seed), seed=run.seed)
-    return discovery, test
+def append(file: Path, rows: list[dict[str, Any]]) -> None:
+    """Both rows of a run at once, so that a kill leaves whole runs."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_suffix(".tmp")
+    before = file.read_text() if file.is_file() else ""
+    more = pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False, header=not before, lineterminator="\n")
+    unfinished.write_text(before + more)
+    unfinished.replace(file)
 
 
-def _place(run: Run, folder: Path) -> Path:
-    return folder / f"{run.plant.replace(' ', '-')}-{run.d:g}-n{run.n}-{run.number}"
-
-
-def _networks(run: Run, recipe: Recipe, folder: Path | None, discovery: xr.Dataset) -> Crossed:
-    return cross_fit(discovery, LABEL, recipe, run.seed, _place(run, folder) if folder else None)
-
-
-def _contrast(run: Run, recipe: Recipe, folder: Path) -> xr.DataArray:
-    """The curve of a run's maps, trained now or read."""
-    file = _place(run, folder) / "contrast.npz"
-    if not file.is_file():
-        discovery, _ = _people(run)
-        curve = contrast_of(_networks(run, recipe, folder, discovery), discovery, LABEL)
-        tmp = file.with_suffix(".npz.tmp")
-        with tmp.open("wb") as f:
-            np.savez(f, t=curve.values, phase=curve["phase"].values)
-        tmp.replace(file)
-    with np.load(file) as kept:
-        return xr.DataArray(kept["t"], dims="phase", coords={"phase": kept["phase"]})
-
-
-def _possible(run: Run, test: xr.Dataset) -> float:
-    """AUC on test patients of the planted quantity itself."""
-    plant = PLANTS.get(run.plant)
-    if plant is None:
-        return np.nan
-    values = plant.measured.values(test)
-    known = np.isfinite(values)
-    return round(float(auc(test[LABEL].values[known], values[known])[0]), 4)
-
-
-_COLUMNS = [
-    *Run._fields, "method", "p_discovery", "features", "passed", "recovered", "best", "best_p", "best_auc",
-    "network_auc", "possible_auc", "recipe", "seconds",
-]  # fmt: skip
-
-
-def _named(recipe: Recipe) -> str:
+def _words(recipe: Recipe) -> str:
     net = " ".join(str(v) for v in recipe.net.values())
     return f"{net}, {recipe.epochs} epochs, {recipe.folds} folds"
 
 
-def _results(file: Path, recipe: Recipe | None = None) -> pd.DataFrame:
-    """What the CSV holds; of one recipe, where it is given."""
-    table = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=_COLUMNS)
-    return table if recipe is None else table[table["recipe"] == _named(recipe)]
-
-
-def _append(file: Path, rows: list[dict[str, Any]]) -> None:
-    """Both rows of a run at once, so that a kill leaves whole runs."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    tmp = file.with_suffix(".tmp")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The behavior of DataFrame concatenation", FutureWarning)  # of empty tables
-        pd.concat([_results(file), pd.DataFrame(rows, columns=_COLUMNS)]).to_csv(tmp, index=False, lineterminator="\n")
-    tmp.replace(file)
+def _code_of_plants() -> str:
+    return hashlib.sha256(Path(plants.__file__).read_bytes()).hexdigest()[:8]
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from scipy.stats import median_abs_deviation
 
 from ecgwb.cohorts.cohort import open_cohort
 from ecgwb.cohorts.measurements import TIME
-from ecgwb.delineation.landmarks import LANDMARKS
+from ecgwb.cohorts.people import one_record_each
+from ecgwb.delineation.landmarks import P_ON, QRS_ON, T_OFF, T_ON, T_PEAK, J
 from ecgwb.discovery.features import Feature, Point
 from ecgwb.edits.changes import warp
 
@@ -44,8 +45,8 @@ class Plant:
         """Whether a feature reads the planted span in a lead that carries it; durations read all leads."""
         start, stop = feature.span(template)
         first, last = (float(template.sel(landmark=m)) for m in self.span)
-        here = max(start, first) < min(stop, last) or first <= start == stop <= last
-        return here and (not feature.leads() or bool(feature.leads() & set(self.leads)))
+        in_span = max(start, first) < min(stop, last) or first <= start == stop <= last
+        return in_span and (not feature.leads() or bool(feature.leads() & set(self.leads)))
 
 
 def _put_downslope(cohort: xr.Dataset, values: np.ndarray) -> xr.Dataset:
@@ -64,21 +65,20 @@ def _put_downslope(cohort: xr.Dataset, values: np.ndarray) -> xr.Dataset:
 def _put_t_peak(cohort: xr.Dataset, values: np.ndarray) -> xr.Dataset:
     """T moved as a whole, in all leads, its peak so many ms after J; ST and TP make room, as far as they can."""
     marks = cohort["fiducial"].values.astype(float).copy()
-    p_on, qrs_on, j, on, peak, off = (LANDMARKS.index(m) for m in ("P_on", "QRS_on", "J", "T_on", "T_peak", "T_off"))
-    first = np.where(np.isfinite(marks[:, p_on]), marks[:, p_on], marks[:, qrs_on])
-    after = np.fmin(TIME[-1], 60000.0 / cohort["hr"].values + first)  # where the next beat begins
-    x = cohort["beat"].values.astype(float).copy()
-    for i in np.flatnonzero(np.isfinite(marks[:, [j, on, peak, off]]).all(axis=1)):
-        least, most = marks[i, j] - marks[i, on] + _LEFT_MS, after[i] - marks[i, off] - _LEFT_MS
-        move = values[i] - (marks[i, peak] - marks[i, j])
+    next_beat = 60000.0 / cohort["hr"].values + np.where(np.isfinite(marks[:, P_ON]), marks[:, P_ON], marks[:, QRS_ON])
+    end = np.fmin(TIME[-1], next_beat)
+    beats = cohort["beat"].values.astype(float).copy()
+    for i in np.flatnonzero(np.isfinite(marks[:, [J, T_ON, T_PEAK, T_OFF]]).all(axis=1)):
+        j, t_on, t_peak, t_off = marks[i, [J, T_ON, T_PEAK, T_OFF]]
+        least, most = j - t_on + _LEFT_MS, end[i] - t_off - _LEFT_MS
         if least > 0 or most < 0:
             continue  # no room to either side
-        move = float(np.clip(move, least, most))
-        old = np.array([TIME[0], marks[i, j], marks[i, on], marks[i, off], after[i], TIME[-1] + 2.0])
-        new = old + np.array([0.0, 0.0, move, move, 0.0, 0.0])
-        x[i] = warp(x[i], old, new)
-        marks[i, [on, peak, off]] += move
-    return _with(cohort, x, marks)
+        move = float(np.clip(values[i] - (t_peak - j), least, most))
+        before = np.array([TIME[0], j, t_on, t_off, end[i], TIME[-1] + 2.0])
+        after = before + np.array([0.0, 0.0, move, move, 0.0, 0.0])
+        beats[i] = warp(beats[i], before, after)
+        marks[i, [T_ON, T_PEAK, T_OFF]] += move
+    return _with(cohort, beats, marks)
 
 
 def _with(cohort: xr.Dataset, x: np.ndarray, marks: np.ndarray) -> xr.Dataset:
@@ -87,11 +87,11 @@ def _with(cohort: xr.Dataset, x: np.ndarray, marks: np.ndarray) -> xr.Dataset:
 
 
 DOWNSLOPE = Feature("slope", "V2", (Point("R", 0.0, "J"), Point("R", 0.6, "J")))
-T_PEAK = Feature("duration", "", (Point("R", 1.0, "J"), Point("T_peak", 0.0, "T_off")))
+PEAK_OF_T = Feature("duration", "", (Point("R", 1.0, "J"), Point("T_peak", 0.0, "T_off")))
 _ALL = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 PLANTS = {
     "V2 downslope": Plant(DOWNSLOPE, ("V2",), ("R", "J"), _put_downslope),
-    "T peak": Plant(T_PEAK, _ALL, ("J", "T_off"), _put_t_peak),
+    "T peak": Plant(PEAK_OF_T, _ALL, ("J", "T_off"), _put_t_peak),
 }
 
 
@@ -139,13 +139,13 @@ def mixed_people(n: int, seed: int, names: Sequence[str] = ("ptbxl500", "synthet
     parts: list[xr.Dataset] = []
     rng = np.random.default_rng(seed)
     for name in names:
-        if sum(p.sizes["record"] for p in parts) == n:
+        wanted = n - sum(p.sizes["record"] for p in parts)
+        if not wanted:
             break
-        cohort = open_cohort(name)
-        first = ~np.isin(np.arange(cohort.sizes["record"]), _repeats(cohort["patient"].values))
+        cohort = one_record_each(open_cohort(name))
         marks = cohort["fiducial"].sel(landmark=["QRS_on", "J", "T_on", "T_peak", "T_off"])
         whole = np.isfinite(marks.values).all(axis=1) & np.isfinite(cohort["beat"].values).all(axis=(1, 2))
-        rows = rng.permutation(np.flatnonzero(first & whole))[: n - sum(p.sizes["record"] for p in parts)]
+        rows = rng.permutation(np.flatnonzero(whole))[:wanted]
         some = cohort.isel(record=np.sort(rows))[["beat", "fiducial", "hr"]]
         label = [f"{name}:{r}" for r in some["record"].values]
         keep = some.reset_coords(drop=True).assign_coords(
@@ -156,8 +156,3 @@ def mixed_people(n: int, seed: int, names: Sequence[str] = ("ptbxl500", "synthet
     if out.sizes["record"] < n:
         raise ValueError(f"{' and '.join(names)} hold {out.sizes['record']} people with QRS and T, {n} are wanted")
     return out.transpose("record", ...).assign_attrs(source="+".join(names), fs=500)
-
-
-def _repeats(patient: np.ndarray) -> np.ndarray:
-    """Records after the first of each patient."""
-    return np.setdiff1d(np.arange(len(patient)), np.unique(patient, return_index=True)[1])

@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 from scipy.stats import norm
 from studies import discovery_bench as bench
-from studies.plants import DOWNSLOPE, LABEL, PLANTS, T_PEAK, mixed_people, planted_cohort
+from studies.plants import DOWNSLOPE, LABEL, PEAK_OF_T, PLANTS, mixed_people, planted_cohort
 from studies.sex_table import FOLDER, sex_table
 
 import ecgwb as wb
@@ -62,8 +62,8 @@ def test_the_downslope_is_changed_in_v2_between_r_and_j_alone(people):
 
 def test_t_is_moved_whole_with_its_landmarks_and_nothing_before_j(people):
     some = people.isel(record=slice(50))
-    edited = PLANTS["T peak"].put(some, T_PEAK.values(some) + 20.0)
-    moved = T_PEAK.values(edited) - T_PEAK.values(some)
+    edited = PLANTS["T peak"].put(some, PEAK_OF_T.values(some) + 20.0)
+    moved = PEAK_OF_T.values(edited) - PEAK_OF_T.values(some)
     np.testing.assert_allclose(moved[moved > 1], 20, atol=8)  # less where TP has no more room
     assert np.median(moved) == pytest.approx(20)
     marks, before = (c["fiducial"].sel(landmark=["T_on", "T_peak", "T_off"]).values for c in (edited, some))
@@ -94,7 +94,7 @@ def test_a_feature_recovers_a_plant_only_in_its_span_and_lead(people):
     assert not slope.overlaps(Feature("slope", "V2", wave), template)
     assert not slope.overlaps(Feature("slope", "V2", (("QRS_on", 0.0, "R"), ("R", 0.0, "J"))), template)
     assert t.overlaps(Feature("slope", "V3", wave), template)
-    assert t.overlaps(T_PEAK, template)
+    assert t.overlaps(PEAK_OF_T, template)
     assert not t.overlaps(Feature("duration", "", (("QRS_on", 0.0, "R"), ("R", 1.0, "J"))), template)
 
 
@@ -134,7 +134,8 @@ def test_permuted_labels_are_the_same_labels_in_another_order(ptbxl):
 
 def test_a_run_of_the_benchmark_says_what_it_found(tmp_path):
     run = bench.Run("V2 downslope", 2.0, 240, 0)
-    null = [xr.DataArray(np.zeros(600), dims="phase", coords={"phase": TIME})] * 19  # anything exceeds it
+    # anything exceeds this null
+    null = xr.DataArray(np.zeros((19, 600)), dims=("run", "phase"), coords={"phase": TIME})
     attention, screening = bench.one_run(run, null, TINY, tmp_path)
     assert attention["p_discovery"] == 0.05
     assert screening["recovered"] == 1  # two SDs apart
@@ -146,9 +147,9 @@ def test_a_run_of_the_benchmark_says_what_it_found(tmp_path):
 
 def test_a_frozen_feature_elsewhere_is_no_recovery():
     run = bench.Run("V2 downslope", 2.0, 300, 1)
-    discovery, test = bench._people(run)
+    discovery, test = run.people()
     there = Proposals([DOWNSLOPE], {"candidates": 1}, 0.01)
-    other = Proposals([Feature("amplitude", "V2", (("R", 0.0, "J"),)), T_PEAK], {"candidates": 2}, 0.01)
+    other = Proposals([Feature("amplitude", "V2", (("R", 0.0, "J"),)), PEAK_OF_T], {"candidates": 2}, 0.01)
     assert bench.judged(run, there, discovery, test)["recovered"] == 1
     row = bench.judged(run, other, discovery, test)
     assert (row["features"], row["recovered"]) == (2, 0)
@@ -162,14 +163,14 @@ def test_the_benchmark_goes_on_where_it_was_and_gives_intervals(tmp_path):
     for k, run in enumerate(runs):
         hit = int(run.plant != "nothing" and run.number > 0)
         row = run._asdict() | {
-            "recipe": bench._named(TINY),
+            "recipe": bench._words(TINY),
             "features": 1,
             "passed": hit,
             "recovered": hit,
             "p_discovery": 0.01 * k,
         }
-        bench._append(out, [row | {"method": m} for m in ("attention", "screening")])
-    bench._append(out, [row | {"method": "attention", "recipe": "another"}])  # counts for nothing here
+        bench.append(out, [row | {"method": m} for m in ("attention", "screening")])
+    bench.append(out, [row | {"method": "attention", "recipe": "another"}])  # counts for nothing here
     before = out.read_text()
     table = bench.run_all(50, 4, 20, [0.5], ["V2 downslope"], TINY, out)  # all done: nothing is trained
     assert out.read_text() == before
