@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import xarray as xr
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
+from ..cohorts.guards import check
+from ..cohorts.people import patients_of
 from ..recordings.record import FS
 from .augmentation import Copies
 from .spec import ModelSpec, make_net, wrap_model
@@ -38,8 +41,9 @@ def fit(
 
     Patients are split into training and validation; the weights (an exponential average) of the best validation epoch
     are kept. Targets are standardised inside the network, so its outputs are in their own units, or log-odds. A step
-    sees altered copies of records whose labels stay true (`ecgwb.augmentation.Copies`); they are richer where the
-    cohort is opened with ``rhythm=True``, as each is then the median of a random half or more of its record's cycles.
+    sees altered copies of records whose labels stay true (`ecgwb.models.augmentation.Copies`); they are richer where
+    the cohort is opened with ``rhythm=True``, as each is then the median of a random half or more of its record's
+    cycles.
 
     Parameters
     ----------
@@ -52,9 +56,9 @@ def fit(
         A dict gives arguments too: ``{"name": "compact", "width": 32}``.
     input : {"beat", "rhythm"}
         What the network takes.
-    epochs, epoch : int
-        How many, and copies in each; by default as many as the first cohort has records to train on, times the number
-        of cohorts.
+    epochs : int
+    epoch : int, optional
+        Copies in an epoch; by default as many as the first cohort has records to train on, times the number of cohorts.
     batch : int
         Copies a step.
     lr : float
@@ -80,133 +84,148 @@ def fit(
         the input or with other leads, an unknown network, no epoch, or a checkpoint of another training.
     """
     names = [targets] if isinstance(targets, str) else list(targets)
-    cohorts = [cohort] if isinstance(cohort, xr.Dataset) else list(cohort)
-    if epochs < 1 or batch < 1 or (epoch is not None and epoch < 1):
-        raise ValueError(f"epochs {epochs}, epoch {epoch}, batch {batch}: expected at least 1 of each")
-    if not isinstance(net, (str, dict)):
-        raise ValueError("fit trains this package's networks: net is 'compact', 'kanres' or a dict with arguments")
-    x, usable = _inputs(cohorts, input)
-    y, binary = _labels(cohorts, names)
-    ok = usable & np.isfinite(y).any(axis=1)
-    rng = np.random.default_rng(seed)
+    cohorts = [check(c) for c in (cohort if isinstance(cohort, (list, tuple)) else [cohort])]
+    _check_arguments(cohorts, net, input, epochs, epoch, batch)
+    records = _records(cohorts, names, input)
+    pools, valid = _divided(records, names, validation, seed)
     torch.manual_seed(seed)
-    whose = np.concatenate([c["patient"].values.astype(str) for c in cohorts])
-    source = np.repeat(np.arange(len(cohorts)), [c.sizes["record"] for c in cohorts])
-    patients = np.unique(whose[ok & (source == 0)])
-    if len(patients) < 10:
-        raise ValueError(
-            f"{len(patients)} patients with {', '.join(names)}; expected at least 10 to train and validate on"
-        )
-    held = rng.permutation(patients)[: max(1, round(validation * len(patients)))]
-    is_held = np.isin(whose, held)
-    pools = [np.flatnonzero(ok & ~is_held & (source == k)) for k in range(len(cohorts))]
-    valid = np.flatnonzero(ok & is_held)
-    train = np.concatenate(pools)
-    mean = np.zeros(len(names)) if binary else np.nanmean(y[train], axis=0)
-    scale = np.ones(len(names)) if binary else np.nanstd(y[train], axis=0)
-
     arguments = {"name": net} if isinstance(net, str) else dict(net)
-    arguments |= {"n_leads": x.shape[1], "n_outputs": len(names)}
-    model = make_net(arguments)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.to(device)
-    average = copy.deepcopy(model).eval()
+    arguments |= {"n_leads": records.x.shape[1], "n_outputs": len(names)}
     share = round((epoch or len(pools[0]) * len(cohorts)) / len(cohorts))  # copies an epoch shows of each cohort
     steps = max(1, round(share * len(cohorts) / batch))
-    # The paper used Nadam; decoupled weight decay and a one-cycle rate reach the same loss in fewer epochs.
-    optimiser = torch.optim.NAdam(model.parameters(), lr=lr, weight_decay=1e-2, decoupled_weight_decay=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=epochs * steps, pct_start=0.2)
     units = [str(cohorts[0][n].attrs.get("units", "")) for n in names]
-    copies = Copies(cohorts, y, names, units, input == "rhythm")
+    copies = Copies(cohorts, records.y, names, units, input == "rhythm")
+    train = np.concatenate(pools)
+    trainer = _Trainer(make_net(arguments), records.y[train], records.binary, lr, epochs * steps)
     # What a checkpoint must agree with; its file is opened without unpickling, so plain text serves.
     task = (
         f"{names}, {input}, {arguments}, {epochs} epochs of {share} x {len(cohorts)} by {batch}, lr {lr}, seed {seed}, "
         f"{len(train)} + {len(valid)} records"
     )
-    best, best_state, history, first = np.inf, copy.deepcopy(average.state_dict()), [], 0
     state_file = Path(checkpoint) if checkpoint else None
     if state_file and state_file.is_file():
-        s = torch.load(state_file, weights_only=True, map_location=device)
-        if s["task"] != task:
-            raise ValueError(f"{state_file} belongs to another training: {s['task']}, not {task}; name another file")
-        for thing, key in ((model, "model"), (average, "average"), (optimiser, "optimiser"), (schedule, "schedule")):
-            thing.load_state_dict(s[key])
-        best, best_state, history, first = s["best"], s["best_state"], s["history"], s["epoch"] + 1
-
-    def standard(labels: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(((labels - mean) / scale).astype(np.float32)).to(device)
-
-    bar = tqdm(range(first, epochs), f"fit {', '.join(names)}", disable=not progress, initial=first, total=epochs)
+        trainer.load(state_file, task)
+    done = len(trainer.history)
+    bar = tqdm(range(done, epochs), f"fit {', '.join(names)}", disable=not progress, initial=done, total=epochs)
     for turn in bar:
         # One stream per epoch, so a resumed training draws what an uninterrupted one does.
         stream = np.random.default_rng([seed, turn])
         torch.manual_seed(seed * 100003 + turn)
-        model.train()
         rows = np.concatenate([_some(pool, share, stream) for pool in pools])
-        turns = np.array_split(stream.permutation(rows), steps)
-        for k, (copied, labels) in enumerate(_ahead(copies.draw, turns, stream)):
-            loss = _loss(model(copied.to(device)), standard(labels), binary)
-            optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-            done = turn * steps + k
-            _follow(average, model, min(0.98, (1 + done) / (10 + done)))  # short memory while weights still move far
-        with torch.inference_mode():
-            said = torch.cat(
-                [average(torch.from_numpy(x[v]).to(device)) for v in np.array_split(valid, len(valid) // 128 + 1)]
-            )
-            score = float(_loss(said, standard(y[valid]), binary))
-        history.append(score)
-        bar.set_postfix(loss=f"{score:.4f}")
-        if score < best:
-            best, best_state = score, copy.deepcopy(average.state_dict())
+        for x, labels in _ahead(copies.draw, np.array_split(stream.permutation(rows), steps), stream):
+            trainer.step(x, labels)
+        bar.set_postfix(loss=f"{trainer.validate(records.x[valid], records.y[valid]):.4f}")
         if state_file:
-            _checkpoint(state_file, task, turn, model, average, optimiser, schedule, best, best_state, history)
-    average.load_state_dict(best_state)
-    head: Any = average.head
-    with torch.no_grad():  # standardisation moves into the head: outputs in units, and still one linear layer
-        s, m = (
-            torch.tensor(scale, dtype=torch.float32, device=device),
-            torch.tensor(mean, dtype=torch.float32, device=device),
-        )
-        head.weight.mul_(s[:, None])
-        head.bias.mul_(s).add_(m)
+            trainer.save(state_file, task)
+    trained = trainer.finished()
     spec = ModelSpec(
         input=input,
         leads=tuple(str(v) for v in cohorts[0]["lead"].values),
-        fs=float(cohorts[0].attrs.get("fs", FS)),
-        n_samples=x.shape[2],
+        fs=float(FS),
+        n_samples=records.x.shape[2],
         targets=tuple(names),
         units=tuple(units),
-        layer=str(average.layer),
-        link="logit" if binary else "identity",
+        layer=str(trained.layer),
+        link="logit" if records.binary else "identity",
         net=arguments,
-        trained_on={
-            str(c.attrs.get("source", "cohort")): np.unique(whose[ok & (source == k)]).tolist()
-            for k, c in enumerate(cohorts)
-        },
+        trained_on=_people(cohorts, records),
     )
-    model = wrap_model(average.cpu().eval(), spec)
-    model.history = history  # type: ignore[assignment]
+    model = wrap_model(trained, spec)
+    model.history = trainer.history  # type: ignore[assignment]
     return model
 
 
-def _inputs(cohorts: list[xr.Dataset], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Beats or rhythms (record, lead, sample) of all cohorts, and which of them can be used."""
+def _check_arguments(
+    cohorts: list[xr.Dataset], net: Any, name: str, epochs: int, epoch: int | None, batch: int
+) -> None:
+    if not cohorts or epochs < 1 or batch < 1 or (epoch is not None and epoch < 1):
+        raise ValueError(
+            f"{len(cohorts)} cohorts, epochs {epochs}, epoch {epoch}, batch {batch}: expected at least 1 of each"
+        )
+    if not isinstance(net, (str, dict)):
+        raise ValueError("fit trains this package's networks: net is 'compact', 'kanres' or a dict with arguments")
     if name not in ("beat", "rhythm"):
         raise ValueError(f"input is {name!r}; expected 'beat' or 'rhythm'")
     for c in cohorts:
         if name not in c:
             raise ValueError(f"the cohort has no {name}; expected one of open_cohort(..., rhythm=True)")
-        if c["lead"].values.tolist() != cohorts[0]["lead"].values.tolist():
-            raise ValueError("the cohorts differ in their leads; expected the same, in the same order")
+
+
+# ---------------------------------------------------------------- what is learnt from
+
+
+class _Records(NamedTuple):
+    """The records of all cohorts, one cohort after the other."""
+
+    x: np.ndarray  # (record, lead, sample) beats or rhythms
+    y: np.ndarray  # (record, target), NaN where unknown
+    binary: bool  # labels are 0 and 1
+    usable: np.ndarray  # (record,) has all samples and a label
+    patient: np.ndarray  # (record,)
+    source: np.ndarray  # (record,) which cohort
+
+
+def _records(cohorts: list[xr.Dataset], names: list[str], name: str) -> _Records:
     x = np.concatenate([c[name].values.astype(np.float32) for c in cohorts])
-    return x, np.isfinite(x).all(axis=(1, 2))
+    y, binary = _labels(cohorts, names)
+    usable = np.isfinite(x).all(axis=(1, 2)) & np.isfinite(y).any(axis=1)
+    patient = np.concatenate([patients_of(c) for c in cohorts])
+    source = np.repeat(np.arange(len(cohorts)), [c.sizes["record"] for c in cohorts])
+    return _Records(x, y, binary, usable, patient, source)
 
 
-def _ahead(draw: Any, batches: Sequence[np.ndarray], rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, Any]]:
+def _labels(cohorts: list[xr.Dataset], names: list[str]) -> tuple[np.ndarray, bool]:
+    """Labels (record, target) of all cohorts, and whether they are 0 and 1."""
+    for cohort in cohorts:
+        unknown = [n for n in names if n not in cohort or cohort[n].dims != ("record",)]
+        if unknown or not names:
+            numbers = [k for k, v in cohort.variables.items() if v.dims == ("record",) and v.dtype.kind in "fib"]
+            raise ValueError(
+                f"the cohort has no number per record called {', '.join(map(str, unknown))}; it has "
+                f"{', '.join(map(str, numbers))}"
+            )
+        words = [n for n in names if cohort[n].dtype.kind not in "fiub"]
+        if words:
+            hint = "; for sex take 'male' (1, 0)" if "sex" in words else ""
+            raise ValueError(f"target {words[0]!r} holds text; expected numbers{hint}")
+    y = np.concatenate([np.stack([c[n].values.astype(float) for n in names], axis=1) for c in cohorts])
+    kinds = [np.unique(column[np.isfinite(column)]) for column in y.T]
+    for n, values in zip(names, kinds, strict=True):
+        if len(values) < 2:
+            raise ValueError(f"target {n!r} has fewer than two different values; there is nothing to learn")
+    two = [set(values) == {0.0, 1.0} for values in kinds]
+    if any(two) and not all(two):
+        raise ValueError("binary and continuous targets need a network each; fit them one after the other")
+    return y, all(two)
+
+
+def _divided(records: _Records, names: list[str], validation: float, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """The records to train on, cohort by cohort, and those to validate on; a patient is on one side."""
+    patients = np.unique(records.patient[records.usable & (records.source == 0)])
+    if len(patients) < 10:
+        raise ValueError(
+            f"{len(patients)} patients with {', '.join(names)}; expected at least 10 to train and validate on"
+        )
+    n_held = max(1, round(validation * len(patients)))
+    is_held = np.isin(records.patient, np.random.default_rng(seed).permutation(patients)[:n_held])
+    n_cohorts = records.source.max() + 1
+    pools = [np.flatnonzero(records.usable & ~is_held & (records.source == k)) for k in range(n_cohorts)]
+    return pools, np.flatnonzero(records.usable & is_held)
+
+
+def _people(cohorts: list[xr.Dataset], records: _Records) -> dict[str, list[str]]:
+    """The patients of each cohort, by its name, whose data shape the network."""
+    return {
+        str(c.attrs.get("source", "cohort")): sorted(
+            set(records.patient[records.usable & (records.source == k)].tolist())
+        )
+        for k, c in enumerate(cohorts)
+    }
+
+
+def _ahead(
+    draw: Callable[..., tuple[torch.Tensor, np.ndarray]], batches: Sequence[np.ndarray], rng: np.random.Generator
+) -> Iterator[tuple[torch.Tensor, np.ndarray]]:
     """Each batch drawn, one after the other from the one stream, while the network learns from the one before."""
     with ThreadPoolExecutor(1) as drawer:
         coming = drawer.submit(draw, batches[0], rng)
@@ -222,59 +241,94 @@ def _some(pool: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
     return np.concatenate([rng.permutation(pool) for _ in range(-(-n // len(pool)))])[:n]
 
 
-def _labels(cohorts: list[xr.Dataset], names: list[str]) -> tuple[np.ndarray, bool]:
-    for cohort in cohorts:
-        unknown = [n for n in names if n not in cohort or cohort[n].dims != ("record",)]
-        if unknown:
-            have = ", ".join(
-                str(k) for k, v in cohort.variables.items() if v.dims == ("record",) and v.dtype.kind in "fib"
-            )
-            raise ValueError(f"the cohort has no number per record called {', '.join(unknown)}; it has {have}")
-        words = [n for n in names if cohort[n].dtype.kind not in "fiub"]
-        if words:
-            hint = "; for sex take 'male' (1, 0)" if "sex" in words else ""
-            raise ValueError(f"target {words[0]!r} holds text; expected numbers{hint}")
-    y = np.concatenate([np.stack([c[n].values.astype(float) for n in names], axis=1) for c in cohorts])
-    for n, column in zip(names, y.T, strict=True):
-        if np.unique(column[np.isfinite(column)]).size < 2:
-            raise ValueError(f"target {n!r} has fewer than two different values; there is nothing to learn")
-    two = [set(np.unique(c[np.isfinite(c)])) == {0.0, 1.0} for c in y.T]
-    if any(two) and not all(two):
-        raise ValueError("binary and continuous targets need a network each; fit them one after the other")
-    return y, all(two)
+# ---------------------------------------------------------------- learning
 
 
-def _loss(z: torch.Tensor, target: torch.Tensor, binary: bool) -> torch.Tensor:
-    known = torch.isfinite(target)
-    t = torch.where(known, target, torch.zeros_like(target))
-    if binary:
-        each = nn.functional.binary_cross_entropy_with_logits(z, t, reduction="none")
-    else:
-        each = nn.functional.smooth_l1_loss(z, t, reduction="none", beta=0.1)
-    return (each * known).sum() / known.sum().clamp(min=1)
+class _Trainer:
+    """A network while it learns: its weights, their moving average, the optimiser, and the best average so far.
+
+    Labels are standardised by those it is made with; `finished` moves that into the network's head.
+    """
+
+    def __init__(self, net: nn.Module, y: np.ndarray, binary: bool, lr: float, n_steps: int) -> None:
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.net = net.to(self.device)
+        self.binary = binary
+        self.mean = np.zeros(y.shape[1]) if binary else np.nanmean(y, axis=0)
+        self.scale = np.ones(y.shape[1]) if binary else np.nanstd(y, axis=0)
+        self.average = AveragedModel(self.net, avg_fn=_averaged, use_buffers=True).eval()
+        self.average.n_averaged.fill_(1)  # the untrained weights count as the first
+        # The paper used Nadam; decoupled weight decay and a one-cycle rate reach the same loss in fewer epochs.
+        self.optimiser = torch.optim.NAdam(net.parameters(), lr=lr, weight_decay=1e-2, decoupled_weight_decay=True)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, lr, total_steps=n_steps, pct_start=0.2)
+        self.history: list[float] = []  # the average's loss after each epoch
+        self.best, self.best_state = np.inf, copy.deepcopy(self.average.state_dict())
+
+    def step(self, x: torch.Tensor, labels: np.ndarray) -> None:
+        """Learn from a batch (record, lead, sample) and its labels (record, target)."""
+        self.net.train()
+        loss = self._loss(self.net(x.to(self.device)), labels)
+        self.optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.optimiser.step()
+        self.schedule.step()
+        self.average.update_parameters(self.net)
+
+    def validate(self, x: np.ndarray, labels: np.ndarray) -> float:
+        """The average's loss on records it does not learn from; the best average is kept."""
+        with torch.inference_mode():
+            parts = [torch.from_numpy(part).to(self.device) for part in np.array_split(x, len(x) // 128 + 1)]
+            score = float(self._loss(torch.cat([self.average(part) for part in parts]), labels))
+        self.history.append(score)
+        if score < self.best:
+            self.best, self.best_state = score, copy.deepcopy(self.average.state_dict())
+        return score
+
+    def _loss(self, z: torch.Tensor, labels: np.ndarray) -> torch.Tensor:
+        target = torch.from_numpy(((labels - self.mean) / self.scale).astype(np.float32)).to(self.device)
+        known = torch.isfinite(target)
+        t = torch.where(known, target, torch.zeros_like(target))
+        if self.binary:
+            each = nn.functional.binary_cross_entropy_with_logits(z, t, reduction="none")
+        else:
+            each = nn.functional.smooth_l1_loss(z, t, reduction="none", beta=0.1)
+        return (each * known).sum() / known.sum().clamp(min=1)
+
+    def save(self, file: Path, task: str) -> None:
+        """Write all that a resumed training needs."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        state = {name: thing.state_dict() for name, thing in self._parts().items()}
+        state |= {"task": task, "history": self.history, "best": self.best, "best_state": self.best_state}
+        tmp = file.with_suffix(".tmp")
+        torch.save(state, tmp)
+        tmp.replace(file)  # a kill leaves the last whole state
+
+    def load(self, file: Path, task: str) -> None:
+        """Go on from what `save` wrote; an error where that was another training."""
+        state = torch.load(file, weights_only=True, map_location=self.device)
+        if state["task"] != task:
+            raise ValueError(f"{file} belongs to another training: {state['task']}, not {task}; name another file")
+        for name, thing in self._parts().items():
+            thing.load_state_dict(state[name])
+        self.history, self.best, self.best_state = state["history"], state["best"], state["best_state"]
+
+    def _parts(self) -> dict[str, Any]:
+        return {"net": self.net, "average": self.average, "optimiser": self.optimiser, "schedule": self.schedule}
+
+    def finished(self) -> nn.Module:
+        """The best average, in eval mode; its outputs are in the labels' units, and still of one linear layer."""
+        self.average.load_state_dict(self.best_state)
+        net = self.average.module
+        head: Any = net.head
+        scale, mean = (torch.tensor(v, dtype=torch.float32, device=self.device) for v in (self.scale, self.mean))
+        with torch.no_grad():
+            head.weight.mul_(scale[:, None])
+            head.bias.mul_(scale).add_(mean)
+        return net.cpu().eval()
 
 
-def _follow(average: nn.Module, model: nn.Module, keep: float) -> None:
-    with torch.no_grad():
-        for a, b in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
-            a.copy_(keep * a + (1 - keep) * b if a.is_floating_point() else b)
-
-
-def _checkpoint(
-    file: Path,
-    task: str,
-    epoch: int,
-    model: Any,
-    average: Any,
-    optimiser: Any,
-    schedule: Any,
-    best: float,
-    best_state: Any,
-    history: list[float],
-) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    tmp = file.with_suffix(".tmp")
-    parts = {"model": model, "average": average, "optimiser": optimiser, "schedule": schedule}
-    state = {k: v.state_dict() for k, v in parts.items()}
-    torch.save(state | {"task": task, "epoch": epoch, "best": best, "best_state": best_state, "history": history}, tmp)
-    tmp.replace(file)  # a kill leaves the last whole state
+def _averaged(average: torch.Tensor, now: torch.Tensor, n: torch.Tensor | int) -> torch.Tensor:
+    """A step of the exponential average of weights, whose memory is short while they still move far."""
+    keep = min(0.98, int(n) / (9 + int(n)))
+    return keep * average + (1 - keep) * now if average.is_floating_point() else now
