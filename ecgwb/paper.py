@@ -283,10 +283,13 @@ def _run(sheets: dict[str, Any], source: Path, at_once: int) -> None:
 
     free = asyncio.Semaphore(at_once)
     running: dict[str, None] = {}
+    stopped: list[str] = []
     bar = tqdm(total=sum(c.cell_type == "code" for s in sheets.values() for c in s.cells), unit="cell")
 
     async def execute(name: str, sheet: Any) -> None:
         async with free:
+            if stopped:  # what already runs goes on to its end, but nothing new is begun
+                return
             running[name] = None
             bar.set_description(", ".join(running))
             client = NotebookClient(
@@ -300,21 +303,17 @@ def _run(sheets: dict[str, Any], source: Path, at_once: int) -> None:
             try:
                 await client.async_execute(env=os.environ | _ONE_THREAD)
             except CellExecutionError as e:
-                raise ValueError(f"{name}.ipynb stopped with {e.ename}: {e.evalue}\n{e}") from None
+                stopped.append(f"{name}.ipynb stopped with {e.ename}: {e.evalue}\n{e}")
             del running[name]
             bar.set_description(", ".join(running))
 
     async def execute_all() -> None:
-        async with asyncio.TaskGroup() as tasks:
-            for name, sheet in sheets.items():
-                tasks.create_task(execute(name, sheet))
+        await asyncio.gather(*(execute(name, sheet) for name, sheet in sheets.items()))
 
-    try:
+    with bar:
         run_sync(execute_all)()
-    except ExceptionGroup as e:
-        raise e.exceptions[0] from None
-    finally:
-        bar.close()
+    if stopped:
+        raise ValueError("\n\n".join(stopped))
 
 
 # ---------------------------------------------------------------- gathering what they kept

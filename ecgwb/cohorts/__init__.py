@@ -5,7 +5,7 @@ from .cohort import build_cohort, excluded, open_cohort, put_landmarks
 from .corrections import move_landmark, undo_landmark
 from .guards import check, check_values
 from .measurements import TARGETS, TIME, UNITS
-from .people import one_record_each, patients_of, split_patients
+from .people import in_words, one_record_each, patients_of, split_patients
 
 __all__ = [
     "TARGETS",
@@ -15,6 +15,7 @@ __all__ = [
     "check",
     "check_values",
     "excluded",
+    "in_words",
     "move_landmark",
     "one_record_each",
     "open_cohort",

@@ -76,3 +76,21 @@ def one_record_each(cohort: xr.Dataset) -> xr.Dataset:
     """The cohort with the first record of every patient."""
     _, first = np.unique(patients_of(cohort), return_index=True)
     return cohort.isel(record=np.sort(first))
+
+
+def in_words(cohort: xr.Dataset) -> str:
+    """A cohort's name and how many people it holds, as captions say it.
+
+    Parameters
+    ----------
+    cohort : Dataset
+
+    Returns
+    -------
+    str
+        Such as "LUDB, 200 people", or "mine, 12 people in 20 recordings".
+    """
+    name = str(cohort.attrs.get("source", "this cohort"))
+    people, records = len(np.unique(patients_of(cohort))), cohort.sizes["record"]
+    name = {"ludb": "LUDB", "ptbxl500": "PTB-XL-500"}.get(name, name)
+    return f"{name}, {people} people{f' in {records} recordings' if records > people else ''}"
