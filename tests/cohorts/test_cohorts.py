@@ -29,6 +29,12 @@ def test_the_cohort_has_the_documented_shape(ludb):
     assert len(ludb.attrs["sha256"]) == 64
 
 
+def test_a_cohort_is_named_with_its_people_and_recordings(ludb, ptbxl):
+    assert wb.cohorts.in_words(ludb) == "LUDB, 200 people"
+    assert wb.cohorts.in_words(ptbxl) == "PTB-XL-500, 466 people in 500 recordings"
+    assert wb.cohorts.in_words(ludb.isel(record=[0, 1]).assign_attrs(source="mine")) == "mine, 2 people"
+
+
 def test_people_are_those_of_the_data_sets(ludb, ptbxl):
     sexes = pd.Series(ludb["sex"].values).value_counts()
     assert sexes.to_dict() == {"male": 115, "female": 85}

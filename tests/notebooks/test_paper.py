@@ -1,6 +1,8 @@
 """What a notebook keeps, and how the command line runs notebooks and makes pages of it."""
 
 import json
+import re
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -10,6 +12,8 @@ import pytest
 import ecgwb as wb
 from ecgwb import figures, paper
 from ecgwb.__main__ import main
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
 def test_what_is_kept_twice_gives_the_same_files(tmp_path, monkeypatch):
@@ -179,6 +183,24 @@ def test_the_paper_of_ones_own_cohort_and_network_leaves_out_what_is_not_about_t
     ):
         assert main([*command, *wrong]) == 1
         assert message in capsys.readouterr().err
+
+
+def test_the_notebooks_run_on_ones_own_few_people_and_network(tmp_path):
+    store, file, out = tmp_path / "mine.zarr", tmp_path / "mine.safetensors", tmp_path / "out"
+    people = wb.open_cohort("ludb").isel(record=slice(20, 32))
+    people = people.drop_vars([v for v in people.variables if str(v).endswith("_manual")])
+    people.assign_coords(record=[f"p{r}" for r in people["record"].values]).to_zarr(store)
+    wb.save_model(wb.load_model("compact-measures"), file)
+    steps = ["00_tour", "01_beats", "02_networks", "03_attention", "04_blanking"]
+    command = ["paper", "--notebooks", str(NOTEBOOKS), "--out", str(out), "--only", *steps]
+    assert main([*command, "--cohort", str(store), "--model", str(file), "--target", "pr"]) == 0
+    names = {*made(out), *(about["name"] for about in paper.left_out_in(out))}
+    code = "".join((NOTEBOOKS / f"{s}.ipynb").read_text() for s in steps)
+    assert names == set(re.findall(r'\\"(\d[a-z]_\w+)\\"', code))
+    assert "1b_intervals" not in made(out)
+    assert "12 people" in made(out)["3a_map_pr"]
+    titles = {about["name"]: about["title"] for about in paper.exhibits_in(out)}
+    assert titles["3l_leads"] == "PR by seven methods that resolve leads"
 
 
 def test_a_notebook_that_stops_is_named_with_its_error(tmp_path, capsys):
