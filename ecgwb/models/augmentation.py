@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 
 from ..cohorts.measurements import N_BEFORE, N_SAMPLES, TARGETS, TIME, targets
-from ..delineation.landmarks import LANDMARKS, QRS_ON, T_OFF, T_ON, J
+from ..delineation.landmarks import LANDMARKS, P_OFF, P_ON, QRS_ON, T_OFF, T_ON, J
 from ..recordings.record import FS, LEADS
 
 _STRETCH, _GAIN = 0.25, 0.4  # largest natural-log factor of time and of voltage of a whole copy
@@ -20,6 +20,7 @@ _BETWEEN = ("P", "PQ", "QRS", "QRS", "ST", "T")
 _LEAD_GAIN = 0.4
 _TWO_QRS, _PACED = 0.2, 0.08  # shares of copies: wide QRS and spikes are rare among patients, not impossible
 _BEYOND_MS = 200.0  # what a beat may lack before and after it, once it is stretched
+_BEYOND = round(_BEYOND_MS * FS / 1000)  # samples
 
 # Powers of the time factor and of the voltage factor that a label follows, by its unit.
 _POWERS = {"ms": (1, 0), "bpm": (-1, 0), "µV": (0, 1)}
@@ -57,9 +58,8 @@ class Copies:
     def __init__(
         self, cohorts: Sequence[xr.Dataset], y: np.ndarray, names: Sequence[str], units: Sequence[str], rhythm: bool
     ) -> None:
-        self.y, self.rhythm = y, rhythm
+        self.y, self.names, self.rhythm = y, list(names), rhythm
         self.measured = not rhythm and all(n in TARGETS for n in names)
-        self.names = list(names)
         self.powers = np.array([_POWERS[u] for u in units]) if all(u in _POWERS for u in units) else None
         self.signals: list[np.ndarray] = []  # per record: the rhythm (lead, sample), or the beat where there is none
         self.cycles: list[np.ndarray] = []  # per record: samples of its usable QRS fiducials there
@@ -70,36 +70,31 @@ class Copies:
             self._take(cohort)
 
     def _take(self, cohort: xr.Dataset) -> None:
-        beats = cohort["beat"].values
-        qrs = cohort["fiducial"].sel(landmark=["QRS_on", "J"]).values
+        beats, landmarks = cohort["beat"].values, cohort["fiducial"].values.astype(float)
+        qrs = landmarks[:, [QRS_ON, J]]
         whole = np.isfinite(beats).all(axis=(1, 2)) & np.isfinite(qrs).all(axis=1) & (qrs[:, 0] > TIME[0])
         self.beats += list(beats[whole])
         self.qrs += list(qrs[whole])
-        edge = round(_BEYOND_MS * FS / 1000)
-        for i in range(cohort.sizes["record"]):
-            self.landmarks.append(cohort["fiducial"].values[i].astype(float))
-            r = np.empty(0, int)
-            if "rhythm" in cohort:
-                signal = cohort["rhythm"].values[i]
-                used = cohort["cycle_used"].values[i] == 1
-                r = np.round(cohort["cycle_fiducial"].sel(landmark="R").values[i][used] * FS / 1000).astype(int)
-                r = r[(r - N_BEFORE - edge >= 0) & (r - N_BEFORE + N_SAMPLES + edge <= signal.shape[1])]
-                r = np.array(
-                    [k for k in r if np.isfinite(signal[:, k - N_BEFORE - edge : k + N_SAMPLES + edge]).all()], int
-                )
+        self.landmarks += list(landmarks)
+        if "rhythm" in cohort:
+            rhythms, used = cohort["rhythm"].values, cohort["cycle_used"].values == 1
+            r_ms = cohort["cycle_fiducial"].sel(landmark="R").values
+        for i, beat in enumerate(beats):
+            cycles = _whole_cycles(rhythms[i], r_ms[i][used[i]]) if "rhythm" in cohort else np.empty(0, int)
             if self.rhythm:
-                signal = np.nan_to_num(signal)
-            elif not len(r):
-                signal = np.pad(beats[i], ((0, 0), (edge, edge)), mode="edge")
-                r = np.array([N_BEFORE + edge])
-            self.signals.append(signal)
-            self.cycles.append(r)
+                self.signals.append(np.nan_to_num(rhythms[i]))
+            elif len(cycles):
+                self.signals.append(rhythms[i])
+            else:
+                self.signals.append(np.pad(beat, ((0, 0), (_BEYOND, _BEYOND)), mode="edge"))
+                cycles = np.array([N_BEFORE + _BEYOND])
+            self.cycles.append(cycles)
 
     def draw(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[torch.Tensor, np.ndarray]:
         """One copy of each of these records: float32 (record, lead, sample) µV, and its labels (record, target)."""
         copies = [self._rhythm(i, rng) if self.rhythm else self._beat(i, rng) for i in rows]
         x = np.stack([c for c, _ in copies]).astype(np.float32)
-        return torch.from_numpy(_disturbed(x, rng)), np.stack([t for _, t in copies])
+        return torch.from_numpy(_disturbed(x, rng)), np.stack([label for _, label in copies])
 
     def _whole(self, i: int, rng: np.random.Generator) -> tuple[float, float, np.ndarray]:
         """A factor of time and of voltage for a whole copy, and its labels."""
@@ -116,52 +111,52 @@ class Copies:
         return _at(signal, (np.arange(n) - n / 2) / stretch + n / 2) * gain, label
 
     def _beat(self, i: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        signal, r = self.signals[i], self.cycles[i]
-        some = rng.permutation(r)[: rng.integers((len(r) + 1) // 2, len(r) + 1)]
+        signal, cycles = self.signals[i], self.cycles[i]
+        some = rng.permutation(cycles)[: rng.integers((len(cycles) + 1) // 2, len(cycles) + 1)]
         stretch, gain, label = self._whole(i, rng)
         old = self.landmarks[i]
-        new = old * stretch
         by_parts = self.measured and rng.random() < 0.6 and np.isfinite(old[[QRS_ON, J]]).all()
-        if by_parts:
-            new = _warped(old, stretch, rng)
+        new = _warped(old, stretch, rng) if by_parts else old * stretch
         shift = rng.uniform(-10, 10)  # ms
-        knots = np.flatnonzero(np.isfinite(new))
+        knots = np.isfinite(new)
         source = _piecewise(TIME + shift, new[knots], old[knots], 1 / stretch)
         edge = _BEYOND_MS - 2
-        source = source.clip(TIME[0] - edge, TIME[-1] + edge)
-        at = source * FS / 1000
+        at = source.clip(TIME[0] - edge, TIME[-1] + edge) * FS / 1000
         beat = np.median([_at(signal, k + at) for k in some], axis=0) if len(some) > 1 else _at(signal, some[0] + at)
-        beat = beat * gain
-        if not self.measured:
+        beat, new = beat * gain, new - shift
+        if not self.measured or not np.isfinite(new[[QRS_ON, J]]).all():
             return beat, label
-        new = new - shift
-        if np.isfinite(new[[QRS_ON, J]]).all():
-            if self.beats and rng.random() < _TWO_QRS:
-                lent = rng.integers(len(self.beats))
-                beat, new = _two_qrs(beat, new, self.beats[lent], self.qrs[lent], rng)
-            beat = _reshaped(beat, new, rng)
-            values = targets(
-                beat, new, np.nan if by_parts else label[self.names.index("hr")] if "hr" in self.names else np.nan
-            )
-            if rng.random() < _PACED:
-                beat = _paced(beat, new[QRS_ON], rng)
-            known = np.isfinite(self.y[i])  # what could not be measured on the record is not made up for a copy
-            label = np.where(known, [values[n] for n in self.names], np.nan)
-        return beat, label
+        if self.beats and rng.random() < _TWO_QRS:
+            lent = rng.integers(len(self.beats))
+            beat, new = _two_qrs(beat, new, self.beats[lent], self.qrs[lent], rng)
+        beat = _reshaped(beat, new, rng)
+        rate = np.nan  # of a copy warped by parts unknown
+        if "hr" in self.names and not by_parts:
+            rate = label[self.names.index("hr")]
+        values = targets(beat, new, rate)
+        if rng.random() < _PACED:
+            beat = _paced(beat, new[QRS_ON], rng)
+        known = np.isfinite(self.y[i])  # what could not be measured on the record is not made up for a copy
+        return beat, np.where(known, [values[n] for n in self.names], np.nan)
+
+
+def _whole_cycles(signal: np.ndarray, r_ms: np.ndarray) -> np.ndarray:
+    """Samples of the R waves in a rhythm (lead, sample) around which a copy can be cut, stretched or not."""
+    r = np.round(r_ms * FS / 1000).astype(int)
+    first, last = r - N_BEFORE - _BEYOND, r - N_BEFORE + N_SAMPLES + _BEYOND
+    inside = (first >= 0) & (last <= signal.shape[1])
+    cut = zip(r[inside], first[inside], last[inside], strict=True)
+    return np.array([k for k, a, b in cut if np.isfinite(signal[:, a:b]).all()], int)
 
 
 def _warped(old: np.ndarray, stretch: float, rng: np.random.Generator) -> np.ndarray:
     """Landmarks (ms, R at 0) after each part of the beat was stretched by a factor of its own."""
     factor = {part: stretch * np.exp(rng.uniform(low, high)) for part, (low, high) in _PART.items()}
-    at = [LANDMARKS.index(e) for e in _EDGES]
-    seen = [k for k in range(len(at)) if np.isfinite(old[at[k]])]
-    edge, moved = old[at][seen], np.empty(len(seen))
-    zero = seen.index(_EDGES.index("R"))
-    moved[zero] = 0.0
-    for k in range(zero, len(seen) - 1):
-        moved[k + 1] = moved[k] + (edge[k + 1] - edge[k]) * factor[_BETWEEN[seen[k]]]
-    for k in range(zero, 0, -1):
-        moved[k - 1] = moved[k] - (edge[k] - edge[k - 1]) * factor[_BETWEEN[seen[k - 1]]]
+    seen = [k for k, mark in enumerate(_EDGES) if np.isfinite(old[LANDMARKS.index(mark)])]
+    edge = np.array([old[LANDMARKS.index(_EDGES[k])] for k in seen])
+    length = np.diff(edge) * [factor[_BETWEEN[k]] for k in seen[:-1]]  # of the part from each edge to the next
+    r = seen.index(_EDGES.index("R"))
+    moved = np.r_[-np.cumsum(length[:r][::-1])[::-1], 0.0, np.cumsum(length[r:])]
     return _piecewise(old, edge, moved, stretch)
 
 
@@ -187,43 +182,47 @@ def _ramp(t: np.ndarray, start: float, stop: float) -> np.ndarray:
     return 0.5 - 0.5 * np.cos(np.pi * ((t - start) / max(stop - start, 1e-9)).clip(0, 1))
 
 
+def _factors(rng: np.random.Generator, low: float, high: float, each: float, n_leads: int) -> np.ndarray:
+    """Factors of voltage (lead, 1): one for all leads times one of each, by their natural logarithms."""
+    return np.exp(rng.uniform(low, high)) * np.exp(rng.uniform(-each, each, (n_leads, 1)))
+
+
+def _scaled(beat: np.ndarray, start: float, stop: float, factor: np.ndarray) -> np.ndarray:
+    """With the wave from `start` to `stop` (ms) scaled lead by lead, without a step at its ends."""
+    a, b = np.searchsorted(TIME, [start, stop])
+    if b - a < 3:
+        return beat
+    beat = beat.copy()
+    line = np.linspace(beat[:, a], beat[:, b - 1], b - a, axis=1)  # what joins its ends is no part of the wave
+    beat[:, a:b] = line + (beat[:, a:b] - line) * factor
+    return beat
+
+
 def _reshaped(beat: np.ndarray, mark: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Leads scaled and exchanged, waves scaled, T turned over, J lifted: landmarks stay, and nothing steps."""
-    f = dict(zip(LANDMARKS, mark, strict=True))
-    leads = (beat.shape[0], 1)
-    beat = beat * np.exp(rng.uniform(-_LEAD_GAIN, _LEAD_GAIN, leads) * (rng.random() < 0.7)).astype(np.float32)
+    p_on, p_off, qrs_on, j, t_on, t_off = mark[[P_ON, P_OFF, QRS_ON, J, T_ON, T_OFF]]
+    n = len(beat)
+    beat = beat * np.exp(rng.uniform(-_LEAD_GAIN, _LEAD_GAIN, (n, 1)) * (rng.random() < 0.7)).astype(np.float32)
     if rng.random() < 0.3:  # V5 as another lead looks: an rS, a QS or an inverted T there is rare, not impossible
-        order = np.arange(len(beat))
-        one, other = LEADS.index("V5"), int(rng.integers(len(beat)))
+        order = np.arange(n)
+        one, other = LEADS.index("V5"), int(rng.integers(n))
         order[[one, other]] = order[[other, one]]
         beat = beat[order]
     if rng.random() < 0.1:
-        beat = np.where(rng.random(leads) < 0.3, -beat, beat)  # a lead upside down: Q and S for R, T inverted
-
-    def scaled(x: np.ndarray, start: float, stop: float, factor: np.ndarray) -> np.ndarray:
-        a, b = np.searchsorted(TIME, [start, stop])
-        if b - a < 3:
-            return x
-        x = x.copy()
-        line = np.linspace(x[:, a], x[:, b - 1], b - a, axis=1)  # what joins its ends is no part of the wave
-        x[:, a:b] = line + (x[:, a:b] - line) * factor
-        return x
-
-    if np.isfinite(f["P_on"]) and rng.random() < 0.4:
-        beat = scaled(
-            beat, f["P_on"], f["P_off"], np.exp(rng.uniform(-0.7, 0.7)) * np.exp(rng.uniform(-0.3, 0.3, leads))
-        )
+        beat = np.where(rng.random((n, 1)) < 0.3, -beat, beat)  # a lead upside down: Q and S for R, T inverted
+    if np.isfinite(p_on) and rng.random() < 0.4:
+        beat = _scaled(beat, p_on, p_off, _factors(rng, -0.7, 0.7, 0.3, n))
     if rng.random() < 0.4:
-        beat = scaled(beat, f["QRS_on"], f["J"], np.exp(rng.uniform(-0.7, 0.5)) * np.exp(rng.uniform(-0.3, 0.3, leads)))
-    if np.isfinite(f["T_off"]) and rng.random() < 0.5:
-        factor = np.exp(rng.uniform(-0.8, 0.6)) * np.exp(rng.uniform(-0.4, 0.4, leads))
-        factor = np.where(rng.random(leads) < (0.5 if rng.random() < 0.3 else 0.0), -factor, factor)
-        beat = scaled(beat, f["J"], f["T_off"], factor)
-    if np.isfinite(f["T_off"]) and rng.random() < 0.4:
+        beat = _scaled(beat, qrs_on, j, _factors(rng, -0.7, 0.5, 0.3, n))
+    if np.isfinite(t_off) and rng.random() < 0.5:
+        factor = _factors(rng, -0.8, 0.6, 0.4, n)
+        turned = rng.random((n, 1)) < (0.5 if rng.random() < 0.3 else 0.0)
+        beat = _scaled(beat, j, t_off, np.where(turned, -factor, factor))
+    if np.isfinite(t_off) and rng.random() < 0.4:
         # ST lifted or lowered: up within QRS, down along T.
-        height = rng.normal(0, 60, leads) * np.exp(rng.uniform(-1, 1))
-        end = f["T_on"] if np.isfinite(f["T_on"]) else (f["J"] + f["T_off"]) / 2
-        lift = _ramp(TIME, f["QRS_on"], f["J"]) * (1 - _ramp(TIME, max(end, f["J"] + 20), f["T_off"]))
+        height = rng.normal(0, 60, (n, 1)) * np.exp(rng.uniform(-1, 1))
+        end = t_on if np.isfinite(t_on) else (j + t_off) / 2
+        lift = _ramp(TIME, qrs_on, j) * (1 - _ramp(TIME, max(end, j + 20), t_off))
         beat = beat + height * lift
     return beat.astype(np.float32)
 
