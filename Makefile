@@ -18,12 +18,16 @@ PYTEST = -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 # Two threads of torch that share a busy core wait for each other; processes side by side do not.
 paper test browser lowest newest bad-input: export OMP_NUM_THREADS := 1
 
+# What the two commands say first, also while packages are still to be installed.
+paper.plan := make paper runs the notebooks side by side and writes paper/: about 6 minutes on two idle cores
+test.plan := make test runs the tests, $(JOBS) files side by side: about 5 minutes on two idle cores
+
 paper: .venv/.ready
-	@echo "Runs the notebooks and writes paper/: about 6 minutes on two cores."
+	@echo "$(paper.plan)."
 	$(BIN)/python -m ecgwb paper
 
 test: .venv/.ready
-	@echo "Runs the tests, $(JOBS) files side by side: about 5 minutes on two cores."
+	@echo "$(test.plan)."
 	$(BIN)/python $(PYTEST)
 
 # The explorer in JupyterLab and Debian's chromium (apt-get install chromium).
@@ -83,11 +87,11 @@ PROGRESS = awk '/^ERROR|^error/ { bad = 1 } bad { print; next } \
 # $(1): the environment's folder. $(2): the file of exact versions. $(3): pip's options for it.
 define install
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or newer is needed, {sys.executable} is {v[0]}.{v[1]}; choose another: make PYTHON=python3.12 ...")'
-	@echo "Makes $(1) of $$(grep -c == $(2)) packages and torch: about 3 minutes. Then: $(or $(MAKECMDGOALS),paper)."
+	@echo "Installs $$(grep -c == $(2)) packages and torch into $(1) first: about 2 minutes on a good line. Then: $(or $($(firstword $(MAKECMDGOALS) paper).plan),$(MAKECMDGOALS))."
 	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
 	@set -o pipefail; $(1)/bin/python -m pip install --no-compile --no-deps $(3) -r $(2) 2>&1 | $(call PROGRESS,of $(shell grep -c == $(2)))
 	@echo "  torch: 200 MB, or some GB where it comes with CUDA"
-	@set -o pipefail; $(1)/bin/python -m pip install --no-compile $(TORCH) 2>&1 | grep -v "already satisfied\|^WARNING: Location"
+	@$(1)/bin/python -m pip install --no-compile $(TORCH)
 	@$(1)/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
 endef
 
@@ -97,12 +101,13 @@ endef
 
 # The lowest versions that pyproject.toml allows (Python 3.11 or 3.12 has wheels of them), and the newest there are:
 # all tests, each in an environment of its own.
+lowest.plan = make lowest runs all tests with them
 lowest:
 	$(call install,.venv-lowest,lock/lowest.txt,)
 	.venv-lowest/bin/python $(PYTEST)
 
 newest:
-	@echo "Makes .venv-newest of the newest packages and torch: about 3 minutes. Then tests, about 5 minutes."
+	@echo "Installs the newest packages and torch into .venv-newest first: about 2 minutes on a good line. Then: make newest runs all tests with them."
 	@test -x .venv-newest/bin/python || $(PYTHON) -m venv .venv-newest
 	@set -o pipefail; .venv-newest/bin/python -m pip install --upgrade --upgrade-strategy eager --no-compile $(TORCH) -e '.[$(EXTRAS)]' 2>&1 | $(call PROGRESS,found)
 	.venv-newest/bin/python $(PYTEST)
