@@ -12,19 +12,19 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..delineation.landmarks import LANDMARKS, doubt_of, global_marks, in_order, intervals, median_if_common
+from ..delineation.landmarks import LANDMARKS, QRS_ON, WAVES, J, beat_landmarks, global_marks, intervals
 from ..delineation.waves import delineate, need_rate
 from ..recordings.filters import fill_gaps, prepare
 from ..recordings.record import FS, LEADS, Record, RecordError, lead_quality, limb_error, pick_leads
 from .measurements import N_BEFORE, N_SAMPLES, TARGETS, TIME, UNITS, targets
 
 RHYTHM = ("rhythm", "cycle_fiducial", "cycle_used")  # what a cohort holds of whole recordings
-SIMILAR = 0.9  # correlation with the record's own median beat from which a beat counts as of the same kind
+SIMILAR = 0.9  # correlation with the record's own median beat from which on a beat is of the same kind
 FAINT_UV, HUGE_UV = 30.0, 1e5  # no ECG is as small in all eight leads, or as large in half of them
 _MAX_LAG = 15  # samples (30 ms) that cross-correlation may move a beat
+_QRS_REACH_MS = 60.0  # of a QRS complex without boundaries, to either side
 _TOGETHER_MS = 100.0  # QRS marks of one beat lie within this of their neighbour lead's
 _P_WITHIN_MS, _T_WITHIN_MS = 400.0, 700.0  # a P wave belongs to the QRS after it, a T wave to the QRS before it
-_WAVES = {"P": (0, 1, 2), "QRS": (3, 4, 5), "T": (6, 7, 8)}
 
 BEAT_COORDS: dict[str, Any] = {
     "lead": list(LEADS),
@@ -58,7 +58,7 @@ class Beats(NamedTuple):
     """Every beat found in a recording."""
 
     r_ms: np.ndarray  # (beat,) from the record's start
-    marks_ms: np.ndarray  # (beat, lead, landmark), from the record's start; NaN where a lead has no such wave
+    marks_ms: np.ndarray  # (beat, lead, landmark) from the record's start; NaN where a lead has no such wave
 
 
 def need_records(cohort: xr.Dataset) -> None:
@@ -98,21 +98,28 @@ def representative_beat(
     Returns
     -------
     Dataset
-        ``beat`` (lead, time) µV; ``fiducial``, ``doubt`` (landmark) ms from time zero, NaN = absent; ``neighbour``
-        (side, landmark): the landmark by the next order statistic outwards and inwards; the seven targets;
-        ``n_beats`` used of ``n_beats_found``; ``rhythm`` (lead, sample) µV and ``cycle_fiducial`` (cycle, landmark)
-        in ms from the record's start, ``cycle_used`` (cycle); the leads' quality before filtering: ``lead_missing``,
-        ``lead_flat``, ``lead_saturated`` (lead), shares of samples, ``lead_noise`` (lead) µV, see `lead_quality`, and
-        ``limb_error``: by how much the limb leads disagree, relative to their size, NaN without a third one.
+        ``beat`` (lead, time), µV; its landmarks and their doubt; the seven targets; the whole recording:
+
+        - ``fiducial`` (landmark): ms from time zero, NaN = absent
+        - ``doubt`` (landmark): ms, see `beat_landmarks`
+        - ``neighbour`` (side, landmark): the landmark by the next order statistic outwards and inwards, ms
+        - ``n_beats``, ``n_beats_found``: the beats it is made of, and all that were found
+        - ``rhythm`` (lead, sample): the filtered recording, µV
+        - ``cycle_fiducial`` (cycle, landmark): landmarks of every beat, ms from the record's start
+        - ``cycle_used`` (cycle): 1 where a beat is part of the representative beat
+        - ``lead_missing``, ``lead_flat``, ``lead_saturated`` (lead): shares of samples before filtering, see
+          `lead_quality`
+        - ``lead_noise`` (lead): µV, from the same
+        - ``limb_error``: by how much the limb leads disagree, relative to their size; NaN without a third one
 
     Raises
     ------
     RecordError
         When a lead is missing, no QRS is found, or no complete beat lies within the recording.
     """
-    found = beat_arrays(record, waves, annotations=annotations, method=method, second=second)
-    out = xr.Dataset({k: (BEAT_VARIABLES[k][0], v, BEAT_VARIABLES[k][1]) for k, v in found.items()}, coords=BEAT_COORDS)
-    return out.set_coords(["n_beats", "n_beats_found"])
+    arrays = beat_arrays(record, waves, annotations=annotations, method=method, second=second)
+    variables = {name: (BEAT_VARIABLES[name][0], x, BEAT_VARIABLES[name][1]) for name, x in arrays.items()}
+    return xr.Dataset(variables, coords=BEAT_COORDS).set_coords(["n_beats", "n_beats_found"])
 
 
 def beat_arrays(
@@ -124,8 +131,46 @@ def beat_arrays(
     second: str | None = None,
 ) -> dict[str, Any]:
     """What `representative_beat` returns, as plain arrays by name; their dims are `BEAT_VARIABLES`."""
-    rid = record.record_id
     need_rate(record)
+    eight, quality = _eight_leads(record)
+    if waves is None:
+        waves = delineate(record, method=method)
+    found = find_beats(waves, eight)
+    used, shift = _similar_beats(eight, found.r_ms)
+    r = found.r_ms + shift * 1000.0 / FS
+    own = beat_landmarks(found.marks_ms, r, used)
+    beat = np.median(_cut(eight.signal, r[used]), axis=0).astype(np.float32)
+    hr = 60000.0 / np.median(np.diff(r)) if len(r) > 1 else np.nan
+    out: dict[str, Any] = {
+        "beat": beat,
+        "fiducial": own.fiducial,
+        "doubt": own.doubt,
+        "neighbour": own.neighbour,
+        "rhythm": eight.signal.astype(np.float32),
+        "cycle_fiducial": own.cycles,
+        "cycle_used": used.astype(np.float32),
+        **targets(beat, own.fiducial, hr),
+        **quality,
+        "limb_error": limb_error(record.signal, record.leads),
+        "n_beats": int(used.sum()),
+        "n_beats_found": len(r),
+    }
+    if second is not None:
+        opinion = delineate(record, method=second)
+        other = beat_landmarks(_marks_of(opinion, found.r_ms, _lead_names(opinion)), r, used)
+        # Half the squared gap is the variance of two opinions; no opinion adds none.
+        gap = np.nan_to_num(other.fiducial - own.fiducial)
+        out["doubt"] = np.sqrt(own.doubt**2 + gap**2 / 2)
+    if annotations is not None:
+        by_hand = beat_landmarks(_marks_of(annotations, found.r_ms, _lead_names(waves)), r, used, share=0.0).fiducial
+        out["fiducial_manual"] = by_hand
+        out |= {f"{name}_manual": value for name, value in intervals(by_hand).items()}
+    return out
+
+
+def _eight_leads(record: Record) -> tuple[Record, dict[str, np.ndarray]]:
+    """The eight leads, prepared, and each one's quality before that; refuses a record without an ECG in all of them."""
+    rid = record.record_id
     raw = pick_leads(record, LEADS)
     quality = lead_quality(raw)
     if not quality["usable"].all():
@@ -137,48 +182,8 @@ def beat_arrays(
         fix = "in mV are to be multiplied by 1000" if sizes.max() < FAINT_UV else "in µV are not to be called mV"
         seen = f"the leads span {np.median(sizes):.2g} µV"
         raise RecordError(f"record {rid!r}: {seen}; expected hundreds to thousands. Signals {fix}")
-    if waves is None:
-        waves = delineate(record, method=method)
-    beats = find_beats(waves, eight)
-    r, marks = beats
-    kept, shift = _similar_beats(eight, r, rid)
-    r = r + shift * 1000.0 / FS
-    beat = np.median(_cut(eight.signal, r[kept]), axis=0)  # (lead, time)
-
-    per_beat = global_marks(marks)  # (side, beat, landmark)
-    per_beat[:, :, 4] = r
-    relative = per_beat[:, kept] - r[kept][None, :, None]
-    fiducial = in_order(median_if_common(relative[0]))
-    neighbour = np.stack([median_if_common(relative[k]) for k in (1, 2)])
-    doubt = doubt_of(relative)
-    if second is not None:
-        opinion = delineate(record, method=second)
-        other = global_marks(_marks_of(opinion, beats.r_ms, _lead_names(opinion)))[0][kept] - r[kept][:, None]
-        gap = np.abs(median_if_common(other) - fiducial)
-        gap[LANDMARKS.index("R")] = 0.0  # the fiducial is the same by either
-        # Half the squared gap is the variance of two opinions; no opinion adds none.
-        doubt = np.sqrt(doubt**2 + np.nan_to_num(gap) ** 2 / 2)
-    out: dict[str, Any] = {
-        "beat": beat.astype(np.float32),
-        "fiducial": fiducial,
-        "doubt": doubt,
-        "neighbour": neighbour,
-        "rhythm": eight.signal.astype(np.float32),
-        "cycle_fiducial": per_beat[0],
-        "cycle_used": kept.astype(np.float32),
-    }
-    hr = 60000.0 / np.median(np.diff(r)) if len(r) > 1 else np.nan
-    out |= targets(out["beat"], fiducial, hr)
-    if annotations is not None:
-        by_hand = global_marks(_marks_of(annotations, beats.r_ms, _lead_names(waves)))[0]
-        by_hand[:, 4] = r
-        manual = in_order(median_if_common((by_hand - r[:, None])[kept], share=0.0))
-        out["fiducial_manual"] = manual
-        out |= {f"{name}_manual": value for name, value in intervals(manual).items()}
     columns = ("missing", "flat", "saturated", "noise_uv")
-    out |= {f"lead_{k.removesuffix('_uv')}": quality[k].to_numpy(np.float32) for k in columns}
-    out["limb_error"] = limb_error(record.signal, record.leads)
-    return out | {"n_beats": int(kept.sum()), "n_beats_found": len(r)}
+    return eight, {f"lead_{k.removesuffix('_uv')}": quality[k].to_numpy(np.float32) for k in columns}
 
 
 # ---------------------------------------------------------------- finding and choosing beats
@@ -187,7 +192,18 @@ def beat_arrays(
 def find_beats(waves: pd.DataFrame, record: Record) -> Beats:
     """Beats of a prepared record, from waves marked lead by lead: a QRS in a third of the leads is one.
 
-    Of the leads that show any wave, that is: one that shows none may be dead, or not have been looked at.
+    Of the leads that show any wave, that is: one that shows none may be dead, or nobody looked at it.
+
+    Parameters
+    ----------
+    waves : DataFrame
+        As from `delineate`, of this record alone; its other leads count too.
+    record : Record
+        Within QRS, the peak of its leads' root mean square is the beat's time.
+
+    Returns
+    -------
+    Beats
 
     Raises
     ------
@@ -196,23 +212,22 @@ def find_beats(waves: pd.DataFrame, record: Record) -> Beats:
     """
     leads = _lead_names(waves)
     times = np.sort(waves.loc[waves["wave"] == "QRS", "peak_ms"].dropna().to_numpy())
-    groups = np.split(times, np.flatnonzero(np.diff(times) > _TOGETHER_MS) + 1) if len(times) else []
-    centres = np.array([np.median(g) for g in groups if len(g) >= len(leads) / 3])
+    groups = np.split(times, np.flatnonzero(np.diff(times) > _TOGETHER_MS) + 1)
+    centres = np.array([np.median(g) for g in groups if len(g) >= max(len(leads) / 3, 1)])
     if not len(centres):
         raise RecordError(
             f"record {record.record_id!r}: no QRS found in a third of its leads; expected an ECG with visible beats"
         )
     marks = _marks_of(waves, centres, leads)
-    outline = global_marks(marks)[0]
-    filled, _ = fill_gaps(record.signal)
-    rms = np.sqrt(np.mean(filled**2, axis=0))
-    r = np.empty(len(centres))
-    for i, c in enumerate(centres):
-        start, stop = outline[i, 3], outline[i, 5]
-        start, stop = (start if np.isfinite(start) else c - 60), (stop if np.isfinite(stop) else c + 60)
+    rms = np.sqrt(np.mean(fill_gaps(record.signal)[0] ** 2, axis=0))
+    r = centres.copy()
+    for i, (start, stop) in enumerate(global_marks(marks)[0][:, [QRS_ON, J]]):
+        start = start if np.isfinite(start) else centres[i] - _QRS_REACH_MS
+        stop = stop if np.isfinite(stop) else centres[i] + _QRS_REACH_MS
         a = max(int(start * FS / 1000), 0)
-        b = min(max(int(stop * FS / 1000), a + 1) + 1, rms.size)
-        r[i] = (a + int(np.argmax(rms[a:b])) if a < b else int(c * FS / 1000)) * 1000.0 / FS
+        b = max(int(stop * FS / 1000), a + 1) + 1
+        at = a + int(np.argmax(rms[a:b])) if a < rms.size else int(centres[i] * FS / 1000)
+        r[i] = at * 1000.0 / FS
     return Beats(r, marks)
 
 
@@ -221,33 +236,38 @@ def _lead_names(waves: pd.DataFrame) -> list[str]:
 
 
 def _marks_of(waves: pd.DataFrame, r_ms: np.ndarray, leads: Sequence[str]) -> np.ndarray:
-    """Waves sorted into (beat, lead, landmark): P to the beat after it, T to the beat before it, by time."""
-    marks = np.full((len(r_ms), len(leads), len(LANDMARKS)), np.nan)
+    """Waves sorted into (beat, lead, landmark), each into the beat that it belongs to by time."""
+    marks = np.full((len(r_ms), len(leads), len(WAVES), 3), np.nan)  # onset, peak and offset of each wave
     row = {lead: i for i, lead in enumerate(leads)}
-    kind = waves["wave"].to_numpy()
-    lead_of = np.array([row.get(lead, -1) for lead in waves["lead"].to_numpy()], dtype=int)
-    points_of = waves[["onset_ms", "peak_ms", "offset_ms"]].to_numpy(float)
-    known = (lead_of >= 0) & ~np.isnan(points_of[:, 1])
-    for wave, columns in _WAVES.items():
-        chosen = np.flatnonzero((kind == wave) & known)
-        chosen = chosen[np.argsort(points_of[chosen, 1], kind="stable")]
-        points, lead = points_of[chosen], lead_of[chosen]
-        peak = points[:, 1]
-        after = np.searchsorted(r_ms, peak)  # index of the first beat after this wave
-        if wave == "P":
-            beat, near = after, _P_WITHIN_MS
-        elif wave == "T":
-            beat, near = after - 1, _T_WITHIN_MS
-        else:
-            left = np.clip(after - 1, 0, len(r_ms) - 1)
-            right = np.clip(after, 0, len(r_ms) - 1)
-            beat, near = np.where(np.abs(r_ms[left] - peak) <= np.abs(r_ms[right] - peak), left, right), _TOGETHER_MS
-        ok = (beat >= 0) & (beat < len(r_ms))
-        ok[ok] = np.abs(r_ms[beat[ok]] - peak[ok]) <= near
-        # Where a lead has two candidates the last assignment wins: the latest P, hence the earliest T.
-        order = np.flatnonzero(ok)[:: -1 if wave == "T" else 1]
-        marks[beat[order][:, None], lead[order][:, None], np.array(columns)[None, :]] = points[order]
-    return marks
+    kinds = waves["wave"].to_numpy()
+    lead = np.array([row.get(name, -1) for name in waves["lead"].to_numpy()], dtype=int)
+    points = waves[["onset_ms", "peak_ms", "offset_ms"]].to_numpy(float)
+    known = (lead >= 0) & ~np.isnan(points[:, 1])
+    for k, kind in enumerate(WAVES):
+        some = np.flatnonzero((kinds == kind) & known)
+        some = some[np.argsort(points[some, 1], kind="stable")]
+        # Where a lead has two candidates the last assignment wins: the latest P, and the earliest T.
+        some = some[::-1] if kind == "T" else some
+        beat = _beat_of(kind, points[some, 1], r_ms)
+        some, beat = some[beat >= 0], beat[beat >= 0]
+        marks[beat, lead[some], k] = points[some]
+    return marks.reshape(len(r_ms), len(leads), len(LANDMARKS))
+
+
+def _beat_of(kind: str, peak: np.ndarray, r_ms: np.ndarray) -> np.ndarray:
+    """The beat of each wave of a kind: P goes to the beat after it, T to the beat before it; -1 where none is near."""
+    after = np.searchsorted(r_ms, peak)  # index of the first beat after this wave
+    left, right = np.clip(after - 1, 0, len(r_ms) - 1), np.clip(after, 0, len(r_ms) - 1)
+    if kind == "P":
+        beat, within = after, _P_WITHIN_MS
+    elif kind == "T":
+        beat, within = after - 1, _T_WITHIN_MS
+    else:
+        beat = np.where(np.abs(r_ms[left] - peak) <= np.abs(r_ms[right] - peak), left, right)
+        within = _TOGETHER_MS
+    inside = (beat >= 0) & (beat < len(r_ms))
+    near = np.abs(r_ms[np.where(inside, beat, 0)] - peak) <= within
+    return np.where(inside & near, beat, -1)
 
 
 def _cut(signal: np.ndarray, r_ms: np.ndarray) -> np.ndarray:
@@ -258,39 +278,40 @@ def _cut(signal: np.ndarray, r_ms: np.ndarray) -> np.ndarray:
     return np.where(inside[:, None, :], windows, np.nan)
 
 
-def _similar_beats(record: Record, r_ms: np.ndarray, rid: str) -> tuple[np.ndarray, np.ndarray]:
+def _is_whole(windows: np.ndarray) -> np.ndarray:
+    """(beat,): windows (beat, lead, time) without a missing sample."""
+    return np.isfinite(windows).all(axis=(1, 2))
+
+
+def _similar_beats(record: Record, r_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Which beats (bool, all of `r_ms`) make the representative beat, and every beat's shift in samples."""
-    flat = (np.diff(record.signal, axis=1, prepend=np.nan) == 0).all(axis=0)  # padding, where all leads stand still
-    signal = np.where(flat, np.nan, record.signal)
+    padding = (np.diff(record.signal, axis=1, prepend=np.nan) == 0).all(axis=0)  # where all leads stand still
+    signal = np.where(padding, np.nan, record.signal)
     windows = _cut(signal, r_ms)
-    complete = np.isfinite(windows).all(axis=(1, 2))
+    complete = _is_whole(windows)
     if not complete.any():
         raise RecordError(
-            f"record {rid!r}: none of its {len(r_ms)} beats is complete from -500 to +698 ms without gaps; "
-            "expected at least one"
+            f"record {record.record_id!r}: none of its {len(r_ms)} beats is complete from -500 to +698 ms without "
+            "gaps; expected at least one"
         )
-    shift = np.zeros(len(r_ms))
-    kept = complete.copy()
-    moved_windows, size = windows, _size_at_lags(windows[complete])
+    shift, used = np.zeros(len(r_ms)), complete
+    shifted, size = windows, _size_at_lags(windows[complete])
     for _ in range(3):
-        template = np.median(moved_windows[kept], axis=0)
-        lag, similar = _best_lag(windows[complete], size, template)
+        similar = np.full(len(r_ms), -np.inf)
+        lag, similar[complete] = _best_lag(windows[complete], size, np.median(shifted[used], axis=0))
         shift[complete] = lag
         # A shift may have pushed an edge beat's window beyond the recording.
-        moved_windows = _cut(signal, r_ms + shift * 1000.0 / FS)
-        whole = np.isfinite(moved_windows).all(axis=(1, 2)) & complete
-        score = np.full(len(r_ms), -np.inf)
-        score[complete] = similar
-        score[~whole] = -np.inf
-        kept = score >= SIMILAR
-        if kept.sum() < whole.sum() / 2:
-            kept = score >= np.median(score[whole])
+        shifted = _cut(signal, r_ms + shift * 1000.0 / FS)
+        whole = _is_whole(shifted) & complete
+        similar[~whole] = -np.inf
+        used = similar >= SIMILAR
+        if used.sum() < whole.sum() / 2:
+            used = similar >= np.median(similar[whole])
     # Zero stays the peak of the RMS within QRS, now of the representative beat.
-    beat = np.median(moved_windows[kept], axis=0)
-    rms = np.sqrt((beat**2).mean(axis=0))[N_BEFORE - _MAX_LAG : N_BEFORE + _MAX_LAG + 1]
-    moved = shift + int(np.argmax(rms)) - _MAX_LAG
-    whole = np.isfinite(_cut(signal, r_ms + moved * 1000.0 / FS)).all(axis=(1, 2))
-    return (kept & whole, moved) if (kept & whole).any() else (kept, shift)
+    rms = np.sqrt((np.median(shifted[used], axis=0) ** 2).mean(axis=0))
+    to_peak = int(np.argmax(rms[N_BEFORE - _MAX_LAG : N_BEFORE + _MAX_LAG + 1])) - _MAX_LAG
+    centred = used & _is_whole(_cut(signal, r_ms + (shift + to_peak) * 1000.0 / FS))
+    return (centred, shift + to_peak) if centred.any() else (used, shift)
 
 
 _CORE = slice(N_BEFORE - 150, N_BEFORE + 225)  # -300 .. +450 ms: P to T at common rates

@@ -1,8 +1,8 @@
 """Whether the limb leads look like those of interchanged electrodes: they follow from the chest leads, roughly.
 
-The heart's dipole is seen by both, so the chest leads foretell I and II in QRS and T (the idea is that of Kors & van
-Herpen, J Electrocardiol 34 Suppl:69-74, 2001), and P points down and to the left. Of the six ways in which three
-electrodes lie on three places, the likeliest is named. It is a likelihood, never a proof: dextrocardia looks the same.
+Both see the heart's dipole, so the chest leads predict I and II in QRS and T (the idea is that of Kors & van Herpen,
+J Electrocardiol 34 Suppl:69-74, 2001), and P points down and to the left. Of the six ways in which three electrodes lie
+on three places, the likeliest is named. It is a likelihood, never a proof: dextrocardia looks the same.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from scipy.optimize import minimize
 
-from ..delineation.landmarks import LANDMARKS
+from ..delineation.landmarks import P_OFF, P_ON, QRS_ON, T_OFF, J
 from .measurements import TIME, levelled
 
 # Leads I and II as recorded, from I and II as they ought to be.
@@ -25,13 +25,13 @@ SWAPS: dict[str, np.ndarray] = {
     "both arms and left leg, in turn": np.array([[0.0, -1.0], [1.0, -1.0]]),
     "both arms and left leg, in the other turn": np.array([[-1.0, 1.0], [-1.0, 0.0]]),
 }
-LOG_ODDS = 3.0  # from which a swap is named: 20 times as likely as none
-# Of 466 patients of PTB-XL-500, by `fit_chest` and `fit_weights`; tests/bench_electrodes.py makes them, and shows how
-# often they are right about others.
+LOG_ODDS = 3.0  # from which on an interchange is named: 20 times as likely as none
+# Of 466 patients of PTB-XL-500, by `fit_chest` and `fit_weights`; tests/bench/bench_electrodes.py makes them, and shows
+# how often they are right about others.
 CHEST = np.array([[-0.60, 0.24, 0.10, -0.14, 0.06, 0.37], [0.00, -0.07, 0.10, 0.15, -0.04, 0.53]])
 WEIGHTS = np.array([4.04, 2.22, 1.02, 1.67])
 _WITHIN = (TIME >= -250) & (TIME <= 450)
-_P_ON, _P_OFF, _QRS_ON, _J, _T_OFF = (LANDMARKS.index(m) for m in ("P_on", "P_off", "QRS_on", "J", "T_off"))
+_USUAL = {QRS_ON: -50.0, J: 50.0, T_OFF: 400.0}  # ms, where a landmark is absent
 
 
 def likeliest_swap(beat: np.ndarray, fiducial: np.ndarray) -> tuple[str, float]:
@@ -55,25 +55,34 @@ def likeliest_swap(beat: np.ndarray, fiducial: np.ndarray) -> tuple[str, float]:
 
 
 def evidence(beat: np.ndarray, fiducial: np.ndarray, chest: np.ndarray = CHEST) -> np.ndarray:
-    """For each of `SWAPS`, undone: how well I, II and III fit the chest leads in QRS and in ST-T, and P's direction.
+    """What speaks for each of `SWAPS`.
+
+    Parameters
+    ----------
+    beat : array (8 leads, time), µV
+    fiducial : array (landmark,), ms
+    chest : array (2, 6)
+        Weights of V1 to V6 that predict I and II.
 
     Returns
     -------
     array (swap, 4)
-        Two correlations, -1 to 1; then the share of P that points to the left, and down.
+        With that interchange undone: the correlation of I, II and III with their prediction in QRS, and in ST-T (both
+        -1 to 1); the share of P that points to the left, and that points down.
     """
     f = np.asarray(fiducial, dtype=float)
-    on, j, t_off = (f[k] if np.isfinite(f[k]) else other for k, other in ((_QRS_ON, -50), (_J, 50), (_T_OFF, 400)))
+    on, j, t_off = (f[k] if np.isfinite(f[k]) else usual for k, usual in _USUAL.items())
     x = np.asarray(beat, dtype=float)
     x = levelled(x, on) if on > TIME[0] else x
-    told = _three(chest @ x[2:])
+    parts = ((on <= TIME) & (j >= TIME), (j < TIME) & (t_off >= TIME))  # QRS, ST-T
+    predicted = _three(chest @ x[2:])
     p = _p_wave(x, f)
     out = np.zeros((len(SWAPS), 4))
     for k, swap in enumerate(SWAPS.values()):
         undone = np.linalg.inv(swap)
         seen = _three(undone @ x[:2])
-        for i, part in enumerate(((on <= TIME) & (j >= TIME), (j < TIME) & (t_off >= TIME))):
-            a, b = seen[:, part], told[:, part]
+        for i, part in enumerate(parts):
+            a, b = seen[:, part], predicted[:, part]
             size = np.sqrt((a**2).sum() * (b**2).sum())
             out[k, i] = (a * b).sum() / size if size > 0 else 0.0
         left, rest = undone @ p
@@ -90,21 +99,22 @@ def fit_chest(cohort: xr.Dataset) -> np.ndarray:
     return np.linalg.lstsq(rows[2:].T, rows[:2].T, rcond=None)[0].T
 
 
-def fit_weights(told: np.ndarray) -> np.ndarray:
-    """Weights of the evidence (record, swap, 4), by which "none" is likeliest: conditional logit, little ridge."""
+def fit_weights(evidences: np.ndarray) -> np.ndarray:
+    """Weights of evidence (record, swap, 4) that make "none" likeliest: a conditional logit with a slight ridge."""
 
     def loss(w: np.ndarray) -> Any:
-        z = told @ w
+        z = evidences @ w
         return (np.log(np.exp(z - z[:, :1]).sum(axis=1))).mean() + 1e-3 * (w**2).sum()
 
-    return minimize(loss, np.zeros(told.shape[2])).x
+    return minimize(loss, np.zeros(evidences.shape[2])).x
 
 
 def _three(i_ii: np.ndarray) -> np.ndarray:
+    """I, II and III (lead, time) from I and II."""
     return np.stack([i_ii[0], i_ii[1], i_ii[1] - i_ii[0]])
 
 
 def _p_wave(x: np.ndarray, f: np.ndarray) -> np.ndarray:
     """Mean of P in I and II against the 10 ms before it, µV; zeros without a P."""
-    wave, before = (f[_P_ON] <= TIME) & (f[_P_OFF] >= TIME), (f[_P_ON] - 10 <= TIME) & (f[_P_ON] > TIME)
+    wave, before = (f[P_ON] <= TIME) & (f[P_OFF] >= TIME), (f[P_ON] - 10 <= TIME) & (f[P_ON] > TIME)
     return x[:2, wave].mean(axis=1) - x[:2, before].mean(axis=1) if wave.any() and before.any() else np.zeros(2)

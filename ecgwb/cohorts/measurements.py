@@ -1,4 +1,4 @@
-"""What is measured on a beat: its time axis, the level its voltages are taken from, and the seven targets."""
+"""What is measured on a beat: its time axis, the level from which voltages are read, and the seven targets."""
 
 from __future__ import annotations
 

@@ -75,13 +75,11 @@ def global_marks(marks: np.ndarray) -> np.ndarray:
 
 
 def median_if_common(values: np.ndarray, share: float = 0.5) -> np.ndarray:
-    """Median over beats (first axis), NaN where fewer than `share` of them show the landmark."""
+    """Median over beats of values (..., beat, landmark), NaN where fewer than `share` of them show the landmark."""
     seen = np.isfinite(values)
-    out = np.full(values.shape[1], np.nan)
-    common = seen.any(axis=0) & (seen.mean(axis=0) >= share)
-    if common.any():
-        out[common] = np.nanmedian(values[:, common], axis=0)
-    return out
+    common = seen.any(axis=-2) & (seen.mean(axis=-2) >= share)
+    filled = np.where(common[..., None, :], values, 0.0)  # a median of nothing would warn
+    return np.where(common, np.nanmedian(filled, axis=-2), np.nan)
 
 
 def in_order(fiducial: np.ndarray) -> np.ndarray:
@@ -99,16 +97,43 @@ def in_order(fiducial: np.ndarray) -> np.ndarray:
     return f
 
 
-def doubt_of(relative: np.ndarray) -> np.ndarray:
-    """Doubt (ms) per landmark: the spread over leads and over beats, as one standard deviation each, summed in squares.
+class BeatLandmarks(NamedTuple):
+    """Landmarks of a recording's representative beat, ms; NaN where absent."""
 
-    Over leads: half the gap between the neighbouring order statistics. Over beats: 1.4826 times the median absolute
-    deviation. `relative` is (side, beat, landmark).
+    fiducial: np.ndarray  # (landmark,) from the QRS fiducial, in order
+    neighbour: np.ndarray  # (2, landmark): by the next order statistic outwards and inwards
+    doubt: np.ndarray  # (landmark,)
+    cycles: np.ndarray  # (beat, landmark) of every beat, from the recording's start
+
+
+def beat_landmarks(marks: np.ndarray, r: np.ndarray, used: np.ndarray, share: float = 0.5) -> BeatLandmarks:
+    """The landmarks of a representative beat: the medians, over the beats it is made of, of their global landmarks.
+
+    Their doubt is the spread over leads and over beats, as one standard deviation each, summed in squares. Over leads:
+    half the gap between the neighbouring order statistics. Over beats: 1.4826 times the median absolute deviation.
+
+    Parameters
+    ----------
+    marks : array (beat, lead, landmark), ms
+    r : array (beat,), ms
+        The QRS fiducial of each beat.
+    used : bool array (beat,)
+        The beats that make the representative beat.
+    share : float
+        A landmark that fewer of these beats show is absent.
+
+    Returns
+    -------
+    BeatLandmarks
     """
-    middle, outer, inner = (median_if_common(r) for r in relative)
+    cycles = global_marks(marks)  # (side, beat, landmark)
+    cycles[:, :, R] = r
+    relative = cycles[:, used] - r[used][:, None]
+    middle, outer, inner = median_if_common(relative, share)
     over_leads = np.abs(outer - inner) / 2
-    over_beats = 1.4826 * median_if_common(np.abs(relative[0] - middle))
-    return np.sqrt(over_leads**2 + over_beats**2)
+    over_beats = 1.4826 * median_if_common(np.abs(relative[0] - middle), share)
+    doubt = np.sqrt(over_leads**2 + over_beats**2)
+    return BeatLandmarks(in_order(middle), np.stack([outer, inner]), doubt, cycles[0])
 
 
 def intervals(fiducial: np.ndarray) -> dict[str, float]:

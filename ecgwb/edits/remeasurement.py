@@ -7,7 +7,7 @@ import xarray as xr
 
 from ..cohorts.beats import RHYTHM, find_beats, need_records
 from ..cohorts.measurements import TARGETS, TIME, UNITS, targets
-from ..delineation.landmarks import P_ON, QRS_ON, T_OFF, R, global_marks, in_order, median_if_common
+from ..delineation.landmarks import P_ON, QRS_ON, T_OFF, beat_landmarks
 from ..delineation.waves import delineate
 from ..recordings.record import FS, Record, RecordError
 
@@ -60,12 +60,9 @@ def remeasure(cohort: xr.Dataset) -> xr.Dataset:
         except (KeyError, RecordError):  # nothing there that looks like a QRS
             continue
         middle = (r > rr[i] / 2) & (r < record.duration_ms - rr[i] / 2 - 200)
-        marks = marks[middle]
-        if not len(marks):
+        if not middle.any():
             continue
-        relative = global_marks(marks)[0] - r[middle, None]
-        relative[:, R] = 0.0
-        fiducial[i] = in_order(median_if_common(relative))
+        fiducial[i] = beat_landmarks(marks, r, middle).fiducial
         for t, v in targets(beats[i], fiducial[i], hr[i]).items():
             values[t][i] = v
     out = cohort.copy()

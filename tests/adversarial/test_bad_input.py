@@ -19,7 +19,7 @@ def test_the_constants_for_electrodes_are_those_of_ptbxl(ptbxl):
     np.testing.assert_allclose(weights, WEIGHTS, atol=0.02)
 
 
-def test_interchanged_electrodes_are_told_in_people_never_seen(ludb):
+def test_interchanged_electrodes_are_recognised_in_people_never_seen(ludb):
     rates = bench_electrodes.rates(ludb, CHEST, WEIGHTS)["any"] / ludb.sizes["record"]
     assert rates["none"] <= 0.015
     assert rates["left arm and right arm"] >= 0.9

@@ -1,9 +1,9 @@
-"""How often interchanged limb electrodes are told, and how often they are seen where there are none.
+"""How often interchanged limb electrodes are recognised, and how often they are seen where there are none.
 
-    python tests/bench_electrodes.py
+    python tests/bench/bench_electrodes.py
 
 Swaps are made from real beats, by exchanging their limb leads as the electrodes would. The constants of
-`ecgwb.electrodes` come from PTB-XL-500 and meet LUDB's people for the first time here; PTB-XL's own patients are judged
+`ecgwb.cohorts.electrodes` come from PTB-XL-500 and meet LUDB's people for the first time here; PTB-XL's own patients are judged
 by constants of the other four fifths of patients. False alarms are counted on the recordings as they are, which may
 hold real swaps.
 """
@@ -16,14 +16,14 @@ import ecgwb as wb
 from ecgwb.cohorts.electrodes import LOG_ODDS, SWAPS, evidence, fit_chest, fit_weights
 
 
-def told(cohort, chest):
+def evidences(cohort, chest):
     pairs = zip(cohort["beat"].values, cohort["fiducial"].values, strict=True)
     return np.stack([evidence(beat, fiducial, chest) for beat, fiducial in pairs])
 
 
 def constants(cohort):
     chest = fit_chest(cohort)
-    return chest, fit_weights(told(cohort, chest))
+    return chest, fit_weights(evidences(cohort, chest))
 
 
 def swapped(cohort, swap):
@@ -35,18 +35,18 @@ def swapped(cohort, swap):
 
 def verdicts(cohort, chest, weights):
     """(record,) the swap that is named, "none" where none is."""
-    z = told(cohort, chest) @ weights
+    z = evidences(cohort, chest) @ weights
     best = z.argmax(axis=1)
     best[z.max(axis=1) - z[:, 0] <= LOG_ODDS] = 0
     return np.array(list(SWAPS))[best]
 
 
 def rates(cohort, chest, weights):
-    """Per swap: how many records are said to have any, and how many this very one."""
+    """Per swap: in how many records any is named, and in how many this very one."""
     rows = {}
     for name, swap in SWAPS.items():
-        said = verdicts(swapped(cohort, swap), chest, weights)
-        rows[name] = {"any": int((said != "none").sum()), "this": int((said == name).sum())}
+        named = verdicts(swapped(cohort, swap), chest, weights)
+        rows[name] = {"any": int((named != "none").sum()), "this": int((named == name).sum())}
     return pd.DataFrame(rows).T
 
 

@@ -5,26 +5,26 @@ import pytest
 
 import ecgwb as wb
 from ecgwb.delineation.annotations import read_annotations
-from ecgwb.delineation.landmarks import LANDMARKS, global_marks, intervals
+from ecgwb.delineation.landmarks import LANDMARKS, P_ON, QRS_ON, J, R, global_marks, intervals
 
 
 def test_global_onset_is_the_fifth_earliest_of_twelve_and_offset_the_fifth_latest():
     marks = np.full((1, 12, 9), np.nan)
-    marks[0, :, 3] = np.arange(12) * 10.0  # QRS_on
-    marks[0, :, 5] = np.arange(12) * 10.0  # J
-    marks[0, :, 4] = np.arange(12) * 10.0  # R: the median
+    marks[0, :, QRS_ON] = np.arange(12) * 10.0
+    marks[0, :, J] = np.arange(12) * 10.0
+    marks[0, :, R] = np.arange(12) * 10.0  # the median
     middle, outer, inner = global_marks(marks)[:, 0]
-    assert (middle[3], outer[3], inner[3]) == (40, 30, 50)
-    assert (middle[5], outer[5], inner[5]) == (70, 80, 60)
-    assert middle[4] == 55
+    assert (middle[QRS_ON], outer[QRS_ON], inner[QRS_ON]) == (40, 30, 50)
+    assert (middle[J], outer[J], inner[J]) == (70, 80, 60)
+    assert middle[R] == 55
 
 
 @pytest.mark.parametrize(("n_leads", "present", "absent"), [(12, 4, 3), (8, 3, 2), (2, 1, 0)])
 def test_a_wave_counts_from_a_third_of_the_leads(n_leads, present, absent):
     marks = np.full((2, n_leads, 9), np.nan)
-    marks[0, :present, 0] = 1.0
-    marks[1, :absent, 0] = 1.0
-    assert np.isfinite(global_marks(marks)[0, :, 0]).tolist() == [True, False]
+    marks[0, :present, P_ON] = 1.0
+    marks[1, :absent, P_ON] = 1.0
+    assert np.isfinite(global_marks(marks)[0, :, P_ON]).tolist() == [True, False]
 
 
 def test_an_absent_p_leaves_pr_absent_and_the_rest_known():
@@ -104,25 +104,25 @@ def test_a_gap_costs_its_beat_and_no_other(one):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda x: np.vstack([x[:9], np.zeros((1, x.shape[1])), x[10:]]), "lead V4 is empty or flat"),
         (lambda x: x[:, :400], "none of its"),
         (lambda x: x / 1000, "Signals in mV are to be multiplied by 1000"),
     ],
 )
-def test_a_record_without_a_beat_says_why(one, change, said):
+def test_a_record_without_a_beat_says_why(one, change, message):
     record, waves = one
-    with pytest.raises(wb.RecordError, match=said):
+    with pytest.raises(wb.RecordError, match=message):
         wb.representative_beat(wb.Record(change(record.signal), 500, record.leads, "x"), waves)
 
 
 def test_a_second_opinion_adds_to_the_doubt_and_moves_nothing(one):
     record, waves = one
     alone = wb.representative_beat(record, waves)
-    asked = wb.representative_beat(record, waves, second="prominence")
-    np.testing.assert_array_equal(asked["fiducial"], alone["fiducial"])
-    more = asked["doubt"] - alone["doubt"]
+    both = wb.representative_beat(record, waves, second="prominence")
+    np.testing.assert_array_equal(both["fiducial"], alone["fiducial"])
+    more = both["doubt"] - alone["doubt"]
     assert (more >= 0).all()
     assert float(more.max()) > 1
     assert float(more.sel(landmark="R")) == 0

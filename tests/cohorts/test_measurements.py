@@ -51,14 +51,14 @@ def test_a_beat_without_a_spike_is_only_shifted():
 
 
 def test_spikes_are_seen_in_paced_people_and_in_nobody_else(ludb, ptbxl):
-    told = {
+    spikes = {
         c.attrs["source"]: c["record"].values[["pacing spike" in f for f in c["flags"].values]] for c in (ludb, ptbxl)
     }
     # 72 is called "P-synchrony"; 90 and 382 are paced too, by spikes too weak to be seen.
-    assert told["ludb"].tolist() == ["8", "34", "45", "72", "74", "93", "95", "104", "111"]
-    assert told["ptbxl500"].tolist() == ["143", "144", "190", "385", "498"]
+    assert spikes["ludb"].tolist() == ["8", "34", "45", "72", "74", "93", "95", "104", "111"]
+    assert spikes["ptbxl500"].tolist() == ["143", "144", "190", "385", "498"]
     paced = [r for r, d in zip(ptbxl["record"].values, ptbxl["diagnosis"].values, strict=True) if "PACE" in d]
-    assert set(told["ptbxl500"]) <= set(paced)
+    assert set(spikes["ptbxl500"]) <= set(paced)
 
 
 def test_j_of_a_paced_beat_is_read_from_before_its_spike(ludb_folder):

@@ -96,7 +96,7 @@ def test_names_and_dates_in_headers_stay_behind(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("signal", "fs", "leads", "said"),
+    ("signal", "fs", "leads", "message"),
     [
         (np.zeros((500, 2)), 500, ("I", "II"), "pass signal.T"),
         (np.zeros((2, 500)), 500, ("I", "I"), "more than once: ['I']"),
@@ -105,10 +105,10 @@ def test_names_and_dates_in_headers_stay_behind(tmp_path):
         ([[1, 2], [3]], 500, ("I", "II"), "rectangular"),
     ],
 )
-def test_a_record_that_does_not_fit_together_is_refused(signal, fs, leads, said):
+def test_a_record_that_does_not_fit_together_is_refused(signal, fs, leads, message):
     with pytest.raises(wb.RecordError) as e:
         wb.Record(signal, fs, leads, "r7")
-    assert said in str(e.value)
+    assert message in str(e.value)
     assert "r7" in str(e.value)
 
 
