@@ -1,6 +1,6 @@
-"""Recordings: a 12-lead (or any-lead) ECG in µV at a known rate, checked on the way in.
+"""A recording: a 12-lead (or any-lead) ECG in µV at a known rate, checked on the way in; its quality and its leads.
 
-The first step of the flow. Everything later takes a `Record`; whatever is wrong with a file is said here.
+The first step of the flow: everything later takes a `Record`.
 """
 
 from __future__ import annotations
@@ -59,36 +59,16 @@ class Record:
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        rid = str(self.record_id)
         leads = tuple(standard_lead(x) for x in self.leads)
-        try:
-            signal = np.array(self.signal, dtype=np.float64)
-        except (TypeError, ValueError) as e:
-            raise RecordError(f"record {rid!r}: the signal is not a rectangular array of numbers ({e})") from None
-        if signal.ndim != 2 or signal.shape[0] != len(leads) or signal.shape[1] == 0:
-            hint = (
-                "; it looks like (sample, lead): pass signal.T"
-                if signal.ndim == 2 and signal.shape[1] == len(leads)
-                else ""
-            )
-            raise RecordError(
-                f"record {rid!r}: signal has shape {signal.shape}, expected ({len(leads)} leads, samples){hint}"
-            )
-        if not leads or len(set(leads)) != len(leads):
-            twice = sorted({x for x in leads if leads.count(x) > 1})
-            raise RecordError(f"record {rid!r}: every lead needs a name of its own, seen more than once: {twice}")
-        try:
-            fs = float(self.fs)
-        except (TypeError, ValueError):
-            fs = float("nan")
-        if not (np.isfinite(fs) and fs > 0):
-            raise RecordError(f"record {rid!r}: sampling rate is {self.fs!r}, expected a positive number of Hz")
-        signal[~np.isfinite(signal)] = np.nan
-        object.__setattr__(self, "signal", signal)
-        object.__setattr__(self, "fs", fs)
-        object.__setattr__(self, "leads", leads)
-        object.__setattr__(self, "record_id", rid)
-        object.__setattr__(self, "metadata", dict(self.metadata))
+        checked = {
+            "signal": _checked_signal(self.signal, leads, str(self.record_id)),
+            "fs": _checked_rate(self.fs, str(self.record_id)),
+            "leads": leads,
+            "record_id": str(self.record_id),
+            "metadata": dict(self.metadata),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
     @property
     def duration_ms(self) -> float:
@@ -104,62 +84,109 @@ class Record:
         return lead_quality(self)
 
 
+def _checked_signal(signal: Any, leads: tuple[str, ...], rid: str) -> np.ndarray:
+    """A copy in float64, infinities missing, once it fits the leads."""
+    try:
+        x = np.array(signal, dtype=np.float64)
+    except (TypeError, ValueError) as e:
+        raise RecordError(f"record {rid!r}: the signal is not a rectangular array of numbers ({e})") from None
+    if x.ndim != 2 or x.shape[0] != len(leads) or x.shape[1] == 0:
+        turned = x.ndim == 2 and x.shape[1] == len(leads)
+        hint = "; it looks like (sample, lead): pass signal.T" if turned else ""
+        raise RecordError(f"record {rid!r}: signal has shape {x.shape}, expected ({len(leads)} leads, samples){hint}")
+    if not leads or len(set(leads)) != len(leads):
+        twice = sorted({name for name in leads if leads.count(name) > 1})
+        raise RecordError(f"record {rid!r}: every lead needs a name of its own, seen more than once: {twice}")
+    x[~np.isfinite(x)] = np.nan
+    return x
+
+
+def _checked_rate(fs: Any, rid: str) -> float:
+    try:
+        rate = float(fs)
+    except (TypeError, ValueError):
+        rate = np.nan
+    if not 0 < rate < np.inf:
+        raise RecordError(f"record {rid!r}: sampling rate is {fs!r}, expected a positive number of Hz")
+    return rate
+
+
 def standard_lead(name: str) -> str:
     """The standard spelling of a lead ("AVR" and "avr" are "aVR"); an unknown name stays as it is."""
     return _SPELLING.get(str(name).strip().lower(), str(name).strip())
 
 
-# ---------------------------------------------------------------- quality and lead algebra
+# ---------------------------------------------------------------- quality
 
 
 def limb_error(signal: np.ndarray, leads: Iterable[str], unknown: float = np.nan) -> float:
-    """Largest relative break of III, aVR, aVL, aVF against I and II; `unknown` where there are no three of them."""
-    names = [standard_lead(n) for n in leads]
-    limb = [n in ("I", "II", *_FROM_I_II) and not np.isnan(r).all() for n, r in zip(names, signal, strict=True)]
-    names, signal = [n for n, keep in zip(names, limb, strict=True) if keep], signal[limb]
-    signal = signal[:, ~np.isnan(signal).any(axis=0)]
-    if "I" not in names or "II" not in names or signal.size == 0:
+    """By how much III, aVR, aVL and aVF break their relations to I and II.
+
+    Parameters
+    ----------
+    signal : array (lead, sample)
+    leads : iterable of str
+    unknown : float
+        Returned where I, II and a third limb lead are not all there.
+
+    Returns
+    -------
+    float
+        Root mean square of the worst lead's deviation, relative to that of the larger of I and II.
+    """
+    limb = ("I", "II", *_FROM_I_II)
+    named = zip(map(standard_lead, leads), signal, strict=True)
+    found = {name: row for name, row in named if name in limb and not np.isnan(row).all()}
+    known = ~np.isnan(list(found.values())).any(axis=0)
+    if len(found) < 3 or "I" not in found or "II" not in found or not known.any():
         return unknown
     # The mean is taken off because offsets differ by recorder; unlike a median it keeps the leads' linear relations.
-    rows = {n: r - r.mean() for n, r in zip(names, signal, strict=True)}
-    if len(rows) < 3:
-        return unknown
-    worst = 0.0
-    # The size to compare with: the larger of I and II, since aVL or III may be nearly isoelectric in a good recording.
-    size = max(float(np.sqrt(np.mean(rows[n] ** 2))) for n in ("I", "II"))
-    for lead, (a, b) in _FROM_I_II.items():
-        if lead in rows and size > 0:
-            off = rows[lead] - (a * rows["I"] + b * rows["II"])
-            worst = max(worst, float(np.sqrt(np.mean(off**2))) / size)
-    return worst
+    rows = {name: row[known] - row[known].mean() for name, row in found.items()}
+    # Compared with I and II, since aVL or III may be nearly isoelectric in a good recording.
+    size = max(_rms(rows["I"]), _rms(rows["II"]))
+    if size == 0:
+        return 0.0
+    return max(_rms(rows[x] - (a * rows["I"] + b * rows["II"])) for x, (a, b) in _FROM_I_II.items() if x in rows) / size
+
+
+def _rms(x: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(x**2)))
 
 
 def lead_quality(record: Record) -> pd.DataFrame:
     """Quality of each lead.
 
+    Parameters
+    ----------
+    record : Record
+
     Returns
     -------
     DataFrame, one row per lead
-        ``missing``, ``flat``, ``saturated``: shares of samples (0..1); flat means no change over 200 ms, saturated
-        means held at the lead's own extreme for 3 samples or more. ``noise_uv``: robust SD of the second difference,
-        scaled to white noise (µV). ``usable``: at least half the samples are there and move.
+
+        - ``missing``: share of its samples, 0..1, as the next two
+        - ``flat``: without change over 200 ms, or missing
+        - ``saturated``: held at the lead's own extreme for 3 samples or more
+        - ``noise_uv``: robust SD of the second difference, scaled to white noise, µV
+        - ``usable``: at least half the samples are known and not flat
     """
     x = record.signal
-    hold = max(round(0.2 * record.fs), 2)
-    nan = np.isnan(x)
-    whole = np.where(nan.all(axis=1, keepdims=True), 0.0, x)  # a lead without a sample has no extremes
-    low, high = np.nanmin(whole, axis=1, keepdims=True), np.nanmax(whole, axis=1, keepdims=True)
+    missing = np.isnan(x)
     still = np.diff(x, axis=1, prepend=np.nan) == 0
-    standing = lasting(still, hold)
+    standing = lasting(still, max(round(0.2 * record.fs), 2))
+    whole = np.where(missing.all(axis=1, keepdims=True), 0.0, x)  # a lead without a sample has no extremes
+    low, high = np.nanmin(whole, axis=1, keepdims=True), np.nanmax(whole, axis=1, keepdims=True)
     saturated = lasting(((x == high) | (x == low)) & still, 2) & ~standing
-    steps = np.abs(np.diff(x, 2, axis=1))
-    noise = np.full(len(x), np.nan)
-    for i, row in enumerate(steps):
-        row = row[np.isfinite(row)] if nan[i].any() else row
-        noise[i] = 1.4826 * np.median(row) / np.sqrt(6.0) if len(row) else np.nan
-    flat = (standing | nan).mean(axis=1)
-    columns = {"missing": nan.mean(axis=1), "flat": flat, "saturated": saturated.mean(axis=1), "noise_uv": noise}
-    return pd.DataFrame(columns | {"usable": flat < 0.5}, index=pd.Index(record.leads, name="lead"))
+    flat = (standing | missing).mean(axis=1)
+    steps = [row[np.isfinite(row)] for row in np.abs(np.diff(x, 2, axis=1))]
+    columns = {
+        "missing": missing.mean(axis=1),
+        "flat": flat,
+        "saturated": saturated.mean(axis=1),
+        "noise_uv": [1.4826 * np.median(row) / np.sqrt(6.0) if len(row) else np.nan for row in steps],
+        "usable": flat < 0.5,
+    }
+    return pd.DataFrame(columns, index=pd.Index(record.leads, name="lead"))
 
 
 def runs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -179,13 +206,25 @@ def lasting(mask: np.ndarray, length: int) -> np.ndarray:
     return out
 
 
+# ---------------------------------------------------------------- leads
+
+
 def pick_leads(record: Record, leads: Iterable[str] = LEADS) -> Record:
     """The record with these leads, in this order; missing limb leads are computed from two others where possible.
+
+    Parameters
+    ----------
+    record : Record
+    leads : iterable of str
+
+    Returns
+    -------
+    Record
 
     Raises
     ------
     RecordError
-        When a lead is neither there nor derivable.
+        When a lead is missing and does not follow from others.
     """
     have = dict(zip(record.leads, record.signal, strict=True))
     complete_limb_leads(have)
@@ -200,14 +239,16 @@ def pick_leads(record: Record, leads: Iterable[str] = LEADS) -> Record:
 
 
 def complete_limb_leads(have: dict[str, np.ndarray]) -> None:
-    """Adds every limb lead that follows from two others, arrays of one shape: each is a combination of I and II."""
-    span = {"I": (1.0, 0.0), "II": (0.0, 1.0), **_FROM_I_II}
-    known = [n for n in span if n in have]
-    if len(known) < 2:
+    """Adds to `have`, arrays of one shape by lead, every limb lead that follows from two others.
+
+    Each is a combination of I and II, so any two give I and II, and these the rest.
+    """
+    weights = {"I": (1.0, 0.0), "II": (0.0, 1.0), **_FROM_I_II}
+    two = [name for name in weights if name in have][:2]
+    if len(two) < 2:
         return
-    two = known[:2]
-    to_i_ii = np.linalg.inv(np.array([span[n] for n in two]))
-    pair = np.stack([have[n] for n in two])
-    for name, row in span.items():
+    to_i_ii = np.linalg.inv(np.array([weights[name] for name in two]))
+    pair = np.stack([have[name] for name in two])
+    for name, row in weights.items():
         if name not in have:
             have[name] = np.tensordot(np.array(row) @ to_i_ii, pair, axes=1)

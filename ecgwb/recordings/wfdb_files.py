@@ -80,9 +80,7 @@ def read_flagged(path: str | Path) -> Record:
         base = base.with_suffix("")
     header = base.with_name(base.name + ".hea") if base.name else base
     if "\0" in str(base) or not header.is_file():
-        raise RecordError(
-            f"record {base.name!r}: no header at {header}; expected a WFDB record (.hea with .dat or .mat)"
-        )
+        raise _error(base, f"no header at {header}; expected a WFDB record (.hea with .dat or .mat)")
     _check_files(base)
     try:
         with quiet_wfdb():
@@ -90,14 +88,13 @@ def read_flagged(path: str | Path) -> Record:
             stored = np.asarray(wf.d_signal, dtype=np.float64).T  # (lead, sample)
             physical = np.asarray(wf.dac(), dtype=np.float64).T
     except Exception as e:  # wfdb raises whatever its parser met; the reader needs the file and the reason
-        raise RecordError(f"record {base.name!r}: not readable as WFDB ({type(e).__name__}: {e})") from e
+        raise _error(base, f"not readable as WFDB ({type(e).__name__}: {e})") from e
     if stored.ndim != 2 or stored.size == 0:
-        raise RecordError(f"record {base.name!r}: {header.name} lists no samples")
+        raise _error(base, f"{header.name} lists no samples")
     units = _units(header, wf.units)
     unknown = sorted({u for u in units if u.lower() not in _UV_PER_UNIT})
     if unknown:
-        raise RecordError(f"record {base.name!r}: unit {unknown[0]!r} in {header.name} is not a voltage (mV, uV or V)")
-
+        raise _error(base, f"unit {unknown[0]!r} in {header.name} is not a voltage (mV, uV or V)")
     flags: list[str] = []
     stored[np.isnan(physical)] = np.nan
     if _gains_are_ranges(stored, np.asarray(wf.adc_gain)) and limb_error(stored, wf.sig_name, 0.0) < LIMB_TOLERANCE:
@@ -116,10 +113,17 @@ def read_flagged(path: str | Path) -> Record:
 
 @contextmanager
 def quiet_wfdb() -> Iterator[None]:
-    """Hides what pandas and numpy say of how wfdb calls them: nobody who reads a recording can mend that."""
+    """Hides what pandas and numpy warn of how wfdb calls them: nobody who reads a recording can mend that."""
     with _ONE_AT_A_TIME, np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def _error(base: Path, text: str) -> RecordError:
+    return RecordError(f"record {base.name!r}: {text}")
+
+
+# ---------------------------------------------------------------- what a header promises
 
 
 def _check_files(base: Path, segment: bool = False) -> None:
@@ -130,55 +134,51 @@ def _check_files(base: Path, segment: bool = False) -> None:
     RecordError
         When the header is malformed or cut short, or a file is missing, too short, or not in the header's folder.
     """
-    said = f"record {base.name!r}: "
     header = base.with_name(base.name + ".hea")
     for line in _lines(header):
-        _check_name(said, line.split()[0].decode("ascii", "ignore"))
+        name = line.split()[0].decode("ascii", "ignore")
+        if "/" in name or "\\" in name or name in (".", ".."):
+            raise _error(base, f"its header names the file {name!r}; expected files in the header's own folder")
     try:
         with quiet_wfdb():
             head = wfdb.rdheader(str(base))
     except Exception as e:  # as above
         what = "empty" if not header.stat().st_size else f"malformed ({type(e).__name__}: {e})"
-        raise RecordError(f"{said}the header {header.name} is {what}; fetch the file again") from e
+        raise _error(base, f"the header {header.name} is {what}; fetch the file again") from e
     if isinstance(head, wfdb.MultiRecord):
         if segment:
-            raise RecordError(f"{said}a segment that has segments of its own; expected leads")
+            raise _error(base, "a segment that has segments of its own; expected leads")
         for name in sorted({str(n) for n in head.seg_name or [] if n != "~"}):
             if name == base.name or not base.with_name(name + ".hea").is_file():
-                raise RecordError(f"{said}its segment {name!r} has no header of its own in the same folder")
+                raise _error(base, f"its segment {name!r} has no header of its own in the same folder")
             _check_files(base.with_name(name), segment=True)
         return
     names = [str(n) for n in head.file_name or []]
     if len(names) != (head.n_sig or 0):
-        raise RecordError(
-            f"{said}the header {header.name} is cut short: it lists {len(names)} of {head.n_sig} leads; "
-            "fetch the file again"
-        )
+        listed = f"it lists {len(names)} of {head.n_sig} leads"
+        raise _error(base, f"the header {header.name} is cut short: {listed}; fetch the file again")
     if head.sig_len is not None and head.sig_len <= 0:
-        raise RecordError(f"{said}the header {header.name} promises {head.sig_len} samples; expected some")
+        raise _error(base, f"the header {header.name} promises {head.sig_len} samples; expected some")
     for name in sorted(set(names) - {"~"}):
-        file = base.with_name(name)
-        if not file.is_file():
-            raise RecordError(f"{said}{name} is missing; the header names it")
-        own = [k for k, n in enumerate(names) if n == name]
-        fmt, has = str(head.fmt[own[0]]), file.stat().st_size
-        per_frame = sum(max(int(head.samps_per_frame[k] or 1), 1) for k in own)
-        begin = int(head.byte_offset[own[0]] or 0)
-        if any(abs(int(head.skew[k] or 0)) > (head.sig_len or 0) for k in own):
-            raise RecordError(f"{said}the header {header.name} shifts leads of {name} by more than their length")
-        # Samples of a compressed file are not counted by its bytes, but there are limits to what these can hold.
-        each = _BYTES.get(fmt, 1 / _MOST_COMPRESSED)
-        need = math.ceil(each * per_frame * (head.sig_len or 0)) + begin
-        if begin < 0 or has < max(need, begin + 1):
-            raise RecordError(
-                f"{said}{name} is truncated: {has} bytes, the header promises {max(need, begin + 1)} "
-                f"({head.sig_len or 'some'} samples of {len(own)} leads); fetch the file again"
-            )
+        _check_data(base, head, name, [k for k, n in enumerate(names) if n == name])
 
 
-def _check_name(said: str, name: str) -> None:
-    if "/" in name or "\\" in name or name in (".", ".."):
-        raise RecordError(f"{said}its header names the file {name!r}; expected files in the header's own folder")
+def _check_data(base: Path, head: wfdb.Record, name: str, own: list[int]) -> None:
+    """Refuses a file that is missing or too short for its leads, of which `own` are the numbers in the header."""
+    file, n_samples = base.with_name(name), head.sig_len or 0
+    if not file.is_file():
+        raise _error(base, f"{name} is missing; the header names it")
+    if any(abs(int(head.skew[k] or 0)) > n_samples for k in own):
+        raise _error(base, f"the header {base.name}.hea shifts leads of {name} by more than their length")
+    # Samples of a compressed file are not counted by its bytes, but there are limits to what these can hold.
+    bytes_each = _BYTES.get(str(head.fmt[own[0]]), 1 / _MOST_COMPRESSED)
+    per_frame = sum(max(int(head.samps_per_frame[k] or 1), 1) for k in own)
+    begin = int(head.byte_offset[own[0]] or 0)
+    need = max(math.ceil(bytes_each * per_frame * n_samples) + begin, begin + 1)
+    size = file.stat().st_size
+    if begin < 0 or size < need:
+        promised = f"{need} ({head.sig_len or 'some'} samples of {len(own)} leads)"
+        raise _error(base, f"{name} is truncated: {size} bytes, the header promises {promised}; fetch the file again")
 
 
 def _lines(header: Path) -> list[bytes]:

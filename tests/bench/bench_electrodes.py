@@ -3,9 +3,9 @@
     python tests/bench/bench_electrodes.py
 
 Swaps are made from real beats, by exchanging their limb leads as the electrodes would. The constants of
-`ecgwb.cohorts.electrodes` come from PTB-XL-500 and meet LUDB's people for the first time here; PTB-XL's own patients are judged
-by constants of the other four fifths of patients. False alarms are counted on the recordings as they are, which may
-hold real swaps.
+`ecgwb.cohorts.electrodes` come from PTB-XL-500 and meet LUDB's people for the first time here; PTB-XL's own patients
+are judged by constants of the other four fifths of patients. False alarms are counted on the recordings as they are,
+which may hold real swaps.
 """
 
 import numpy as np
