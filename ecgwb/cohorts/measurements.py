@@ -14,9 +14,11 @@ TIME = (np.arange(N_SAMPLES) - N_BEFORE) * 1000.0 / FS  # -500 .. +698 ms
 # A pacing spike bends a lead by more than this within two samples, where a QRS only begins. In LUDB and PTB-XL-500
 # 14 of the 16 paced recordings bend by 390 to 7,320 µV there, and no other one by more than 125.
 SPIKE_UV = 250.0
-_SPIKE_FROM, _SPIKE_TO = -80.0, 6.0  # ms from QRS_on
-_SPIKE_TAIL_UV = 60.0
-_SPIKE_GAP, _SPIKE_LONGEST, _TAIL_LONGEST, _QRS = 3, 12, 6, 75  # samples
+_SPIKE_FROM, _SPIKE_TO = -80.0, 6.0  # where it is looked for, ms from QRS_on
+_SPIKE_LONGEST = 12  # samples
+_TAIL_UV, _TAIL_LONGEST = 60.0, 6  # by how much a spike still bends a lead while it fades, for so many samples
+_TAIL_GAP = 3  # samples that may lie between two bends of one spike
+_QRS = 75  # samples after the spike in which QRS shows how sharp it is itself
 
 
 def targets(beat: np.ndarray, fiducial: np.ndarray, hr: float) -> dict[str, float]:
@@ -24,7 +26,7 @@ def targets(beat: np.ndarray, fiducial: np.ndarray, hr: float) -> dict[str, floa
 
     Parameters
     ----------
-    beat : array (lead, time), µV, the eight leads
+    beat : array (8 leads, time), µV
     fiducial : array (landmark,), ms
     hr : float, bpm
         From the rhythm: a single beat rarely shows its RR.
@@ -32,8 +34,12 @@ def targets(beat: np.ndarray, fiducial: np.ndarray, hr: float) -> dict[str, floa
     Returns
     -------
     dict
-        ``pr``, ``qrs``, ``qt`` ms; ``hr`` bpm; in V5, as `levelled` gives it: ``j_v5`` at J, ``r_v5`` the maximum
-        within QRS, ``t_v5`` the largest deflection between J and T_off, signed (µV).
+
+        - ``pr``, ``qrs``, ``qt``: ms
+        - ``hr``: bpm
+        - ``j_v5``: V5 at J, µV, as `levelled` gives it, like the next two
+        - ``r_v5``: its maximum within QRS
+        - ``t_v5``: its largest deflection between J and T_off, signed
     """
     out = intervals(fiducial) | {"hr": float(hr), "j_v5": np.nan, "r_v5": np.nan, "t_v5": np.nan}
     qrs_on, j, t_off = fiducial[QRS_ON], fiducial[J], fiducial[T_OFF]
@@ -48,7 +54,12 @@ def targets(beat: np.ndarray, fiducial: np.ndarray, hr: float) -> dict[str, floa
 
 
 def levelled(beat: np.ndarray, qrs_on: float) -> np.ndarray:
-    """A beat (lead, time) less its level before QRS, a pacing spike bridged by a straight line: as voltages are read.
+    """A beat as voltages are read from it: less its level before QRS, a pacing spike bridged by a straight line.
+
+    Parameters
+    ----------
+    beat : array (lead, time), µV
+    qrs_on : float, ms
 
     Returns
     -------
@@ -63,9 +74,17 @@ def levelled(beat: np.ndarray, qrs_on: float) -> np.ndarray:
 
 
 def baseline(beat: np.ndarray, qrs_on: float) -> np.ndarray:
-    """Level (lead,) of a beat (lead, time), µV: the mean of the 10 ms before QRS_on, or before a pacing spike there.
+    """The level before QRS: the mean of the 10 ms before QRS_on, or before a pacing spike there.
 
-    NaN where the beat does not reach back so far, or has no QRS_on.
+    Parameters
+    ----------
+    beat : array (lead, time), µV
+    qrs_on : float, ms
+
+    Returns
+    -------
+    array (lead,), µV
+        NaN where the beat does not reach back so far, or has no QRS_on.
     """
     return _level(beat, qrs_on, pacing_spike(beat, qrs_on))
 
@@ -77,19 +96,25 @@ def _level(beat: np.ndarray, qrs_on: float, spike: tuple[float, float] | None) -
 
 
 def pacing_spike(beat: np.ndarray, qrs_on: float) -> tuple[float, float] | None:
-    """The last sample before a pacing spike at the QRS onset and the first one after it, ms; None without one.
+    """Where a pacing spike at the QRS onset lies.
 
-    A spike is where the second difference of any lead exceeds `SPIKE_UV`, and all that QRS shows later, between 80 ms
-    before QRS_on and 6 ms after.
-    Weak spikes, as of bipolar leads, are not seen, nor the end of a long one within QRS, nor the recharge after it.
+    A spike is where, between 80 ms before QRS_on and 6 ms after it, the second difference of any lead exceeds
+    `SPIKE_UV`, and all that QRS shows later. Weak spikes, as of bipolar leads, are not seen, nor the end of a long one
+    within QRS, nor the recharge after it.
 
     Parameters
     ----------
     beat : array (lead, time), µV
     qrs_on : float, ms
+
+    Returns
+    -------
+    (float, float) or None
+        The last sample before it and the first one after it, ms; None without a spike.
     """
     first, last = (int(k) for k in np.searchsorted(TIME, (qrs_on + _SPIKE_FROM, qrs_on + _SPIKE_TO)))
     first = max(first, 1)
+    # The largest second difference over leads, of each sample from `first` on
     bend = np.abs(np.diff(beat[:, first - 1 : last + _QRS + 1], n=2, axis=1)).max(axis=0, initial=0.0)
     within = max(last - first, 0)
     sharp = np.flatnonzero(bend[:within] > max(SPIKE_UV, bend[within + _SPIKE_LONGEST :].max(initial=0.0)))
@@ -98,7 +123,7 @@ def pacing_spike(beat: np.ndarray, qrs_on: float) -> tuple[float, float] | None:
     start = int(sharp[0])
     end = int(sharp[sharp <= start + _SPIKE_LONGEST][-1])  # a long spike is sharp at both its ends
     for k in range(end, min(start + _SPIKE_LONGEST, len(bend))):
-        limit = _SPIKE_TAIL_UV if k - start < _TAIL_LONGEST else SPIKE_UV
-        if bend[k] > limit and k - end <= _SPIKE_GAP:
+        limit = _TAIL_UV if k - start < _TAIL_LONGEST else SPIKE_UV
+        if bend[k] > limit and k - end <= _TAIL_GAP:
             end = k
     return float(TIME[first + start]), float(TIME[first + end])

@@ -1,4 +1,4 @@
-"""What the delineator learns from: annotated recordings, labels that keep fractions of a sample, augmentation."""
+"""What the delineator learns from: annotated recordings, labels that keep fractions of a sample, altered copies."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ecgwb.recordings.filters import prepare
 from ecgwb.recordings.record import FS
 from ecgwb.recordings.wfdb_files import read_record
 
+KNOWN = 3  # beside the kinds 0, 1, 2 of waves: where a lead was marked at all
 PEAK_SD = 3.0  # width of a peak's target, samples at 250 Hz
 # Leads a training example shows: any number must do, and many recorders have one or two.
 N_LEADS = {1: 0.12, 2: 0.25, 3: 0.13, 6: 0.2, 12: 0.3}
@@ -27,12 +28,11 @@ OFF_WEIGHT = 0.3  # of a lead that is off: it must be learned, but is easy
 
 @dataclass(frozen=True)
 class Person:
-    """One annotated recording: signal (lead, sample) at 500 Hz, prepared; `waves[lead]` (wave, 4): class, onset, peak,
-    offset in ms with NaN where unmarked, in order of time."""
+    """One annotated recording."""
 
     number: int
-    signal: np.ndarray
-    waves: list[np.ndarray]
+    signal: np.ndarray  # (lead, sample) at 500 Hz, prepared
+    waves: list[np.ndarray]  # per lead (wave, 4): number of its kind, onset, peak, offset in ms, NaN where unmarked
 
 
 def load_people(folder: Path) -> list[Person]:
@@ -41,11 +41,12 @@ def load_people(folder: Path) -> list[Person]:
 
 
 def load_person(path: Path) -> Person:
+    """An annotated recording from its header."""
     record = prepare(read_record(path), FS)
     table = read_annotations(path)
-    table["class"] = table["wave"].map({w: k for k, w in enumerate(WAVES)})
+    table["kind"] = table["wave"].map({w: k for k, w in enumerate(WAVES)})
     waves = [
-        table.loc[table["lead"] == lead, ["class", "onset_ms", "peak_ms", "offset_ms"]].to_numpy(float)
+        table.loc[table["lead"] == lead, ["kind", "onset_ms", "peak_ms", "offset_ms"]].to_numpy(float)
         for lead in record.leads
     ]
     return Person(int(path.stem), record.signal.astype(np.float32), waves)
@@ -60,7 +61,7 @@ def targets(waves: list[np.ndarray], n: int) -> tuple[np.ndarray, np.ndarray]:
     Parameters
     ----------
     waves : list of array (wave, 4)
-        Per row: class, onset, peak, offset in samples at 250 Hz, from the piece's start.
+        Per row: number of its kind, onset, peak, offset in samples at 250 Hz, from the piece's start.
     n : int
         Samples in the piece.
 
@@ -72,36 +73,38 @@ def targets(waves: list[np.ndarray], n: int) -> tuple[np.ndarray, np.ndarray]:
     weight : array (row, n)
         0 where nothing is known: before the first and after the last mark, and beside waves without a boundary.
     """
-    rows = len(waves)
-    steps = np.zeros((rows, 4, n + 2), np.float32)  # derivative of the cover; the last is what is known
-    peaks = np.zeros((rows, 3, n), np.float32)
-
-    def cover(row: np.ndarray, kind: np.ndarray, start: np.ndarray, stop: np.ndarray, sign: float = 1.0) -> None:
-        for edge, s in ((start, sign), (stop, -sign)):
-            edge = np.clip(edge, -0.5, n + 0.49)
-            first = np.ceil(edge - 0.5).astype(int).clip(0, n)
-            part = first + 0.5 - edge
-            np.add.at(steps, (row, kind, first), s * part)
-            np.add.at(steps, (row, kind, first + 1), s * (1 - part))
-
-    at = np.concatenate([np.full(len(w), i) for i, w in enumerate(waves)])
-    kind, on, peak, off = np.concatenate(waves).T
+    row = np.repeat(np.arange(len(waves)), [len(w) for w in waves])
+    kind, onset, peak, offset = np.concatenate(waves).T
     kind = kind.astype(int)
-    cover(at, kind, np.fmin(on, peak), np.fmax(off, peak))
-    marked = [w for w in waves if len(w)]
-    row = np.array([i for i, w in enumerate(waves) if len(w)], int)
-    known = np.full(len(row), 3)
-    cover(row, known, np.array([np.nanmin(w[:, 1:]) for w in marked]), np.array([np.nanmax(w[:, 1:]) for w in marked]))
-    for missing, start, stop in ((np.isnan(on), peak - 30, peak), (np.isnan(off), peak, peak + 50)):
-        cover(at[missing], np.full(missing.sum(), 3), start[missing], stop[missing], -1.0)
+    steps = np.zeros((len(waves), 4, n + 2), np.float32)  # P, QRS, T, and what is known
+    _cover(steps, row, kind, np.fmin(onset, peak), np.fmax(offset, peak))
+    marked = [k for k, w in enumerate(waves) if len(w)]
+    first, last = (np.array([end(waves[k][:, 1:]) for k in marked]) for end in (np.nanmin, np.nanmax))
+    _cover(steps, np.array(marked, int), KNOWN, first, last)
+    for missing, start, stop in ((np.isnan(onset), peak - 30, peak), (np.isnan(offset), peak, peak + 50)):
+        _cover(steps, row[missing], KNOWN, start[missing], stop[missing], -1.0)
+    area = steps.cumsum(-1)[..., :n].clip(0, 1)
+    neither = (1 - area[:, :KNOWN].sum(1, keepdims=True)).clip(0, 1)
+    peaks = np.zeros((len(waves), 3, n), np.float32)
     near = np.round(peak).astype(int)[:, None] + np.arange(-9, 10)
     bump = np.exp(-0.5 * ((near - peak[:, None]) / PEAK_SD) ** 2)
-    inside = (near >= 0) & (near < n)
-    i, j = np.nonzero(inside)
-    np.maximum.at(peaks, (at[i], kind[i], near[i, j]), bump[i, j])
-    area = steps.cumsum(-1)[..., :n].clip(0, 1)
-    neither = (1 - area[:, :3].sum(1, keepdims=True)).clip(0, 1)
-    return np.concatenate([neither, area[:, :3], peaks], axis=1), area[:, 3]
+    i, j = np.nonzero((near >= 0) & (near < n))
+    np.maximum.at(peaks, (row[i], kind[i], near[i, j]), bump[i, j])
+    return np.concatenate([neither, area[:, :KNOWN], peaks], axis=1), area[:, KNOWN]
+
+
+def _cover(steps: np.ndarray, row, kind, start: np.ndarray, stop: np.ndarray, sign: float = 1.0) -> None:
+    """Adds spans from start to stop to `steps` (row, kind, sample), the derivative of how much of a sample is covered.
+
+    A sample reaches half a sample to either side; a span's end within it is shared between it and the next.
+    """
+    n = steps.shape[-1] - 2
+    for edge, s in ((start, sign), (stop, -sign)):
+        edge = np.clip(edge, -0.5, n + 0.49)
+        first = np.ceil(edge - 0.5).astype(int).clip(0, n)
+        part = first + 0.5 - edge
+        np.add.at(steps, (row, kind, first), s * part)
+        np.add.at(steps, (row, kind, first + 1), s * (1 - part))
 
 
 # ---------------------------------------------------------------- examples
