@@ -7,7 +7,7 @@ The way: `classic` measures, `features` writes in words, `proposals` finds candi
 
 from .classic import measure, qt_slope
 from .comparisons import compare_features
-from .crossfit import Crossed, Recipe, contrast_of, cross_fit, discover, permuted
+from .crossfit import Crossed, Recipe, cross_fit, permuted
 from .features import Feature, Point, feature_table
 from .manifests import Manifest, freeze, load_manifest
 from .proposals import (
@@ -33,9 +33,7 @@ __all__ = [
     "against_null",
     "candidates_at",
     "compare_features",
-    "contrast_of",
     "cross_fit",
-    "discover",
     "erase_places",
     "feature_table",
     "find_places",

@@ -1,13 +1,12 @@
-"""Networks that have not seen the patient: trained in folds on discovery patients, their maps, and what they lead to.
+"""Networks that have not seen the patient: trained in folds on discovery patients, with their predictions and maps.
 
-The same is done with permuted labels, whose maps are the null of those of the real ones.
+The same is done with permuted labels: contrasts of those maps are the null of the real ones' in `propose_features`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,12 @@ from torch import nn
 
 from ..attention.alignment import align, template_of
 from ..attention.attribution import attribute
-from ..attention.contrasts import map_contrast
 from ..cohorts.building import recipe as cohort_recipe
 from ..cohorts.guards import check
 from ..cohorts.people import patient_draw, patients_of
 from ..models.prediction import predict
 from ..models.spec import load_model, save_model, spec_of
 from ..models.training import fit
-from .proposals import Proposals, propose_features
 
 
 @dataclass(frozen=True)
@@ -154,41 +151,3 @@ def permuted(cohort: xr.Dataset, outcome: str, run: int) -> xr.Dataset:
     """The cohort with its outcome permuted among its records; each run has a permutation of its own."""
     values = np.random.default_rng([run, 20211]).permutation(cohort[outcome].values)
     return cohort.assign({outcome: ("record", values, cohort[outcome].attrs)})
-
-
-def contrast_of(crossed: Crossed, cohort: xr.Dataset, outcome: str) -> xr.DataArray:
-    """The contrast (phase,) of the networks' maps with the labels they were trained on: of real ones, or of a null."""
-    return map_contrast(crossed.maps(cohort, "ecgradcam"), cohort[outcome].values)
-
-
-def discover(
-    crossed: Crossed,
-    cohort: xr.Dataset,
-    outcome: str,
-    null: xr.DataArray,
-    baseline: Sequence[str] = ("age", "hr"),
-    n: int = 3,
-) -> Proposals:
-    """`propose_features` from cross-fitted networks: ECGradCAM against its null, DeepLIFT by lead, confirmed by edits.
-
-    Parameters
-    ----------
-    crossed : Crossed
-    cohort : Dataset
-        The records it was trained on.
-    outcome : str
-    null : DataArray (run, phase)
-        `contrast_of` networks trained on permuted labels.
-    baseline : sequence of str
-        Covariates, as in `freeze`.
-    n : int
-        Most features to propose.
-
-    Returns
-    -------
-    Proposals
-    """
-    return propose_features(
-        crossed.maps(cohort, "ecgradcam"), cohort, null, outcome=outcome, baseline=baseline, n=n,
-        by_lead=lambda: crossed.maps(cohort, "deeplift"), predict_outcome=crossed.predict,
-    )  # fmt: skip

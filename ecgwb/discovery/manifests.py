@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,18 +55,9 @@ class Manifest:
         return covariates + [c for c in self.columns[len(covariates) :] if model in (ALL, c.name)]
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "features": [f.to_json() for f in self.features],
-            "outcome": self.outcome,
-            "binary": self.binary,
-            "columns": [c.to_json() for c in self.columns],
-            "coefficients": self.coefficients,
-            "tried": self.tried,
-            "source": self.source,
-            "discovery": list(self.discovery),
-            "n": self.n,
-            "notes": self.notes,
-        }
+        """What is frozen: everything but the file and the tests."""
+        frozen = asdict(self) | {"features": [f.to_json() for f in self.features]}
+        return {name: value for name, value in frozen.items() if name not in ("path", "tests")}
 
     def __str__(self) -> str:
         lines = [f"{self.outcome} on {', '.join(self.baseline) or 'nothing'} and, each by itself, then together:"]
@@ -213,14 +204,11 @@ def load_manifest(path: str | Path) -> Manifest:
 
 
 def _from_json(stored: dict[str, Any], path: str | Path) -> Manifest:
-    names = ("outcome", "binary", "coefficients", "tried", "source", "n", "notes")
-    return Manifest(
-        features=tuple(Feature.from_json(f) for f in stored["features"]),
-        columns=tuple(Column.from_json(c) for c in stored["columns"]),
-        discovery=tuple(stored["discovery"]),
-        path=str(path),
-        **{name: stored[name] for name in names},
-    )
+    content = {name: value for name, value in stored.items() if name != "sha256"}
+    content["features"] = tuple(Feature.from_json(f) for f in stored["features"])
+    content["columns"] = tuple(Column(**c | {"knots": tuple(c["knots"])}) for c in stored["columns"])
+    content["discovery"] = tuple(stored["discovery"])
+    return Manifest(**content, path=str(path))
 
 
 def earlier_tests(manifest: Manifest, people: Iterable[str]) -> list[dict[str, Any]]:

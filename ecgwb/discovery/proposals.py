@@ -228,14 +228,16 @@ def propose_features(
 
     >>> import xarray as xr
     >>> import ecgwb as wb
-    >>> from ecgwb.discovery import Recipe, contrast_of, cross_fit, permuted
+    >>> from ecgwb.attention import map_contrast
+    >>> from ecgwb.discovery import Recipe, cross_fit, permuted
     >>> people = wb.cohorts.one_record_each(wb.split_patients(wb.open_cohort("ptbxl500"))[0])
     >>> recipe = Recipe(epochs=2, folds=2)
     >>> nets = cross_fit(people, "male", recipe)
     >>> null = []
     >>> for k in range(19):
     ...     shuffled = permuted(people, "male", k)
-    ...     null.append(contrast_of(cross_fit(shuffled, "male", recipe, 1 + k), shuffled, "male"))
+    ...     maps = cross_fit(shuffled, "male", recipe, 1 + k).maps(shuffled, "ecgradcam")
+    ...     null.append(map_contrast(maps, shuffled["male"]))
     >>> found = wb.propose_features(
     ...     nets.maps(people, "ecgradcam"), people, xr.concat(null, "run"),
     ...     by_lead=lambda: nets.maps(people, "deeplift"), predict_outcome=nets.predict,
@@ -244,12 +246,13 @@ def propose_features(
     19
     """
     map_ = check_values(map_, "record", "phase", name="map_", source="wb.align")
+    check_values(null, "run", "phase", name="null", source="wb.attention.map_contrast, run by run")
     lead_map = map_ if "lead" in map_.dims else by_lead
     if lead_map is None:
         raise ValueError("the map resolves no leads; give by_lead, such as align(attribute(...), cohort)")
-    if null.sizes.get("run", 0) < round(1 / alpha) - 1:
-        runs = null.sizes.get("run", 0)
-        raise ValueError(f"{runs} runs of the null cannot show p <= {alpha}; expected {round(1 / alpha) - 1} or more")
+    least = round(1 / alpha) - 1
+    if null.sizes["run"] < least:
+        raise ValueError(f"{null.sizes['run']} runs of the null cannot show p <= {alpha}; expected {least} or more")
     cohort = _same_records(map_, check(cohort, outcome))
     contrast = map_contrast(map_, cohort[outcome].values)
     p = against_null(contrast, null, template_of(map_))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,13 +79,6 @@ class Column:
         t = np.r_[[low] * 4, middle, [high] * 4]
         # The first of the five columns is what the intercept already says.
         return BSpline.design_matrix(np.clip(values, low, high), t, 3).toarray()[:, 1:]
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"knots": list(self.knots)}
-
-    @classmethod
-    def from_json(cls, stored: dict[str, Any]) -> Column:
-        return cls(stored["name"], stored["centre"], stored["spread"], tuple(stored["knots"]))
 
 
 def columns_of(table: pd.DataFrame, covariates: Sequence[str], features: Sequence[str]) -> list[Column]:

@@ -15,6 +15,7 @@ import argparse
 import hashlib
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,12 +28,13 @@ from studies.plants import LABEL, PLANTS, mixed_people, planted_cohort
 from tqdm.auto import tqdm
 
 from ecgwb.attention.alignment import template_of
+from ecgwb.attention.contrasts import map_contrast
 from ecgwb.cohorts.people import split_patients
 from ecgwb.cohorts.sources import cache_dir
 from ecgwb.discovery.comparisons import compare_features
-from ecgwb.discovery.crossfit import Crossed, Recipe, contrast_of, cross_fit, discover
+from ecgwb.discovery.crossfit import Crossed, Recipe, cross_fit
 from ecgwb.discovery.manifests import freeze
-from ecgwb.discovery.proposals import Proposals, screen_features
+from ecgwb.discovery.proposals import Proposals, propose_features, screen_features
 from ecgwb.stats import auc
 
 NOTHING = "nothing"
@@ -117,7 +119,15 @@ def one_run(run: Run, null: xr.DataArray, recipe: Recipe, folder: Path | None = 
     discovery, test = run.people()
     networks = train(run, recipe, folder, discovery)
     found = {
-        "attention": discover(networks, discovery, LABEL, null, BASELINE),
+        "attention": propose_features(
+            networks.maps(discovery, "ecgradcam"),
+            discovery,
+            null,
+            outcome=LABEL,
+            baseline=BASELINE,
+            by_lead=partial(networks.maps, discovery, "deeplift"),
+            predict_outcome=networks.predict,
+        ),
         "screening": screen_features(discovery, LABEL, BASELINE, alpha=ALPHA),
     }
     about = {
@@ -142,7 +152,8 @@ def kept_contrast(run: Run, recipe: Recipe, folder: Path) -> xr.DataArray:
     file = run.folder(folder) / "contrast.npz"
     if not file.is_file():
         discovery, _ = run.people()
-        curve = contrast_of(train(run, recipe, folder, discovery), discovery, LABEL)
+        maps = train(run, recipe, folder, discovery).maps(discovery, "ecgradcam")
+        curve = map_contrast(maps, discovery[LABEL].values)
         unfinished = file.with_suffix(".npz.tmp")
         with unfinished.open("wb") as f:
             np.savez(f, t=curve.values, phase=curve["phase"].values)

@@ -15,6 +15,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from tqdm.auto import tqdm
 
+from ecgwb.attention.contrasts import map_contrast
 from ecgwb.cohorts.cohort import open_cohort
 from ecgwb.cohorts.people import one_record_each, split_patients
 from ecgwb.cohorts.sources import cache_dir
 from ecgwb.discovery.classic import measure
 from ecgwb.discovery.comparisons import compare_features
-from ecgwb.discovery.crossfit import Recipe, contrast_of, cross_fit, discover, permuted
+from ecgwb.discovery.crossfit import Recipe, cross_fit, permuted
 from ecgwb.discovery.features import Feature, feature_table
 from ecgwb.discovery.manifests import freeze
-from ecgwb.discovery.proposals import Proposals, screen_features
+from ecgwb.discovery.proposals import Proposals, propose_features, screen_features
 from ecgwb.discovery.regression import Column, calibration_slope, columns_of, design, score_row
 from ecgwb.models.accuracy import groups
 from ecgwb.models.prediction import predict
@@ -93,12 +95,20 @@ def campaign(out: Path, runs: int = 20, recipe: Recipe = RECIPE, source: str = "
     networks, curves = {}, {}
     for seed, (name, some) in enumerate(tqdm(labelled.items(), "training, first on real sex, then on permuted")):
         networks[name] = cross_fit(some, OUTCOME, recipe, seed, folder / name)
-        curves[name] = contrast_of(networks[name], some, OUTCOME)
+        curves[name] = map_contrast(networks[name].maps(some, "ecgradcam"), some[OUTCOME].values)
     rows = {}
     for name, some in tqdm(labelled.items(), "proposing and testing", unit="run"):
         null = xr.concat([c for other, c in curves.items() if other not in ("real", name)], "run")
         found = {
-            "attention": discover(networks[name], some, OUTCOME, null, BASELINE),
+            "attention": propose_features(
+                networks[name].maps(some, "ecgradcam"),
+                some,
+                null,
+                outcome=OUTCOME,
+                baseline=BASELINE,
+                by_lead=partial(networks[name].maps, some, "deeplift"),
+                predict_outcome=networks[name].predict,
+            ),
             "screening": screen_features(some, OUTCOME, BASELINE),
         }
         others = test if name == "real" else permuted(test, OUTCOME, 10**6 + int(name.removeprefix("permuted")))

@@ -1,4 +1,7 @@
 import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,7 +15,8 @@ from studies.sex_table import FOLDER, sex_table
 import ecgwb as wb
 from ecgwb.cohorts.measurements import TIME
 from ecgwb.cohorts.people import one_record_each
-from ecgwb.discovery.crossfit import Recipe, contrast_of, cross_fit, permuted
+from ecgwb.discovery import crossfit
+from ecgwb.discovery.crossfit import Recipe, cross_fit, permuted
 from ecgwb.discovery.features import Feature
 from ecgwb.discovery.proposals import Proposals
 from ecgwb.stats import auc
@@ -112,10 +116,23 @@ def test_every_patient_is_predicted_by_a_network_that_has_not_seen_them(people, 
     maps = crossed.maps(some, "ecgradcam")
     assert maps["record"].values.tolist() == some["record"].values.tolist()
     np.testing.assert_array_equal(maps["network"], crossed.fold)
-    curve = contrast_of(crossed, some, LABEL)
+    assert np.isfinite(maps).any()
     again = cross_fit(some, LABEL, TINY, 1, tmp_path)  # read, not trained
-    xr.testing.assert_allclose(contrast_of(again, some, LABEL), curve)
+    xr.testing.assert_allclose(again.maps(some, "ecgradcam"), maps)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["fold0.safetensors", "fold1.safetensors"]
+
+
+def test_networks_are_kept_under_their_recipe_and_the_code_that_trains_them(tmp_path, monkeypatch):
+    before = TINY.key
+    assert replace(TINY, epochs=2).key != before
+    home = Path(crossfit.__file__).parents[1]
+    for room in ("models", "discovery"):
+        shutil.copytree(home / room, tmp_path / room, ignore=shutil.ignore_patterns("weights"))
+    monkeypatch.setattr(crossfit, "__file__", str(tmp_path / "discovery" / "crossfit.py"))
+    assert TINY.key == before
+    code = tmp_path / "models" / "networks.py"
+    code.write_text(code.read_text() + "# changed")
+    assert TINY.key != before
 
 
 def test_two_records_of_a_patient_are_refused_and_one_can_be_chosen(ptbxl):

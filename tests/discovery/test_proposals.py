@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 import statsmodels.api as sm
@@ -6,11 +7,16 @@ import xarray as xr
 from conftest import TYPICAL, made_cohort
 
 import ecgwb as wb
-from ecgwb.attention import map_contrast
+from ecgwb.attention import map_contrast, template_of
 from ecgwb.cohorts.measurements import TIME
 from ecgwb.discovery.features import Feature
 from ecgwb.discovery.proposals import (
+    against_null,
+    candidates_at,
+    erase_places,
+    find_places,
     propose_features,
+    rank_features,
     screen_features,
     screening_features,
     unlike,
@@ -123,6 +129,30 @@ def test_a_planted_change_is_proposed_in_its_lead_and_place(cohort, null):
     other = cohort_with(1.0, 9)
     other = other.assign_coords(patient=("record", [f"t{i}" for i in range(N)]))
     assert wb.compare_features(manifest, other).loc[first.name, "p"] < 1e-4
+
+
+def test_the_four_steps_one_by_one_give_what_they_give_together(cohort, null):
+    maps, leads = maps_of(cohort, 1.0), maps_of(cohort, 1.0, 5, True)
+    together = propose_features(maps, cohort, null, by_lead=leads, predict_outcome=predicted, **NOBODY)
+    y, template = cohort["planted"].values, template_of(maps)
+    p = against_null(map_contrast(maps, y), null, template)
+    assert float(p.min()) == together.p
+    assert p.sel(phase=25.0, method="nearest") == p.min()
+    places = find_places(leads, y, p <= 0.05)
+    assert list(places.columns) == ["lead", "start", "at", "stop", "t"]
+    places = erase_places(places, cohort, "planted", predicted, leads)
+    pd.testing.assert_frame_equal(places, together.places)
+    candidates = candidates_at(places, template)
+    assert len(candidates) == together.tried["candidates"]
+    ranked = rank_features(candidates, cohort, "planted", ["hr"])
+    assert [f.name for f in unlike([f for f, _ in ranked], cohort, 3)] == [f.name for f in together]
+
+
+def test_a_null_is_compared_within_the_beat_alone(cohort, null):
+    maps = maps_of(cohort, 1.0)
+    outside = null.where((null["phase"] > -250) & (null["phase"] < 450), 1000.0)
+    contrast, template = map_contrast(maps, cohort["planted"].values), template_of(maps)
+    xr.testing.assert_identical(*(against_null(contrast, n, template) for n in (null, outside)))
 
 
 def test_a_map_that_resolves_leads_needs_no_other(cohort):
