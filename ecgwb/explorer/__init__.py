@@ -1,5 +1,7 @@
 """The explorer: a cohort and a network in, widgets to look at them out; and what lessons need."""
 
-from .widgets import explore
+from .pictures import draw
+from .state import Exploration, View
+from .widgets import Explorer, explore
 
-__all__ = ["explore"]
+__all__ = ["Exploration", "Explorer", "View", "draw", "explore"]

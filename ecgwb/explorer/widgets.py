@@ -1,4 +1,8 @@
-"""The explorer: widgets to walk through a cohort, move landmarks, and see what edits do to a prediction and its map."""
+"""The explorer: widgets to walk through a cohort, move landmarks, and see what edits do to a prediction and its map.
+
+What the widgets are set to is a `View`, and what is shown is always the picture of that view: a change that cannot be
+shown is taken back, and the message says why.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ import base64
 import html
 import io
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +26,7 @@ from torch import nn
 
 from .. import figures
 from ..delineation.landmarks import WAVES
+from .pictures import draw
 from .search import ORDERS
 from .state import MOVABLE, SCALED, STRETCHED, VIEWS, WAYS, Exploration, View
 
@@ -27,263 +34,335 @@ _DPI = 112
 _LIVE = ", ".join(f".{shell} .ecgwb-static" for shell in ("jp-LabShell", "jp-NotebookShell"))  # where widgets are live
 _SEARCH = "search: 12, male, age>60, error>20, doubt>30"
 _NOTHING = (
-    "no record fits this search; change it. Words begin an id, sex, diagnosis or rhythm; numbers go as age>60, "
-    "error>20 (of the target's prediction), doubt>=30 (ms)"
+    "no record fits this search; change it. Words begin an id, sex, diagnosis or rhythm; numbers go as age>60, qt<=440 "
+    "(measured), error>20 (of the target's prediction), doubt>=30 (ms)"
 )
 
 
-class Explorer(w.VBox):
+class Controls(w.VBox):
+    """The explorer's widgets, which are set to a `View`, and can be set to one.
+
+    Parameters
+    ----------
+    of : Exploration
+    """
+
+    def __init__(self, of: Exploration) -> None:
+        self.of, self._quiet = of, False
+        targets, leads = list(of.spec.targets), [str(v) for v in of.cohort["lead"].values]
+        ids = of.records()
+        self.search = w.Text(placeholder=_SEARCH, layout=_width("98%"))
+        self.order = _dropdown("sorted by", ORDERS)
+        self.record = w.Select(options=ids, value=ids[0], rows=9, layout=_width("98%"))
+        # The slider takes the arrow keys, left and right: in JupyterLab, up and down in a list move between cells.
+        self.place = w.IntSlider(0, min=0, max=len(ids) - 1, readout=False, layout=_width("98%"))
+        self.back, self.on = _button("previous", "48%"), _button("next", "48%")
+        self.target = _dropdown("target", [(figures.NAMES.get(t, t), t) for t in targets])
+        self.variant = _dropdown("map by", WAYS)
+        self.layer = _dropdown("layer", of.layers())
+        self.lead = _dropdown("lead", leads, "V5" if "V5" in leads else leads[0])
+        self.view = w.ToggleButtons(options=VIEWS, style=w.ToggleButtonsStyle(button_width="90px"))
+        self.blanked = _dropdown("blank", ["none", *WAVES])
+        self.stretched = {what: _slider(f"{what} ms", *ends, 2, "+d") for what, ends in STRETCHED.items()}
+        self.scaled = {what: _slider(f"{what} %", 50, 150, 5, "d", 100) for what in SCALED}
+        self.reset = _button("undo edits")
+        self.landmark = _dropdown("landmark", ["none", *MOVABLE])
+        self.move = _slider("by ms", -150, 150, 2, "+d")
+        self.keep = _button("keep", "48%", "put this landmark into the cohort, by hand")
+        self.take_back = _button("undo", "48%", "as it was before it was moved")
+        self.export = _button("export figure and code")
+        self.picture = w.Image(format="png", layout=w.Layout(max_width="100%"))
+        self.summary, self.message = w.HTML(), w.HTML()
+        self.edits = [self.blanked, *self.stretched.values(), *self.scaled.values()]
+        left = [self.search, self.order, self.record, self.place, w.HBox([self.back, self.on])]
+        left += [self.target, self.variant, self.layer, self.lead]
+        right = [w.HTML("<b>What if</b>"), *self.edits, self.reset, w.HTML("<b>Move a landmark</b>"), self.landmark]
+        right += [self.move, w.HBox([self.keep, self.take_back]), self.export]
+        for control in (*left, *right):
+            if getattr(control, "description", "") and hasattr(control.style, "description_width"):
+                control.style.description_width = "62px"
+        middle = [self.view, self.picture, self.summary, self.message]
+        sides = [w.VBox(part, layout=w.Layout(width="210px", flex="0 0 auto")) for part in (left, right)]
+        centre = w.VBox(middle, layout=w.Layout(flex="1 1 0", min_width="0"))
+        super().__init__([w.HBox([sides[0], centre, sides[1]])])
+
+    @property
+    def selected(self) -> View | None:
+        """What the widgets are set to; None where the list of records is empty."""
+        if self.record.value is None:
+            return None
+        record, landmark, own = str(self.record.value), self.landmark.value, self.of.spec.layer
+        moving = landmark != "none" and self.move.value != 0
+        return View(
+            record,
+            self.target.value,
+            self.variant.value,
+            self.view.value,
+            self.lead.value,
+            self.blanked.value,
+            tuple((what, slider.value) for what, slider in self.stretched.items() if slider.value),
+            tuple((what, slider.value / 100) for what, slider in self.scaled.items() if slider.value != 100),
+            None if self.layer.value == own else self.layer.value,
+            (landmark, self.of.place(record, landmark) + self.move.value) if moving else None,
+        )
+
+    def select(self, view: View) -> None:
+        """Set the widgets to a view of a listed record; nothing is drawn."""
+        with self.silently():
+            self.record.value = view.record
+            self.place.value = self.record.options.index(view.record)
+            self.target.value, self.variant.value, self.view.value = view.target, view.variant, view.view
+            self.lead.value, self.layer.value = view.lead, view.layer or self.of.spec.layer
+            self.blanked.value = view.blanked
+            for what, slider in self.stretched.items():
+                slider.value = dict(view.stretched).get(what, 0)
+            for what, slider in self.scaled.items():
+                slider.value = round(100 * dict(view.scaled).get(what, 1))
+            if view.moved:
+                self.landmark.value = view.moved[0]
+            self.move.value = round(view.moved[1] - self.of.place(view.record, view.moved[0])) if view.moved else 0
+
+    def list_records(self) -> None:
+        """List the records that fit the search, the one selected before where it is among them."""
+        ids = self.of.records(self.search.value, self.order.value, self.target.value)
+        before = self.record.value
+        with self.silently():
+            self.record.options = ids
+            self.record.value = before if before in ids else ids[0] if ids else None
+            self.place.max = max(len(ids) - 1, 0)
+            self.place.value = ids.index(self.record.value) if ids else 0
+            if self.record.value != before:
+                self.move.value = 0
+
+    @contextmanager
+    def silently(self) -> Iterator[None]:
+        """Set widgets without being told of it."""
+        before, self._quiet = self._quiet, True
+        try:
+            yield
+        finally:
+            self._quiet = before
+
+    def when_set(self, controls: list[Any], do: Callable[[], None]) -> None:
+        """Call a function when a user sets one of these."""
+        for control in controls:
+            control.observe(lambda _: None if self._quiet else do(), "value")
+
+
+class Explorer(Controls):
     """The widgets of `explore`.
+
+    Parameters
+    ----------
+    cohort : Dataset
+    model : nn.Module
+    store : path, optional
+    by : str
+        See `explore`.
 
     Attributes
     ----------
     cohort : Dataset
         With the landmarks that were kept.
+    shown : View or None
+        What the picture shows, which is what the widgets are set to; None where no record fits the search.
     picture : Image
         Its ``value`` holds the PNG.
-    said, kept : HTML
-        The words under it.
+    summary, message : HTML
+        Under the picture: who is shown, with what is measured and predicted; and what the last action led to.
     took_ms : float
         How long the last answer took.
     """
 
     def __init__(self, cohort: xr.Dataset, model: nn.Module, store: str | Path | None = None, by: str = "by hand"):
-        self.of, self._store, self._by = Exploration(cohort, model), store, by
-        targets, leads = list(self.of.spec.targets), [str(v) for v in cohort["lead"].values]
-        wide, half = w.Layout(width="98%"), w.Layout(width="48%")
-        self.search = w.Text(placeholder=_SEARCH, layout=wide)
-        self.order = w.Dropdown(options=ORDERS, description="sorted by", layout=wide)
-        ids = self.of.records()
-        self.record = w.Select(options=ids, value=ids[0], rows=9, layout=wide)
-        self.back, self.on = (w.Button(description=d, layout=half) for d in ("previous", "next"))
-        # The slider takes the arrow keys, left and right: in JupyterLab, up and down in a list move between cells.
-        self.place = w.IntSlider(0, min=0, max=len(ids) - 1, readout=False, layout=wide)
-        names = [(figures.NAMES.get(t, t), t) for t in targets]
-        self.target = w.Dropdown(options=names, value=targets[0], description="target", layout=wide)
-        self.variant = w.Dropdown(options=WAYS, description="map by", layout=wide)
-        self.layer = w.Dropdown(options=self.of.layers(), description="layer", layout=wide)
-        self.view = w.ToggleButtons(options=VIEWS, style=w.ToggleButtonsStyle(button_width="90px"))
-        shown = "V5" if "V5" in leads else leads[0]
-        self.lead = w.Dropdown(options=leads, value=shown, description="lead", layout=wide)
-        self.blanked = w.Dropdown(options=["none", *WAVES], description="blank", layout=wide)
-        self.stretched = {
-            k: w.FloatSlider(0, min=a, max=b, step=2, description=f"{k} ms", readout_format="+.0f", layout=wide)
-            for k, (a, b) in STRETCHED.items()
-        }
-        self.scaled = {k: w.IntSlider(100, min=50, max=150, step=5, description=f"{k} %", layout=wide) for k in SCALED}
-        self.reset = w.Button(description="undo edits", layout=wide)
-        self.landmark = w.Dropdown(options=["none", *MOVABLE], description="landmark", layout=wide)
-        self.move = w.IntSlider(0, min=-150, max=150, step=2, description="by ms", readout_format="+d", layout=wide)
-        self.keep = w.Button(description="keep", tooltip="put this landmark into the cohort, by hand", layout=half)
-        self.take_back = w.Button(description="undo", tooltip="as it was before it was moved", layout=half)
-        self.export = w.Button(description="export figure and code", layout=wide)
-        self.picture = w.Image(format="png", layout=w.Layout(max_width="100%"))
-        self.said, self.kept = w.HTML(), w.HTML()
+        super().__init__(Exploration(cohort, model))
+        self._store, self._by = store, by
+        self.shown: View | None = None
         self.took_ms, self._due = np.nan, False
-        edits = [self.blanked, *self.stretched.values(), *self.scaled.values()]
-        for control in (
-            self.target, self.variant, self.layer, self.view, self.lead, *edits, self.move,
+        self.when_set([self.variant, self.layer, self.view, self.lead, *self.edits, self.move], self._changed)
+        self.when_set([self.search, self.order, self.target], self._listed)
+        self.when_set([self.record], self._another)
+        self.when_set([self.landmark], self._another)
+        self.when_set([self.place], lambda: self._go(self.place.value))
+        for button, do in (
+            (self.back, lambda: self._go(self.place.value - 1)), (self.on, lambda: self._go(self.place.value + 1)),
+            (self.reset, self._undo_edits), (self.keep, self._keep), (self.take_back, self._take_back),
+            (self.export, self._export),
         ):  # fmt: skip
-            control.observe(self._later, "value")
-        for control in (self.record, self.landmark):
-            control.observe(self._another, "value")
-        for control in (self.search, self.order):
-            control.observe(self._list, "value")
-        self.place.observe(self._go, "value")
-        self.record.observe(self._placed, "value")
-        self.back.on_click(lambda _: self._step(-1))
-        self.on.on_click(lambda _: self._step(1))
-        self.reset.on_click(lambda _: self._unedited())
-        self.keep.on_click(lambda _: self._keep())
-        self.take_back.on_click(lambda _: self._take_back())
-        self.export.on_click(lambda _: self._export())
-        left = [self.search, self.order, self.record, self.place, w.HBox([self.back, self.on])]
-        left += [self.target, self.variant, self.layer, self.lead]
-        right = [w.HTML("<b>What if</b>"), *edits, self.reset, w.HTML("<b>Move a landmark</b>"), self.landmark]
-        right += [self.move, w.HBox([self.keep, self.take_back]), self.export]
-        for control in (*left, *right):
-            if getattr(control, "description", "") and hasattr(control.style, "description_width"):
-                control.style.description_width = "62px"
-        middle = w.VBox([self.view, self.picture, self.said, self.kept], layout=w.Layout(flex="1 1 0", min_width="0"))
-        side = [w.VBox(part, layout=w.Layout(width="210px", flex="0 0 auto")) for part in (left, right)]
-        super().__init__([w.HBox([side[0], middle, side[1]])])
+            button.on_click(lambda _, do=do: do())
         self.refresh()
 
     @property
     def cohort(self) -> xr.Dataset:
         return self.of.cohort
 
-    def state(self) -> View:
-        """What the controls say now."""
-        mark, own = self.landmark.value, self.of.spec.layer
-        moved = (mark, self.of.place(str(self.record.value), mark) + self.move.value) if self._is_moving() else None
-        return View(
-            str(self.record.value), self.target.value, self.variant.value, self.view.value, self.lead.value,
-            self.blanked.value, tuple((k, s.value) for k, s in self.stretched.items()),
-            tuple((k, s.value / 100) for k, s in self.scaled.items()),
-            None if self.layer.value == own else self.layer.value, moved,
-        )  # fmt: skip
+    # ------------------------------------------------------------ what is selected
 
-    def refresh(self) -> None:
-        """Draw what the controls say. What cannot be shown is said in place, and the last picture stays."""
-        self._due = False
-        if self.record.value is None:
-            self.said.value = _warning(_NOTHING)
-            return
-        began = time.perf_counter()
-        view = self.state()
-        # The cohort's map may take a second the first time: the record's own is shown before.
-        later = self._in_kernel() and view.view == "beat" and not self.of.trouble and not self.of.has_cohort_map(view)
-        try:
-            with figures.styled(), plt.rc_context({"figure.max_open_warning": 0}):
-                self.picture.value = _png(self.of.draw(view, wait=not later))
-            self.said.value = self._words(view)
-        except ValueError as e:  # the package's own errors are ValueErrors and say what to do
-            self.said.value, later = _warning(str(e)), False
-        self.took_ms = 1000 * (time.perf_counter() - began)
-        if later:
-            asyncio.get_running_loop().call_later(0.1, self._complete, view)
-
-    def _complete(self, view: View) -> None:
-        """Add the cohort's map, unless something else is asked for by now."""
-        if self.record.value is None or self.state() != view:
-            return
-        try:
-            self.of.cohort_map(view)
-        except ValueError as e:
-            self.said.value += _warning(f"no cohort map: {e}")
-            return
-        self._later(None)
-
-    def _later(self, _change: Any) -> None:
+    def _changed(self) -> None:
         """Draw once the messages that wait have been read: a moving slider never piles up pictures."""
+        self.message.value = ""
+        self._draw_soon()
+
+    def _listed(self) -> None:
+        self.list_records()
+        self._changed()
+
+    def _another(self) -> None:
+        """Another record or landmark: a move that was not kept is forgotten."""
+        ids = self.record.options
+        with self.silently():
+            self.place.value = ids.index(self.record.value) if self.record.value in ids else 0
+            self.move.value = 0
+        self._changed()
+
+    def _go(self, to: int) -> None:
+        """To a place in the list, which goes round."""
+        if self.record.options:
+            with self.silently():
+                self.record.value = self.record.options[to % len(self.record.options)]
+            self._another()
+
+    def _undo_edits(self) -> None:
+        with self.silently():
+            self.blanked.value = "none"
+            for slider in self.stretched.values():
+                slider.value = 0
+            for slider in self.scaled.values():
+                slider.value = 100
+        self._changed()
+
+    # ------------------------------------------------------------ what is shown
+
+    def _draw_soon(self) -> None:
         if self._due:
             return
         self._due = True
-        if self._in_kernel():
+        if _in_kernel():
             asyncio.get_running_loop().call_later(0.02, self.refresh)
         else:  # nothing else will come
             self.refresh()
 
-    @staticmethod
-    def _in_kernel() -> bool:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return False
-        return True
+    def refresh(self) -> None:
+        """Show what the widgets are set to; where that cannot be, set them back to what can."""
+        self._due = False
+        began = time.perf_counter()
+        wanted = self.selected
+        if wanted is None:
+            self.shown, self.picture.value, self.summary.value = None, _blank("no record fits this search"), ""
+            self.message.value = _warning(_NOTHING)
+            return
+        # The cohort's map may take a second the first time: the record's own is shown before.
+        with figures.styled(), plt.rc_context({"figure.max_open_warning": 0}):
+            self.shown, figure, refused = self._first_possible(wanted, wait=not _in_kernel())
+            self.picture.value = _png(figure)
+        if refused:
+            self.select(self.shown)
+            self.message.value = _warning(refused)
+        self.summary.value = self._summary(self.shown)
+        self.took_ms = 1000 * (time.perf_counter() - began)
+        waits = self.shown.view == "beat" and not self.of.trouble and not self.of.has_cohort_map(self.shown)
+        if waits and _in_kernel():
+            asyncio.get_running_loop().call_later(0.1, self._add_cohort_map, self.shown)
 
-    def _words(self, view: View) -> str:
-        c = self.of.cohort.sel(record=view.record)
+    def _first_possible(self, wanted: View, wait: bool) -> tuple[View, Figure, str]:
+        """The view wanted, or else what was shown of this record before, or the record as recorded; and why."""
+        before = [self.shown] if self.shown and self.shown.record == wanted.record else []
+        refused = ""
+        for view in (wanted, *before):
+            try:
+                return view, draw(self.of, view, wait=wait), refused
+            except ValueError as e:  # the package's own errors are ValueErrors and say what to do
+                refused = refused or str(e)
+        as_recorded = wanted.as_recorded()
+        return as_recorded, draw(self.of, as_recorded, wait=wait), refused
+
+    def _add_cohort_map(self, view: View) -> None:
+        """Add the cohort's map, unless something else is shown by now."""
+        if self._due or self.shown != view:
+            return
+        try:
+            self.of.cohort_map(view)
+        except ValueError as e:
+            self.message.value = _warning(f"no cohort map: {e}")
+            return
+        self._draw_soon()
+
+    def _summary(self, view: View) -> str:
+        """Who is shown, and a table of what is measured and predicted."""
+        one = self.of.cohort.sel(record=view.record)
         about = [f"record {view.record}"]
-        about += [f"{float(c['age']):.0f} years"] if "age" in c.coords and np.isfinite(c["age"]) else []
-        about += [str(c[k].values) for k in ("sex", "rhythm_label", "diagnosis") if k in c.coords and str(c[k].values)]
-        about += ["the network was trained on this person"] if self.of.has_seen(view.record) else []
+        if np.isfinite(one.get("age", np.nan)):
+            about.append(f"{float(one['age']):.0f} years")
+        about += [str(one[k].values) for k in ("sex", "rhythm_label", "diagnosis") if k in one and str(one[k].values)]
+        if self.of.has_seen(view.record):
+            about.append("the network was trained on this person")
         by_hand = self.of.by_hand(view.record)
         about += [f"by hand: {', '.join(by_hand)}"] if by_hand else []
-        if not np.isfinite(c["fiducial"].values).any():
+        if not np.isfinite(one["fiducial"].values).any():
             about.append("this record has no landmarks: nothing is measured, and no wave can be edited")
+        if view.edits:
+            about.append(f"edited: {', '.join(view.edits)}")
         if view.moved:
-            was = float(c["fiducial"].sel(landmark=view.moved[0]))
+            landmark, to = view.moved
+            was = float(one["fiducial"].sel(landmark=landmark))
             was_at = f"{was:.0f}" if np.isfinite(was) else "absent"
-            about.append(f"{view.moved[0]} {was_at} \N{RIGHTWARDS ARROW} {view.moved[1]:.0f} ms, not kept yet")
-        heads = ["", "measured", "predicted"] + (["edited"] if view.edited else [])
-        cells = "".join(
-            "<tr>"
-            + "".join(f"<td style='padding:0 1em 0 0'>{html.escape(x)}</td>" for x in row[: len(heads)])
-            + "</tr>"
-            for row in [tuple(heads), *self.of.numbers(view)]
+            about.append(f"{landmark} {was_at} \N{RIGHTWARDS ARROW} {to:.0f} ms, not kept yet")
+        trouble = self.of.trouble if view.view == "rhythm" else self.of.record_map(view)[1]
+        heads = ["", "measured", "predicted"] + (["edited"] if view.edits else [])
+        return (
+            f"<div style='line-height:1.3'>{_warning(f'no map: {trouble}') if trouble else ''}"
+            f"<div>{html.escape('; '.join(about))}</div>{_table([heads, *self.of.numbers(view)])}</div>"
         )
-        trouble = _warning(f"the network says nothing here: {self.of.trouble}") if self.of.trouble else ""
-        words = f"{trouble}<div>{html.escape('; '.join(about))}</div><table>{cells}</table>"
-        return f"<div style='line-height:1.3'>{words}</div>"
 
-    def _list(self, _change: Any) -> None:
-        ids = self.of.records(self.search.value, self.order.value, self.target.value)
-        now = self.record.value
-        self.record.options = ids
-        self.record.value = now if now in ids else ids[0] if ids else None
-        self._later(None)
-
-    def _go(self, change: Any) -> None:
-        if change["new"] < len(self.record.options):
-            self.record.value = self.record.options[change["new"]]
-
-    def _placed(self, change: Any) -> None:
-        ids = self.record.options
-        self.place.max = max(len(ids) - 1, 0)
-        self.place.value = ids.index(change["new"]) if change["new"] in ids else 0
-
-    def _step(self, by: int) -> None:
-        ids = list(self.record.options)
-        if ids:
-            self.record.value = ids[(ids.index(self.record.value) + by) % len(ids)]
-
-    def _unedited(self) -> None:
-        self.blanked.value = "none"
-        for slider in self.stretched.values():
-            slider.value = 0
-        for slider in self.scaled.values():
-            slider.value = 100
-
-    def _another(self, _change: Any) -> None:
-        """Another record or landmark: a move that was not kept is forgotten."""
-        if self.move.value:
-            self.move.value = 0  # draws
-        else:
-            self._later(None)
-
-    def _is_moving(self) -> bool:
-        return self.landmark.value != "none" and self.move.value != 0
+    # ------------------------------------------------------------ landmarks and export
 
     def _keep(self) -> None:
-        if not self._is_moving():
-            self.kept.value = _warning("nothing to keep: choose a landmark and move it with the slider")
+        view = self.selected
+        if view is None or view.moved is None:
+            self.message.value = _warning("nothing to keep: choose a landmark and move it with the slider")
             return
-        record, mark = str(self.record.value), self.landmark.value
-        self._change(f"{mark} of record {record} kept", self.of.keep, self.state().moved[1], self._by)  # type: ignore[index]
+        self._change(f"{view.moved[0]} of record {view.record} kept", self.of.keep, view.moved[1], self._by)
 
     def _take_back(self) -> None:
         """The slider back to where the landmark is; from there, the landmark back to where it was."""
-        if self.landmark.value == "none":
-            self.kept.value = _warning("nothing to undo: choose a landmark")
-        elif self.move.value:
+        view = self.selected
+        if view is None or self.landmark.value == "none":
+            self.message.value = _warning("nothing to undo: choose a landmark")
+        elif view.moved:
             self.move.value = 0
         else:
-            self._change(f"{self.landmark.value} of record {self.record.value} as before", self.of.take_back)
+            self._change(f"{self.landmark.value} of record {view.record} as before", self.of.take_back)
 
-    def _change(self, what: str, how: Any, *given: Any) -> None:
+    def _change(self, what: str, how: Callable[..., None], *given: Any) -> None:
+        """Change the cohort's landmark by `keep` or `take_back`, and say so."""
         try:
             how(str(self.record.value), self.landmark.value, *given, store=self._store)
         except ValueError as e:
-            self.kept.value = _warning(str(e))
+            self.message.value = _warning(str(e))
             return
+        self.list_records()  # doubts and errors may have changed
+        self._another()
         where = f", in {self._store} too" if self._store else "; the cohort is explorer.cohort"
-        self.kept.value = html.escape(what + where)
-        self._another(None)
+        self.message.value = html.escape(what + where)
 
     def _export(self) -> None:
         """The picture as PDF beside the notebook, and the lines that make it."""
-        if self.record.value is None:
-            self.kept.value = _warning(_NOTHING)
-            return
-        view = self.state()
-        try:
-            with figures.styled():
-                figure = self.of.draw(view)
-        except ValueError as e:
-            self.kept.value = _warning(str(e))
+        view = self.shown
+        if view is None:
+            self.message.value = _warning(_NOTHING)
             return
         name = view.record.replace("/", "-")
         file = Path(f"explorer-{name}-{view.target}-{view.view.replace(' ', '')}.pdf")
-        try:
-            figure.savefig(file)
-        except OSError as e:
-            self.kept.value = _warning(f"cannot write {file}: {e.strerror}")
-            return
-        finally:
-            plt.close(figure)
-        self.kept.value = f"kept as {html.escape(str(file))}<pre>{html.escape(self.of.code(view))}</pre>"
+        with figures.styled():
+            figure = draw(self.of, view)
+            try:
+                figure.savefig(file)
+            except OSError as e:
+                self.message.value = _warning(f"cannot write {file}: {e.strerror}")
+                return
+            finally:
+                plt.close(figure)
+        self.message.value = f"kept as {html.escape(str(file))}<pre>{html.escape(self.of.code(view))}</pre>"
 
     def _ipython_display_(self) -> None:
         """The widgets and, for an exported page, where no kernel runs, a static picture and its words under them."""
@@ -292,7 +371,7 @@ class Explorer(w.VBox):
         display(
             HTML(
                 f"<style>{_LIVE}{{display:none}}</style><div class='ecgwb-static'><img alt='what the explorer shows' "
-                f"style='max-width:100%' src='data:image/png;base64,{picture}'>{self.said.value}</div>"
+                f"style='max-width:100%' src='data:image/png;base64,{picture}'>{self.summary.value}</div>"
             )
         )
 
@@ -326,11 +405,49 @@ def explore(cohort: xr.Dataset, model: nn.Module, *, store: str | Path | None = 
     return Explorer(cohort, model, store, by)
 
 
+def _width(width: str) -> w.Layout:
+    return w.Layout(width=width)
+
+
+def _dropdown(description: str, options: Any, value: Any = None) -> w.Dropdown:
+    chosen = {} if value is None else {"value": value}
+    return w.Dropdown(options=options, description=description, layout=_width("98%"), **chosen)
+
+
+def _slider(description: str, low: int, high: int, step: int, readout: str, value: int = 0) -> w.IntSlider:
+    return w.IntSlider(value, low, high, step, description=description, readout_format=readout, layout=_width("98%"))
+
+
+def _button(description: str, width: str = "98%", tooltip: str = "") -> w.Button:
+    return w.Button(description=description, layout=_width(width), tooltip=tooltip)
+
+
+def _in_kernel() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _blank(text: str) -> bytes:
+    """A picture of a text alone."""
+    with figures.styled():
+        figure = plt.figure(figsize=(6.4, 4.4), layout="none")
+        figure.text(0.5, 0.5, text, ha="center", color="0.4")
+        return _png(figure)
+
+
 def _png(figure: Figure) -> bytes:
-    held = io.BytesIO()
-    figure.savefig(held, format="png", dpi=_DPI)
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=_DPI)
     plt.close(figure)
-    return held.getvalue()
+    return file.getvalue()
+
+
+def _table(rows: list[Any]) -> str:
+    cells = ["".join(f"<td style='padding:0 1em 0 0'>{html.escape(cell)}</td>" for cell in row) for row in rows]
+    return f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
 
 
 def _warning(text: str) -> str:

@@ -213,7 +213,7 @@ def test_a_landmark_is_moved_by_keys_kept_and_taken_back(page):
 
 def test_export_names_the_file_and_shows_the_code(page):
     page.locator("button:text-is('export figure and code')").click()
-    page.wait_for_selector("text=figure = Exploration(cohort, model).draw")
+    page.wait_for_selector("text=figure = draw(Exploration(cohort, model), View")
     shots(page, "export")
 
 
