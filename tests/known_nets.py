@@ -1,4 +1,4 @@
-"""Networks whose answers are known, and two that take a shortcut."""
+"""Networks whose predictions are known, and two that take a shortcut."""
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ class Linear(nn.Module):
 
 
 class Ignores(nn.Module):
-    """Says the same of every beat."""
+    """Predicts the same of every beat."""
 
     def __init__(self, n_outputs):
         super().__init__()
@@ -78,7 +78,7 @@ def reads(lead, ms, target="qt"):
 
 
 def qt_from_rr(cohort):
-    """Trained to say QT; all it can see is the heart rate."""
+    """Trained to predict QT; all it can see is the heart rate."""
     net = Surroundings()
     with torch.no_grad():
         x = net.features((torch.from_numpy(cohort["beat"].values) * net.seen).abs()).flatten(1).numpy()

@@ -15,7 +15,7 @@ from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter1d
 
 from ..cohorts.beats import RHYTHM
-from ..cohorts.guards import check
+from ..cohorts.guards import check, json_attribute, kind_of
 from ..cohorts.lines import bridge, lines_between
 from ..cohorts.measurements import TARGETS, TIME, UNITS, baseline, targets
 from ..delineation.landmarks import WAVES
@@ -167,7 +167,7 @@ def stretch(cohort: xr.Dataset, interval: str, ms: float) -> xr.Dataset:
         if _leaves_room(was, becomes):
             changed[i] = warp(beats[i], was, becomes)
             fiducial[i] = np.interp(fiducial[i], was, becomes)
-    return _measured(cohort, changed, fiducial)
+    return _changed(cohort, changed, fiducial)
 
 
 def warp(beat: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
@@ -217,7 +217,7 @@ def scale(cohort: xr.Dataset, wave: str, factor: float) -> xr.Dataset:
     beats, lined, inside = lines_between(cohort, *_marks(cohort, *WAVES["QRS" if wave == "R" else "T"]))
     changed = lined + factor * (beats - lined)
     changed[~inside.any(axis=1)] = np.nan
-    return _measured(cohort, changed, cohort["fiducial"].values)
+    return _changed(cohort, changed, cohort["fiducial"].values)
 
 
 def lift(cohort: xr.Dataset, point: str, uv: float) -> xr.Dataset:
@@ -251,7 +251,7 @@ def lift(cohort: xr.Dataset, point: str, uv: float) -> xr.Dataset:
     shape = np.where(TIME <= 0, 0.0, np.where(j >= TIME, rise, fall))  # (record, time)
     changed = _beats(cohort) + uv * shape[:, None]
     changed[~np.isfinite(j + t_on)[:, 0]] = np.nan
-    return _measured(cohort, changed, cohort["fiducial"].values)
+    return _changed(cohort, changed, cohort["fiducial"].values)
 
 
 def plant(
@@ -303,7 +303,7 @@ def plant(
     bump = uv * _half_cosine(1 - np.abs(TIME - at_ms) / width_ms)
     in_lead = np.array([lead in (None, name) for name in leads], float)
     changed = _beats(cohort) + chosen[:, None, None] * in_lead[:, None] * bump
-    return _measured(cohort, changed, cohort["fiducial"].values)
+    return _changed(cohort, changed, cohort["fiducial"].values)
 
 
 # ---------------------------------------------------------------- shared
@@ -311,7 +311,7 @@ def plant(
 
 def _check_number(value: object, name: str) -> None:
     if isinstance(value, bool) or not isinstance(value, Real) or not np.isfinite(float(value)):
-        raise TypeError(f"{name} is {type(value).__name__} {value!r}; expected a finite number")
+        raise TypeError(f"{name} is {kind_of(value)}; expected a finite number")
 
 
 def _beats(cohort: xr.Dataset) -> np.ndarray:
@@ -385,20 +385,37 @@ def _with_beats(cohort: xr.Dataset, beats: np.ndarray) -> xr.Dataset:
     return out
 
 
-def _measured(cohort: xr.Dataset, beats: np.ndarray, fiducial: np.ndarray) -> xr.Dataset:
-    """The cohort with these beats and landmarks, what is measured from them, and where that leaves what was seen."""
+def measured(cohort: xr.Dataset, beats: np.ndarray, fiducial: np.ndarray) -> xr.Dataset:
+    """The cohort with these beats and landmarks and the targets measured from them, without what no longer holds.
+
+    Parameters
+    ----------
+    cohort : Dataset
+    beats : array (record, lead, time), µV
+    fiducial : array (record, landmark), ms
+
+    Returns
+    -------
+    Dataset
+        Targets are NaN where a beat is not complete, or has no landmark.
+    """
     out = _with_beats(cohort, beats)
     out = out.drop_vars([v for v in out.data_vars if str(v).endswith("_manual") or v == "neighbour"])
     out["fiducial"] = (("record", "landmark"), fiducial, cohort["fiducial"].attrs)
-    complete = np.isfinite(beats).all(axis=(1, 2))
+    measurable = np.isfinite(beats).all(axis=(1, 2)) & np.isfinite(fiducial).any(axis=1)
     rows = [
         targets(beat, marks, hr) if ok else dict.fromkeys(TARGETS, np.nan)
-        for beat, marks, hr, ok in zip(beats, fiducial, cohort["hr"].values, complete, strict=True)
+        for beat, marks, hr, ok in zip(beats, fiducial, cohort["hr"].values, measurable, strict=True)
     ]
-    for t in TARGETS:
-        out[t] = ("record", np.array([row[t] for row in rows]), {"units": UNITS[t]})
-    seen = json.loads(cohort.attrs["seen_range"]) if "seen_range" in cohort.attrs else _seen_range(cohort)
-    outside = [", ".join(t for t, (low, high) in seen.items() if row[t] < low or row[t] > high) for row in rows]
+    return out.assign({t: ("record", np.array([row[t] for row in rows]), {"units": UNITS[t]}) for t in TARGETS})
+
+
+def _changed(cohort: xr.Dataset, beats: np.ndarray, fiducial: np.ndarray) -> xr.Dataset:
+    """The cohort with these beats and landmarks measured, and where they leave what was seen before any change."""
+    out = measured(cohort, beats, fiducial)
+    seen = json_attribute(cohort, "seen_range", None) or _seen_range(cohort)
+    leaves = {t: (out[t].values < low) | (out[t].values > high) for t, (low, high) in seen.items()}
+    outside = [", ".join(t for t in leaves if leaves[t][i]) for i in range(len(beats))]
     out = out.assign_coords(outside=("record", np.array(outside, dtype=str)))
     return out.assign_attrs(seen_range=json.dumps(seen))
 

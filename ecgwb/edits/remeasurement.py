@@ -1,19 +1,22 @@
-"""Edited beats measured as any recording is: delineated anew, not by the landmarks the edit gave them."""
+"""Remeasurement: changed beats delineated anew, as any recording is, and not by the landmarks the change gave them."""
 
 from __future__ import annotations
 
 import numpy as np
 import xarray as xr
 
-from ..cohorts.beats import RHYTHM, find_beats, need_records
-from ..cohorts.measurements import TARGETS, TIME, UNITS, targets
+from ..cohorts.beats import find_beats
+from ..cohorts.guards import check
+from ..cohorts.measurements import TIME
 from ..delineation.landmarks import P_ON, QRS_ON, T_OFF, beat_landmarks
 from ..delineation.waves import delineate
 from ..recordings.record import FS, Record, RecordError
+from .changes import measured
 
 _SECONDS = 4.0  # of the rhythm made of each beat
 _FADE_MS = 40.0  # over which one cycle passes into the next
-_USUAL_RR_MS = 1000.0  # where a cohort does not know its heart rate
+_RATES_BPM = (20.0, 300.0)  # a rate beyond them is taken for unknown
+_USUAL_RR_MS = 1000.0  # where the rate is unknown
 
 
 def remeasure(cohort: xr.Dataset) -> xr.Dataset:
@@ -26,7 +29,7 @@ def remeasure(cohort: xr.Dataset) -> xr.Dataset:
     Parameters
     ----------
     cohort : Dataset
-        With beats, edited or not. Its landmarks only say where the TP segment is.
+        With beats, changed or not. Its landmarks only say where the TP segment is.
 
     Returns
     -------
@@ -37,38 +40,35 @@ def remeasure(cohort: xr.Dataset) -> xr.Dataset:
     Raises
     ------
     RecordError
-        When the cohort has no dimension ``record``.
+        When it is no cohort.
     """
-    need_records(cohort)
-    beats = cohort["beat"].transpose("record", "lead", "time").values.astype(float)
-    leads = tuple(str(v) for v in cohort["lead"].values)
-    old = cohort["fiducial"].values
+    cohort = check(cohort, "hr")
+    beats, old = cohort["beat"].values.astype(float), cohort["fiducial"].values
     hr = cohort["hr"].values.astype(float)
-    rr = np.where(np.isfinite(hr), 60000.0 / hr, _USUAL_RR_MS)
+    rr = 60000.0 / np.where((hr >= _RATES_BPM[0]) & (hr <= _RATES_BPM[1]), hr, 60000.0 / _USUAL_RR_MS)
+    leads = tuple(str(v) for v in cohort["lead"].values)
     records = [
-        Record(np.tile(cycle, (1, int(np.ceil(_SECONDS * FS / cycle.shape[1])) + 1)), FS, leads, str(i))
-        for i, cycle in ((i, _cycle(beats[i], old[i], rr[i])) for i in range(len(beats)) if np.isfinite(beats[i]).all())
+        Record(_rhythm(_cycle(beats[i], old[i], rr[i])), FS, leads, str(i))
+        for i in np.flatnonzero(np.isfinite(beats).all(axis=(1, 2)))
     ]
-    records = [Record(r.signal[:, : int(_SECONDS * FS)], FS, leads, r.record_id) for r in records]
     waves = dict(iter(delineate(records).groupby("record"))) if records else {}
     fiducial = np.full(old.shape, np.nan)
-    values = {t: np.full(len(beats), np.nan) for t in TARGETS}
     for record in records:
         i = int(record.record_id)
         try:
             r, marks = find_beats(waves[record.record_id], record)
-        except (KeyError, RecordError):  # nothing there that looks like a QRS
+        except (KeyError, RecordError):  # nothing that looks like a QRS
             continue
         middle = (r > rr[i] / 2) & (r < record.duration_ms - rr[i] / 2 - 200)
-        if not middle.any():
-            continue
-        fiducial[i] = beat_landmarks(marks, r, middle).fiducial
-        for t, v in targets(beats[i], fiducial[i], hr[i]).items():
-            values[t][i] = v
-    out = cohort.copy()
-    out["fiducial"] = (("record", "landmark"), fiducial, cohort["fiducial"].attrs)
-    stale = [v for v in out.data_vars if str(v).endswith("_manual") or v in ("doubt", "neighbour", "manual", *RHYTHM)]
-    return out.drop_vars(stale).assign({t: ("record", v, {"units": UNITS[t]}) for t, v in values.items()})
+        if middle.any():
+            fiducial[i] = beat_landmarks(marks, r, middle).fiducial
+    return measured(cohort, beats, fiducial).drop_vars(["doubt", "manual"], errors="ignore")
+
+
+def _rhythm(cycle: np.ndarray) -> np.ndarray:
+    """A cycle (lead, sample) repeated for `_SECONDS`."""
+    n = int(_SECONDS * FS)
+    return np.tile(cycle, (1, n // cycle.shape[1] + 1))[:, :n]
 
 
 def _cycle(beat: np.ndarray, fiducial: np.ndarray, rr: float) -> np.ndarray:
@@ -82,6 +82,6 @@ def _cycle(beat: np.ndarray, fiducial: np.ndarray, rr: float) -> np.ndarray:
     known, level = np.r_[at[inside], at[-1] + 1], np.c_[beat[:, at[inside]], beat[:, first]]
     cycle = np.stack([np.interp(at, known, row) for row in level])
     n = min(round(_FADE_MS * FS / 1000), first) if inside.all() else 0
-    w = np.arange(1, n + 1) / (n + 1)
-    cycle[:, len(at) - n :] = cycle[:, len(at) - n :] * (1 - w) + beat[:, first - n : first] * w
+    weight = np.arange(1, n + 1) / (n + 1)
+    cycle[:, len(at) - n :] = cycle[:, len(at) - n :] * (1 - weight) + beat[:, first - n : first] * weight
     return cycle

@@ -13,10 +13,12 @@ from .tables import (
     plot_groups,
     plot_intervals,
     plot_landmark_errors,
+    plot_matrix,
     plot_roc,
     plot_sex_table,
     plot_shares,
 )
+from .trust import plot_check, plot_panel
 
 __all__ = [
     "BY_HAND",
@@ -34,6 +36,7 @@ __all__ = [
     "plot_beats",
     "plot_bland_altman",
     "plot_blanking",
+    "plot_check",
     "plot_cohort_map",
     "plot_dose_response",
     "plot_ecg",
@@ -43,6 +46,8 @@ __all__ = [
     "plot_landmark_errors",
     "plot_lead_map",
     "plot_map_against_effect",
+    "plot_matrix",
+    "plot_panel",
     "plot_paper_beat",
     "plot_roc",
     "plot_sex_table",

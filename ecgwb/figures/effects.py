@@ -9,64 +9,80 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from ..edits.effects import DOSES
 from .style import NAMES
-from .tables import plot_intervals
+from .tables import plot_intervals, plot_matrix
 
-_OWN = {
-    "pr": "PR",
-    "qrs": "QRS",
-    "qt": "QT",
-    "j_v5": "J",
-    "r_v5": "R",
-    "t_v5": "T",
-}  # the edit each target is to follow
+_OWN_EDIT = {dose.target: edit for edit, dose in DOSES.items()}  # the edit that each target is to follow
+_NETWORK = ("slope", "low", "high")
+_MEASUREMENT = ("measured_slope", "measured_low", "measured_high")
 
 
-def plot_dose_response(table: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
-    """The network's slopes beside those of the workbench's own measurement of the same beats, as two matrices.
+def plot_dose_response(table: pd.DataFrame, axes: Axes | Sequence[Axes]) -> Axes | Sequence[Axes]:
+    """Slopes of a network beside those of the workbench's own measurement of the same beats.
 
-    A row per target, a column per edit. A row has one scale of colours in both matrices, its largest slope, as units
-    differ. A frame marks the edit that a target is to follow.
+    A row per target, a column per edit. As units differ, a row has a scale of colours of its own, its largest slope.
 
     Parameters
     ----------
     table : DataFrame, rows ``edit`` and ``target``
         From `dose_response`, of one network or of several with different targets.
-    axes : two Axes, beside each other
+    axes : Axes, or two beside each other
+        In two: the network's slopes and the measurement's with their intervals, on the same colours; a frame marks the
+        edit that a target is to follow. In one: the network's slopes, with the measurement's in brackets.
+
+    Returns
+    -------
+    Axes, or two
     """
-    targets, edits = (list(dict.fromkeys(table.index.get_level_values(k))) for k in ("target", "edit"))
-    for ax, who, columns in (
-        (axes[0], "network", ("slope", "low", "high")),
-        (axes[1], "the workbench's measurement", ("measured_slope", "measured_low", "measured_high")),
-    ):
-        value, low, high = (
-            table[c].unstack("edit").reindex(index=targets, columns=edits).to_numpy(float) for c in columns
-        )
-        both = table[["slope", "measured_slope"]].abs().max(axis=1).groupby("target").max()
-        shade = value / both.reindex(targets).where(lambda v: v > 0, 1.0).to_numpy(float)[:, None]
-        ax.imshow(np.ma.masked_invalid(shade), cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
-        for (i, j), v in np.ndenumerate(value):
-            if not np.isfinite(v):
-                ax.text(j, i, "\N{EN DASH}", ha="center", va="center", color="0.5")
-                continue
-            digits = 3 if np.nanmax(np.abs(value[i])) < 0.1 else 2
-            shown, a, b = (_short(float(x), digits) for x in (v, low[i, j], high[i, j]))
-            colour = "white" if abs(shade[i, j]) > 0.6 else "black"
-            ax.text(j, i, f"{shown}\n({a}, {b})", ha="center", va="center", fontsize=5, color=colour, linespacing=1.1)
-        for i, t in enumerate(targets):
-            if _OWN.get(t) in edits:
-                corner = (edits.index(_OWN[t]) - 0.5, i - 0.5)
-                ax.add_patch(plt.Rectangle(corner, 1, 1, fill=False, ec="black", lw=0.9))
-        units = table["unit"].groupby("edit").first()
-        names = [f"{e}, {units[e].rsplit(' per ', 1)[-1]}" for e in edits]
-        ax.set(xticks=range(len(edits)), xticklabels=names, yticks=range(len(targets)))
-        ax.set_yticklabels([f"{NAMES.get(t, t)}, {_unit(table, t)}" for t in targets] if ax is axes[0] else [])
-        ax.set_title(who)
-        ax.set_xlabel("per unit of this edit")
-        ax.tick_params(length=0)
-        ax.spines[:].set_visible(False)
-    axes[0].set_ylabel("change of")
+    if isinstance(axes, Axes):
+        return _plot_slopes(table, axes)
+    colours = table[["slope", "measured_slope"]].abs().max(axis=1)
+    _plot_slopes_with_intervals(table, axes[0], _NETWORK, colours)
+    _plot_slopes_with_intervals(table, axes[1], _MEASUREMENT, colours)
+    axes[0].set(title="network", ylabel="change of")
+    axes[1].set(title="the workbench's measurement", yticklabels=[])
     return axes
+
+
+def _plot_slopes(table: pd.DataFrame, ax: Axes) -> Axes:
+    slope, measured = (_by_edit(table[c]) for c in ("slope", "measured_slope"))
+    text = slope.map("{:.2f}".format) + measured.map(lambda v: f"\n({v:.2f})" if np.isfinite(v) else "")
+    plot_matrix(_in_row_colours(slope, table["slope"].abs()), ax, text=text.to_numpy(), limit=1.0)
+    ax.set_xlabel("change per unit of edit (in brackets: of the measurement)")
+    return ax
+
+
+def _plot_slopes_with_intervals(table: pd.DataFrame, ax: Axes, columns: Sequence[str], colours: pd.Series) -> None:
+    slope, low, high = (_by_edit(table[c]) for c in columns)
+    targets, edits = list(slope.index), list(slope.columns)
+    text = np.full(slope.shape, "\N{EN DASH}", dtype=object)
+    for i, j in np.argwhere(np.isfinite(slope.to_numpy())):
+        digits = 3 if slope.iloc[i].abs().max() < 0.1 else 2
+        value, a, b = (_short(float(part.iloc[i, j]), digits) for part in (slope, low, high))
+        text[i, j] = f"{value}\n({a}, {b})"
+    plot_matrix(_in_row_colours(slope, colours).fillna(0.0), ax, text=text, limit=1.0)
+    for i, target in enumerate(targets):
+        if _OWN_EDIT.get(target) in edits:
+            corner = (edits.index(_OWN_EDIT[target]), i)
+            ax.add_patch(plt.Rectangle(corner, 1, 1, fill=False, ec="black", lw=0.9, clip_on=False))
+    units = {key: str(unit).rsplit(" per ", 1) for key, unit in table["unit"].items()}  # of the target, of the edit
+    ax.set_xticklabels([f"{edit}, {units[edit, targets[0]][1]}" for edit in edits])
+    ax.set_yticklabels([f"{NAMES.get(t, t)}, {units[edits[0], t][0]}" for t in targets])
+    ax.set_xlabel("per unit of this edit")
+    ax.spines[:].set_visible(False)
+
+
+def _by_edit(values: pd.Series) -> pd.DataFrame:
+    """One column of the table as targets x edits, in the order they came."""
+    index = values.index
+    return values.unstack("edit").reindex(index=index.unique("target"), columns=index.unique("edit")).astype(float)
+
+
+def _in_row_colours(slopes: pd.DataFrame, sizes: pd.Series) -> pd.DataFrame:
+    """Slopes relative to the largest size of their target."""
+    largest = sizes.groupby("target").max().reindex(slopes.index)
+    return slopes.div(largest.where(largest > 0, 1.0), axis=0)
 
 
 def _short(value: float, digits: int) -> str:
@@ -76,10 +92,6 @@ def _short(value: float, digits: int) -> str:
     return text if round(value, digits) else "0"
 
 
-def _unit(table: pd.DataFrame, target: str) -> str:
-    return str(table["unit"].xs(target, level="target").iloc[0]).rsplit(" per ", 1)[0]
-
-
 def plot_map_against_effect(table: pd.DataFrame, axes: Sequence[Axes], needed: float = 0.5) -> Sequence[Axes]:
     """Correlation, over people, of what a map gives a wave with what blanking that wave does to the prediction.
 
@@ -87,7 +99,14 @@ def plot_map_against_effect(table: pd.DataFrame, axes: Sequence[Axes], needed: f
     ----------
     table : DataFrame, rows ``method``, ``target`` and ``wave``
         From `faithfulness`, of one network or of several with different targets.
-    axes : Axes, one per wave ("all", "P", "QRS", "T"), beside each other
+    axes : four Axes, beside each other
+        For all three waves together, P, QRS and T.
+    needed : float
+        Where a dashed line is drawn.
+
+    Returns
+    -------
+    four Axes
     """
     for ax, wave in zip(axes, ("all", "P", "QRS", "T"), strict=True):
         of_wave = pd.DataFrame(table.xs(wave, level="wave")).rename(lambda m: m.replace("_", " "), level="method")

@@ -227,6 +227,35 @@ def _error_ratios(ratios: pd.DataFrame, text: np.ndarray, ax: Axes | None, limit
     return ax
 
 
+def plot_matrix(
+    values: pd.DataFrame, ax: Axes | None = None, *, text: np.ndarray | None = None, limit: float | None = None
+) -> Axes:
+    """Numbers in coloured cells: red above 0, blue below, empty where there is none.
+
+    Parameters
+    ----------
+    values : DataFrame
+    ax : Axes, optional
+    text : array (row, column) of str, optional
+        What the cells say; the numbers by default.
+    limit : float, optional
+        The value of the darkest red; the largest absolute value by default.
+
+    Returns
+    -------
+    Axes
+    """
+    named = values.rename(index=NAMES, columns=NAMES)
+    limit = limit or float(np.nanmax(np.abs(values.to_numpy(float)), initial=0.0)) or 1.0
+    ax = sns.heatmap(
+        named, annot=True if text is None else text, fmt=".2f" if text is None else "", cmap="RdBu_r", vmin=-limit,
+        vmax=limit, cbar=False, ax=ax, annot_kws={"size": 6 if text is None else 5},
+    )  # fmt: skip
+    ax.set(xlabel="", ylabel="")
+    ax.tick_params(length=0, rotation=0)
+    return ax
+
+
 def plot_shares(shares: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Where people's maps differ: the share of the differences in each segment of the beat, a row per target.
 

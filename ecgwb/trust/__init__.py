@@ -1,6 +1,34 @@
-"""Trust: a network and a cohort in; checks of its predictions and maps, with figures and intervals, out."""
+"""Trust: a network and a cohort in; checks of its predictions and maps, with tables and verdicts, out."""
 
-from .checks import Check, Panel
-from .panel import trust_panel
+from .checks import (
+    Check,
+    Picture,
+    agreement,
+    consistency,
+    effect,
+    leads,
+    localisation,
+    randomisation,
+    removal,
+    resolution,
+    response,
+    specificity,
+)
+from .panel import Panel, trust_panel
 
-__all__ = ["Check", "Panel", "trust_panel"]
+__all__ = [
+    "Check",
+    "Panel",
+    "Picture",
+    "agreement",
+    "consistency",
+    "effect",
+    "leads",
+    "localisation",
+    "randomisation",
+    "removal",
+    "resolution",
+    "response",
+    "specificity",
+    "trust_panel",
+]

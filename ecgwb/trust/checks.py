@@ -1,104 +1,492 @@
-"""What a check gives, and what all checks share: correlations of maps, intervals, sentences and pictures."""
+"""Checks: is what a map or a network shows to be believed?
+
+A check is a function that returns a `Check`. It takes a network that takes representative beats, a cohort whose labels
+it does not use, and the targets to judge, all by default. `response` and `leads` look at the network's predictions
+alone; the others look at its maps by a `method`, a variant of `ecgradcam` or a method of `attribute`. A map that fails
+while the network passes those two is itself to blame. Passing is no proof.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
 import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter1d
+from torch import nn
 
+from ..attention.alignment import align
+from ..attention.attribution import attribute
+from ..attention.gradcam import VARIANTS, asked_of
+from ..attention.maps import MEASURED_IN, segments
+from ..cohorts import guards
+from ..cohorts.measurements import TIME
 from ..cohorts.people import patients_of
+from ..delineation.landmarks import SEGMENTS
+from ..edits.changes import erase
+from ..edits.effects import DOSES, dose_response
+from ..edits.maps import faithfulness, point_spread, time_maps
+from ..models.prediction import predict
+from ..models.spec import ModelError, spec_of
 from ..stats import mean_interval, ratio_interval
 
 SAME, AGREE = 0.9, 0.5  # correlations from which two maps are the same, and below which they are not alike
+_HALF = 0.5**0.5  # correlation with which a map shares half of another's variance
 _BLUR_MS = 20.0  # standard deviation of the blur before maps of different sharpness are compared
+_WINDOW = 20  # samples (40 ms) erased together
+_SHARES = (0.1, 0.2, 0.4)  # of the beat, erased or kept
+_QRS_MS = 100.0  # a map that cannot tell this apart cannot tell QRS from what follows
 
 
-_SAID = {True: "passed", False: "FAILED", None: "not judged"}
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """What the picture of a check shows; `ecgwb.figures.plot_check` draws it."""
+
+    kind: str  # "matrix", "intervals" (a row per label), "curves" (over the numbers of the index) or "dose-response"
+    values: pd.DataFrame  # the cells, or a row per dot
+    columns: tuple[str, str, str] = ("value", "low", "high")  # that hold a dot and the ends of its interval
+    by: str | None = None  # level of the index whose entries have colours of their own
+    xlabel: str = ""
+    ylabel: str = ""
+    needed: float | None = None  # what the check asks for: a dashed line
+    limits: tuple[float | None, float | None] = (None, None)  # of the axis of values
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Check:
-    """One check's outcome.
+    """The outcome of one check.
 
     Attributes
     ----------
     name : str
     table : DataFrame
         What was found, with intervals.
-    verdict : str
-        The outcome in words, with numbers.
-    passed : bool or None
-        None: nothing to judge.
-    draw : callable
-        What `plot` calls.
+    finding : str
+        The same in words.
+    holds : mapping of str to bool
+        Whether each target passes; empty where there is nothing to judge.
+    meaning : pair of str
+        What it means where it holds, and where it does not.
+    picture : Picture, optional
+        What `ecgwb.figures.plot_check` draws.
     """
 
     name: str
     table: pd.DataFrame
-    verdict: str
-    passed: bool | None
-    draw: Callable[[Axes], None]
-
-    def __repr__(self) -> str:
-        return f"{self.name}: {_SAID[self.passed]}. {self.verdict}"
-
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """The table as a picture, with the outcome above it."""
-        ax = ax or plt.gca()
-        self.draw(ax)
-        ax.set_title(f"{self.name}: {_SAID[self.passed]}", loc="left", color="C3" if self.passed is False else "black")
-        return ax
-
-
-@dataclass(frozen=True, repr=False)
-class Panel:
-    """All checks of one network.
-
-    Attributes
-    ----------
-    checks : dict of Check, by name
-    """
-
-    checks: dict[str, Check]
+    finding: str
+    holds: Mapping[Any, bool] = field(default_factory=dict)
+    meaning: tuple[str, str] = ("", "")
+    picture: Picture | None = None
 
     @property
-    def table(self) -> pd.DataFrame:
-        """A row per check: ``passed`` and ``verdict``."""
-        rows = {name: {"passed": c.passed, "verdict": c.verdict} for name, c in self.checks.items()}
-        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("check")
+    def passed(self) -> bool | None:
+        """Whether all targets pass; None: nothing to judge."""
+        return all(self.holds.values()) if self.holds else None
 
     @property
     def verdict(self) -> str:
-        """How many passed, and which did not."""
-        judged = [c for c in self.checks.values() if c.passed is not None]
-        failed = [c.name for c in judged if not c.passed]
-        text = f"{len(judged) - len(failed)} of {len(judged)} checks passed"
-        return text + (f"; failed: {', '.join(failed)}." if failed else ".")
+        """The outcome in words, with numbers."""
+        failing = [target for target, holds in self.holds.items() if not holds]
+        good, bad = self.meaning
+        if not self.holds:
+            return f"{self.finding}."
+        if failing and len(failing) < len(self.holds):
+            return f"{self.finding}: {good}, but not for {', '.join(failing)}, where {bad}."
+        return f"{self.finding}: {bad if failing else good}."
 
-    def plot(self, width: float = 7.2) -> Figure:
-        """Every check's picture."""
-        n = len(self.checks)
-        figure, axes = plt.subplots((n + 1) // 2, 2, figsize=(width, 2.6 * ((n + 1) // 2)), layout="constrained")
-        for ax, check in zip(axes.flat, self.checks.values(), strict=False):
-            check.plot(ax)
-        for ax in axes.flat[n:]:
-            ax.axis("off")
-        return figure
+    @property
+    def headline(self) -> str:
+        """The check's name and whether it is passed."""
+        words = {True: "passed", False: "FAILED", None: "not judged"}
+        return f"{self.name}: {words[self.passed]}"
 
     def __repr__(self) -> str:
-        lines = [f"{c.name}: {_SAID[c.passed]}" for c in self.checks.values()]
-        return "\n".join([self.verdict, *lines, "In full: .table, .checks[name].table, .plot()"])
+        return f"{self.headline}. {self.verdict}"
 
-    def _repr_html_(self) -> str:
-        with pd.option_context("display.max_colwidth", None):
-            return f"<p>{self.verdict}</p>{self.table.to_html()}"
+
+# ---------------------------------------------------------------- of the network: its predictions alone
+
+
+def response(model: nn.Module, cohort: xr.Dataset, targets: Sequence[str] | str | None = None) -> Check:
+    """Does the prediction follow known changes of what it is to measure?
+
+    Returns
+    -------
+    Check
+        The table of `dose_response`. A target passes where its slope on its own edit is, with its interval, more than
+        half the slope of the workbench's own measurement; one without an edit of its own (sex), where an edit moves it
+        by at least a tenth of its standard deviation between people. Heart rate is not judged: no edit changes it.
+    """
+    cohort, names, _ = _asked(model, cohort, targets)
+    table = dose_response(model, cohort)
+    table = table[table.index.get_level_values("target").isin(names)]
+    predictions = predict(model, cohort)
+    own_edit = {dose.target: name for name, dose in DOSES.items()}
+    holds, found = {}, []
+    for t in names:
+        of_target = pd.DataFrame(table.xs(t, level="target"))
+        if t in own_edit:
+            row = of_target.loc[own_edit[t]]
+            holds[t] = bool(row["low"] > 0.5 * row["measured_slope"])
+            found.append(f"{t} {row['slope']:.2f} ({row['low']:.2f} to {row['high']:.2f}; {row['measured_slope']:.2f})")
+        elif t != "hr":
+            moved, spread = of_target["moved"], float(predictions[t].std())
+            holds[t] = bool(moved.max() > 0.1 * spread)
+            most = f"{moved.idxmax()}, by {moved.max():.2g}"
+            found.append(f"{t} moves most with {most}, its SD between people {spread:.2g}")
+    finding = f"Slope on its own edit (interval; the workbench's measurement): {'; '.join(found)}"
+    meaning = "predictions follow the ECG", "the prediction does not follow the ECG"
+    return Check("dose-response", table, finding, holds, meaning, Picture("dose-response", table))
+
+
+def leads(model: nn.Module, cohort: xr.Dataset, targets: Sequence[str] | str | None = None) -> Check:
+    """In which leads and segments does erasing change the prediction?
+
+    Returns
+    -------
+    Check
+        Rows ``target``, ``lead``, ``segment`` (P, PQ, QRS, ST, T, or the rest): ``effect``, the mean absolute change in
+        prediction when the segment is erased in the lead, and its ``share`` of the target's sum. A target of one lead
+        (``..._v5``) passes where that lead has the largest share; another, where no lead has more than half, which is
+        what a mark in one lead would have. All but heart rate must have more than half in P to T.
+    """
+    cohort, names, _ = _asked(model, cohort, targets)
+    predictions = predict(model, cohort)
+    rows = []
+    for k, lead in enumerate(cohort["lead"].values):
+        for segment, mask in _segment_masks(cohort).items():
+            in_lead = np.zeros(cohort["beat"].shape, bool)
+            in_lead[:, k] = mask
+            erased = predict(model, erase(cohort, in_lead))
+            for t in names:
+                change = np.abs(erased[t].values - predictions[t].values)[mask.any(axis=1)]
+                change = change[np.isfinite(change)]
+                effect = float(change.mean()) if len(change) else 0.0  # nobody has this wave
+                rows.append({"target": t, "lead": str(lead), "segment": segment, "effect": effect})
+    table = pd.DataFrame(rows).set_index(["target", "lead", "segment"])
+    total = table["effect"].groupby("target").transform("sum")
+    table["share"] = (table["effect"] / total.where(total > 0)).fillna(0.0)
+    by_lead = _wide(table["share"].groupby(["target", "lead"], sort=False).sum())
+    outside = table["share"].xs("rest", level="segment").groupby("target", sort=False).sum().to_dict()
+    largest, largest_in = by_lead.max(axis=1).to_dict(), by_lead.idxmax(axis=1).to_dict()
+    holds, found = {}, []
+    for t in names:
+        share, lead = largest[t], largest_in[t]
+        own = t.rsplit("_", 1)[-1].upper() if t in MEASURED_IN and "_" in t else ""
+        as_usual = lead == own if own else share <= 0.5 or len(spec_of(model).leads) <= 2
+        holds[t] = bool(share > 0 and as_usual and (outside[t] < 0.5 or t == "hr"))
+        found.append(f"{t} {lead} {100 * share:.0f} %, outside P to T {100 * outside[t]:.0f} %")
+    finding = f"Most of what erasing does: {'; '.join(found)}"
+    meaning = "the ECG is read where one would", "it is read in one lead, outside the waves, or nowhere"
+    return Check("leads and segments", table, finding, holds, meaning, Picture("matrix", by_lead))
+
+
+# ---------------------------------------------------------------- of its maps, as they are
+
+
+def randomisation(
+    model: nn.Module,
+    cohort: xr.Dataset,
+    targets: Sequence[str] | str | None = None,
+    *,
+    method: str = "gradcam",
+    stages: int = 4,
+    seeds: int = 3,
+) -> Check:
+    """Does the map change when the network forgets what it learned, from its head backwards (Adebayo et al. 2018)?
+
+    Every tensor of weights is shuffled in itself, which keeps their sizes: the head's first, then also those of the
+    last layers, and so on to all in `stages` steps, each `seeds` times. A map that stays does not show what was
+    learned.
+
+    Returns
+    -------
+    Check
+        Rows ``target`` and ``shuffled`` (share of the layers that have weights): ``r``, the mean over records and seeds
+        of the absolute correlation over time with the true map. Passed where it is, with its interval, below 0.9 with
+        the head alone, and below 0.71, half the variance, with all layers.
+    """
+    cohort, names, patient = _asked(model, cohort, targets)
+    true = time_maps(model, cohort, method, names).values  # (record, target, time)
+    layers = [n for n, m in model.named_modules() if any(True for _ in m.parameters(recurse=False))]
+    if not layers:
+        raise ModelError("the network has no weights to shuffle")
+    counts = sorted({1, *(round(len(layers) * k / (stages - 1)) for k in range(1, stages))}) if stages > 1 else [1]
+    parts = {}
+    for count in counts:
+        shuffled = [_shuffled(model, layers[-count:], seed) for seed in range(seeds)]
+        r = [np.abs(correlation(true, time_maps(m, cohort, method, names).values)) for m in shuffled]
+        parts[count / len(layers)] = _means(np.mean(r, axis=0), names, patient)
+    head, every = parts[counts[0] / len(layers)], parts[counts[-1] / len(layers)]
+    table = pd.concat(parts, names=["shuffled"]).swaplevel().loc[names]
+    finding = (
+        f"With its head shuffled, maps still correlate {_range(head['r'])} with the true ones, with all layers "
+        f"shuffled {_range(every['r'])}"
+    )
+    holds = (head["high"] < SAME) & (every["high"] < _HALF)
+    meaning = "they show what was learned", "they hardly depend on it"
+    labels = "share of the layers shuffled", "correlation with the true map"
+    picture = Picture("curves", table, ("r", "low", "high"), "target", *labels)
+    return Check("weight randomisation", table, finding, holds.to_dict(), meaning, picture)
+
+
+def specificity(
+    model: nn.Module, cohort: xr.Dataset, targets: Sequence[str] | str | None = None, *, method: str = "gradcam"
+) -> Check:
+    """Do the maps of one network tell its targets apart?
+
+    Returns
+    -------
+    Check
+        Rows ``target`` and ``other``: ``r``, the mean over records of the absolute correlation over time of their maps.
+        A target passes where it is, with its interval, below 0.9 with all others; maps of variant "published" give 1.
+    """
+    cohort, names, patient = _asked(model, cohort, targets)
+    if len(names) < 2:
+        return Check("target specificity", pd.DataFrame(), f"{names[0]} is the only target")
+    maps = time_maps(model, cohort, method, names).values  # (record, target, time)
+    r = np.full((len(maps), len(names), len(names)), np.nan)  # (record, target, other)
+    for a, b in combinations(range(len(names)), 2):
+        r[:, a, b] = r[:, b, a] = np.abs(correlation(maps[:, a], maps[:, b]))
+    parts = {t: _means(r[:, k], names, patient).rename_axis("other").drop(t) for k, t in enumerate(names)}
+    table = pd.concat(parts, names=["target"])
+    finding = f"Maps of different targets correlate {_range(table['r'])}"
+    holds = table["high"].groupby("target", sort=False).max() < SAME
+    meaning = "each target has its own", "another target's is the same"
+    picture = Picture("matrix", _wide(table["r"]))
+    return Check("target specificity", table, finding, holds.to_dict(), meaning, picture)
+
+
+def consistency(
+    model: nn.Module,
+    others: Sequence[nn.Module],
+    cohort: xr.Dataset,
+    targets: Sequence[str] | str | None = None,
+    *,
+    method: str = "gradcam",
+) -> Check:
+    """Do networks trained alike, but for chance, explain the same person in the same way?
+
+    Returns
+    -------
+    Check
+        Rows ``target`` and ``pair``: ``r``, the mean over records of the correlation over time of their departures from
+        the cohort's mean map, and ``r_map`` that of the maps as they are, which also agree on what all beats share.
+        Passed where `r` is, with its interval, above 0.5 in every pair.
+    """
+    cohort, names, patient = _asked(model, cohort, targets)
+    if not others:
+        return Check("seed consistency", pd.DataFrame(), "No other network was given to compare with")
+    maps = [time_maps(m, cohort, method, names).values for m in (model, *others)]  # (record, target, time)
+    away = [m - np.nanmean(m, axis=0) for m in maps]
+    parts = {}
+    for a, b in combinations(range(len(maps)), 2):
+        r, r_map = (_means(correlation(m[a], m[b]), names, patient) for m in (away, maps))
+        parts[f"{a}-{b}"] = r.assign(r_map=r_map["r"])
+    table = pd.concat(parts, names=["pair"]).swaplevel().loc[names]
+    finding = f"What sets a person's map apart correlates {_range(table['r'])} between {len(maps)} networks"
+    holds = table["low"].groupby("target", sort=False).min() > AGREE
+    meaning = "they agree on the person", "another training would tell another story"
+    picture = Picture("intervals", table, ("r", "low", "high"), xlabel="correlation between networks", needed=AGREE)
+    return Check("seed consistency", table, finding, holds.to_dict(), meaning, picture)
+
+
+def agreement(
+    model: nn.Module,
+    cohort: xr.Dataset,
+    methods: Sequence[str] = ("gradcam", "guided", "input_x_gradient", "saliency"),
+    targets: Sequence[str] | str | None = None,
+) -> Check:
+    """Do other methods point to the same moments of the beat as the first?
+
+    Compared are the maps' sizes, leads summed up, over time: their distance from their own median, as most of a beat is
+    baseline, blurred by 20 ms, as methods differ in sharpness.
+
+    Returns
+    -------
+    Check
+        Rows ``target``, ``method`` and ``other``: ``r``, the mean correlation over time with its interval; ``r_mixed``
+        that with another record's map, which shows how much any two beats would agree. A target passes where the
+        lower ends of the intervals of the first method's `r` with the others are above 0.5 on average.
+    """
+    cohort, names, patient = _asked(model, cohort, targets)
+    first, *others = methods
+    if not others:
+        return Check("method agreement", pd.DataFrame(), f"{first} is the only method")
+    sizes = {m: map_size(attribute(model, cohort, m, names)).values for m in methods}  # (record, target, time)
+    parts = {}
+    for one, other in combinations(methods, 2):
+        r = _means(correlation(sizes[one], sizes[other]), names, patient)
+        mixed = _means(correlation(sizes[one], np.roll(sizes[other], 1, axis=0)), names, patient)
+        parts[one, other] = r.assign(r_mixed=mixed["r"])
+    table = pd.concat(parts, names=["method", "other"]).reorder_levels(["target", "method", "other"])
+    of_first = table.xs(first, level="method")
+    mean = of_first[["r", "low"]].groupby("target", sort=False).mean()
+    finding = f"{first} correlates {_range(mean['r'])} over time with {', '.join(others)} on average"
+    meaning = "they point to the same moments", "they point elsewhere"
+    picture = Picture("matrix", _wide(of_first["r"]))
+    return Check("method agreement", table, finding, (mean["low"] > AGREE).to_dict(), meaning, picture)
+
+
+def localisation(
+    model: nn.Module, cohort: xr.Dataset, targets: Sequence[str] | str | None = None, *, method: str = "gradcam"
+) -> Check:
+    """Do people's maps differ where the target is measured?
+
+    Returns
+    -------
+    Check
+        Rows ``target``: ``share`` of the departures from the cohort's mean map that lies in the target's own segments
+        (for targets without, such as sex: in P to T), with ``low``, ``high``, and ``span``, the segments' share of the
+        beat's length, which an even map would give. Passed where `low` exceeds `span`. Heart rate is not judged: it may
+        well be read from the neighbours.
+    """
+    cohort, names, patient = _asked(model, cohort, targets)
+    aligned = align(time_maps(model, cohort, method, names), cohort)
+    masks = segments(aligned)
+    rows = []
+    for t in names:
+        own = np.any([masks[s] for s in MEASURED_IN.get(t, tuple(SEGMENTS))], axis=0)
+        away = _departures(aligned.sel(target=t).transpose("record", "phase").values)
+        share = ratio_interval(away[:, own].sum(axis=1), away.sum(axis=1), patient)
+        rows.append([*share, float(own.mean())])
+    table = pd.DataFrame(rows, pd.Index(names, name="target"), ["share", "low", "high", "span"])
+    judged = table[table.index != "hr"]
+    finding = (
+        f"{_range(100 * judged['share'], 0)} % of what sets people's maps apart lies in the target's own segments, "
+        f"{_range(100 * judged['span'], 0)} % of the beat's length"
+    )
+    meaning = "maps differ where the target is measured", "they differ elsewhere"
+    percent = 100 * table.rename(columns={"share": "value"})
+    spans = percent[["span"]].rename(columns={"span": "value"})
+    both = pd.concat({"of the maps' differences": percent, "of the beat's length": spans}, names=["kind"])
+    label = "% in the target's own segments"
+    picture = Picture("intervals", both, by="kind", xlabel=label, limits=(0, 100))
+    return Check("localisation", table, finding, (judged["low"] > judged["span"]).to_dict(), meaning, picture)
+
+
+# ---------------------------------------------------------------- of its maps, beside what edits do
+
+
+def removal(
+    model: nn.Module,
+    cohort: xr.Dataset,
+    targets: Sequence[str] | str | None = None,
+    *,
+    method: str = "gradcam",
+    fill: str = "mean",
+    randoms: int = 2,
+    seed: int = 0,
+) -> Check:
+    """Do the moments a map stresses matter more than others: deletion and insertion, by beats a network could see?
+
+    Spans of 40 ms, 10 to 40 % of the beat, are replaced in the order of the map's distance from its own median; or all
+    the rest is. Beside them the same spans, as long and as scattered, moved along the beat by chance, `randoms` times.
+
+    Parameters
+    ----------
+    fill : {"mean", "linear"}
+        By the cohort's mean beat, or by straight lines (see `erase`). With lines, a beat of which little is kept is
+        like no ECG, and what insertion gives is the network's prediction for that.
+
+    Returns
+    -------
+    Check
+        Rows ``target`` and ``kind``: ``ratio``, with ``low``, ``high``. "deletion": the change in prediction over that
+        by random spans, above 1 where the map's spans matter more. "insertion": what is still missing of the prediction
+        with only the map's spans kept over that with random ones, below 1. Passed where both lie, with their intervals,
+        on the right side of 1.
+    """
+    cohort, names, patient = _asked(model, cohort, targets)
+    maps = map_size(attribute(model, cohort, method, names))
+    if maps.sizes["time"] != len(TIME):  # a network of another rate or a shorter window
+        maps = maps.interp(time=TIME)
+    n, n_windows = cohort.sizes["record"], len(TIME) // _WINDOW
+    stressed = maps.values[..., : n_windows * _WINDOW].reshape(n, len(names), n_windows, _WINDOW).mean(axis=3)
+    rng = np.random.default_rng(seed)
+    predictions = predict(model, cohort)
+    rows = []
+    for k, t in enumerate(names):
+        rank = np.nan_to_num(stressed[:, k])  # (record, window)
+        own = _changes(model, cohort, predictions[t], rank, fill)
+        steps = np.arange(n_windows) + rng.integers(1, n_windows, (randoms, n, 1))
+        moved = [np.take_along_axis(rank, step % n_windows, axis=1) for step in steps]
+        chance = np.mean([_changes(model, cohort, predictions[t], m, fill) for m in moved], axis=0)
+        for j, kind in enumerate(("deletion", "insertion")):
+            rows.append([t, kind, *ratio_interval(own[j], chance[j], patient)])
+    table = pd.DataFrame(rows, columns=["target", "kind", "ratio", "low", "high"]).set_index(["target", "kind"])
+    deletion, insertion = (table.xs(kind, level="kind") for kind in ("deletion", "insertion"))
+    finding = (
+        f"Replacing what the map stresses changes predictions {_range(deletion['ratio'])} times as much as replacing "
+        f"other spans; keeping only that leaves {_range(insertion['ratio'])} times the error"
+    )
+    holds = (deletion["low"] > 1) & (insertion["high"] < 1)
+    meaning = "the map stresses what matters", "it does no better than chance"
+    label = "over that of other spans"
+    picture = Picture("intervals", table, ("ratio", "low", "high"), by="kind", xlabel=label, needed=1.0)
+    return Check("deletion and insertion", table, finding, holds.to_dict(), meaning, picture)
+
+
+def resolution(
+    model: nn.Module, cohort: xr.Dataset, targets: Sequence[str] | str | None = None, *, method: str = "gradcam"
+) -> Check:
+    """What can a map resolve in time?
+
+    Returns
+    -------
+    Check
+        The table of `point_spread`. Passed where the middle half of the map's change is on average narrower than
+        100 ms, about a QRS, and its middle less than 50 ms from the bump.
+    """
+    cohort, names, _ = _asked(model, cohort, targets)
+    table = point_spread(model, cohort, names, method=method).loc[names]
+    width = table["width"].groupby("target", sort=False).mean()
+    off = table["q50"].abs().groupby("target", sort=False).median()
+    finding = (
+        f"Half of what a small change does to the map spreads over {_range(width, 0)} ms, its middle "
+        f"{_range(off, 0)} ms off"
+    )
+    holds = (width < _QRS_MS) & (off < _QRS_MS / 2)
+    meaning = "fine enough to tell QRS from what follows", "too coarse, or in the wrong place"
+    columns, labels = ("width", "low", "high"), ("bump at (ms)", "width of the map's change (ms)")
+    picture = Picture("curves", table, columns, "target", *labels, needed=_QRS_MS, limits=(0, None))
+    return Check("point spread", table, finding, holds.to_dict(), meaning, picture)
+
+
+def effect(
+    model: nn.Module,
+    cohort: xr.Dataset,
+    methods: Sequence[str] = VARIANTS,
+    targets: Sequence[str] | str | None = None,
+) -> Check:
+    """Does a map say what blanking a wave does? Judged is the first of the methods; the others stand beside it.
+
+    Returns
+    -------
+    Check
+        The table of `faithfulness`. Passed where the correlation over beats and waves is, with its interval, above 0.5.
+    """
+    cohort, names, _ = _asked(model, cohort, targets)
+    table = faithfulness(model, cohort, methods, names)
+    rows = pd.DataFrame(table.xs("all", level="wave"))
+    first = pd.DataFrame(rows.xs(methods[0], level="method"))
+    others = "; ".join(f"{m} {_range(rows['r'].xs(m, level='method'))}" for m in methods[1:])
+    finding = (
+        f"What {methods[0]} gives a wave correlates {_range(first['r'])} with what blanking it does, slope "
+        f"{_range(first['slope'])}{f' ({others})' if others else ''}"
+    )
+    meaning = "the map says what waves do", "it does not say what waves do"
+    picture = Picture("matrix", _wide(rows["r"]).T)
+    return Check("map against effect", table, finding, (first["r_low"] > AGREE).to_dict(), meaning, picture)
+
+
+# ---------------------------------------------------------------- comparing maps
 
 
 def map_size(maps: xr.DataArray) -> xr.DataArray:
@@ -112,135 +500,91 @@ def map_size(maps: xr.DataArray) -> xr.DataArray:
 def correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Correlation over the last axis; 0 where only `b` is flat; NaN where `a` is, which then says nothing."""
     a, b = (v.astype(float) - v.mean(axis=-1, keepdims=True, dtype=float) for v in (a, b))
-    sa, sb = (np.sqrt((v**2).sum(axis=-1)) for v in (a, b))
-    flat_a, flat_b = (s <= 1e-9 * np.nanmax(s, initial=1e-30) for s in (sa, sb))
-    r = (a * b).sum(axis=-1) / np.where(flat_a | flat_b, 1.0, sa * sb)
+    size_a, size_b = (np.sqrt((v**2).sum(axis=-1)) for v in (a, b))
+    flat_a, flat_b = (s <= 1e-9 * np.nanmax(s, initial=1e-30) for s in (size_a, size_b))
+    r = (a * b).sum(axis=-1) / np.where(flat_a | flat_b, 1.0, size_a * size_b)
     return np.where(flat_a, np.nan, np.where(flat_b, 0.0, r))
 
 
-def mean_r(r: np.ndarray, cohort: xr.Dataset) -> dict[str, float]:
-    """Mean over records with its interval; NaN, which passes nothing, where maps are flat."""
-    mean = mean_interval(r, patients_of(cohort))
-    return {"r": mean.value, "low": mean.low, "high": mean.high, "n": int(np.isfinite(r).sum())}
+def _means(r: np.ndarray, names: Sequence[str], patient: np.ndarray) -> pd.DataFrame:
+    """Means of correlations (record, target) over records, with intervals; NaN, which passes nothing, for flat maps."""
+    rows = [[*mean_interval(column, patient), np.isfinite(column).sum()] for column in r.T]
+    return pd.DataFrame(rows, index=pd.Index(names, name="target"), columns=["r", "low", "high", "n"])
 
 
-def ratio(top: np.ndarray, bottom: np.ndarray, cohort: xr.Dataset) -> tuple[float, float, float]:
-    """Ratio of two sums over records and its interval from resampling patients; NaN, which passes nothing, of zeros."""
-    return ratio_interval(top, bottom, patients_of(cohort))
+def _departures(values: np.ndarray) -> np.ndarray:
+    """Absolute departures of maps (record, phase) from their mean, 0 where a record has no value."""
+    known = np.isfinite(values)
+    count = known.sum(axis=0)
+    mean = np.divide(np.nansum(values, axis=0), count, out=np.zeros(values.shape[1]), where=count > 0)
+    away = np.where(known, np.abs(values - mean), 0.0)
+    # Flat maps differ by rounding only.
+    return away if away.max() > 1e-6 * np.nanmax(np.abs(values), initial=1e-30) else np.zeros_like(away)
 
 
-def between(found: np.ndarray | pd.Series, digits: int = 2) -> str:
-    """The range of what was found, in words."""
-    values = np.asarray(found, float)
+def _shuffled(model: nn.Module, layers: Sequence[str], seed: int) -> nn.Module:
+    """A copy of the network with the weights of these layers shuffled, each tensor in itself."""
+    copied = copy.deepcopy(model)
+    generator = torch.Generator().manual_seed(seed)
+    modules = dict(copied.named_modules())
+    with torch.no_grad():
+        for name in layers:
+            for p in modules[name].parameters(recurse=False):
+                order = torch.randperm(p.numel(), generator=generator).to(p.device)
+                p.copy_(p.flatten()[order].reshape(p.shape))
+    return copied
+
+
+# ---------------------------------------------------------------- erasing parts of beats
+
+
+def _segment_masks(cohort: xr.Dataset) -> dict[str, np.ndarray]:
+    """Masks (record, time) of P, PQ, QRS, ST and T of each beat, and of the rest."""
+    masks = {}
+    for segment, ends in SEGMENTS.items():
+        start, stop = (cohort["fiducial"].sel(landmark=m).values[:, None] for m in ends)
+        masks[segment] = (start <= TIME) & (stop > TIME)
+    return masks | {"rest": ~np.any(list(masks.values()), axis=0)}
+
+
+def _changes(
+    model: nn.Module, cohort: xr.Dataset, predictions: xr.DataArray, rank: np.ndarray, fill: str
+) -> np.ndarray:
+    """Mean absolute change in prediction with the highest-ranked spans erased, and with only them kept: (2, record)."""
+    order = np.argsort(np.argsort(-rank, axis=1), axis=1)
+    out = np.zeros((2, len(rank)))
+    for share in _SHARES:
+        chosen = np.repeat(order < round(share * rank.shape[1]), _WINDOW, axis=1)
+        for j, mask in enumerate((chosen, ~chosen)):
+            changed = predict(model, erase(cohort, mask, fill))[predictions.name]
+            out[j] += np.abs(changed.values - predictions.values) / len(_SHARES)
+    return out
+
+
+# ---------------------------------------------------------------- tables and words
+
+
+def _asked(
+    model: nn.Module, cohort: xr.Dataset, targets: Sequence[str] | str | None
+) -> tuple[xr.Dataset, list[str], np.ndarray]:
+    """The cohort, known to be one; the targets asked for; and the patient of each record."""
+    cohort = guards.check(cohort, "hr")
+    return cohort, asked_of(model, targets)[1], patients_of(cohort)
+
+
+def _wide(values: pd.Series) -> pd.DataFrame:
+    """A series of two index levels as a table, rows and columns in the order they came."""
+    table = values.unstack()  # sort=False, as of pandas 2.3, puts values in wrong cells
+    rows, columns = (list(values.index.unique(k)) for k in (0, 1))
+    columns = rows if set(rows) == set(columns) else columns  # each with each: the same order both ways
+    return table.loc[rows, columns]
+
+
+def _range(found: pd.Series, digits: int = 2) -> str:
+    """The smallest and the largest of what was found, in words."""
+    values = found.to_numpy(float)
     values = values[np.isfinite(values)]
     if not len(values):
         return "with nothing (flat maps)"
     low, high = f"{values.min():.{digits}f}", f"{values.max():.{digits}f}"
     return low if low == high else f"{low} to {high}"
-
-
-def told(names: Sequence[str], ok: np.ndarray, good: str, bad: str) -> str:
-    """Which targets the good news holds for, and which the bad."""
-    failing = [n for n, fine in zip(names, ok, strict=True) if not fine]
-    if not failing:
-        return f"{good}."
-    if len(failing) == len(names):
-        return f"{bad}."
-    return f"{good}, but not for {', '.join(failing)}, where {bad}."
-
-
-def label(key: object) -> str:
-    return ", ".join(map(str, key)) if isinstance(key, tuple) else str(key)
-
-
-def dots(ax: Axes, values: pd.Series, needed: float) -> None:
-    y = np.arange(len(values))
-    ax.plot(values.to_numpy(), y, "o", ms=3)
-    ax.axvline(needed, color="0.5", lw=0.8, ls="--")
-    ax.set(yticks=y, yticklabels=[label(k) for k in values.index], xlabel=str(values.name))
-    ax.invert_yaxis()
-
-
-def nothing(ax: Axes) -> None:
-    ax.text(0.5, 0.5, "nothing to judge", ha="center", va="center", transform=ax.transAxes)
-    ax.axis("off")
-
-
-def lines(ax: Axes, table: pd.DataFrame, x: str, y: str) -> None:
-    for t, part in table.groupby("target", sort=False):
-        ax.plot(part.index.get_level_values(x), part[y], "o-", ms=3, label=str(t))
-    ax.set(xlabel=x, ylabel=y)
-    below(ax, 4)
-
-
-def below(ax: Axes, ncols: int) -> None:
-    """The legend under the axis, where it hides nothing."""
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=ncols, columnspacing=1, handlelength=1.5)
-
-
-def wide(values: pd.Series) -> pd.DataFrame:
-    """A series of two index levels as a table, rows and columns in the order they came."""
-    table = values.unstack()  # sort=False, as of pandas 2.3, puts values in wrong cells
-    rows, columns = (list(dict.fromkeys(values.index.get_level_values(k))) for k in (0, 1))
-    columns = rows if set(rows) == set(columns) else columns  # each with each: the same order both ways
-    return table.loc[rows, columns]
-
-
-def matrix(ax: Axes, values: pd.Series) -> None:
-    table = wide(values)
-    limit = float(np.nanmax(np.abs(table.to_numpy(float)), initial=0.0)) or 1.0
-    ax.imshow(table.to_numpy(float), cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
-    for (i, j), v in np.ndenumerate(table.to_numpy(float)):
-        if np.isfinite(v):
-            write(ax, i, j, f"{v:.2f}", float(v) / limit)
-    ax.set(xticks=range(table.shape[1]), xticklabels=[label(k) for k in table.columns])
-    ax.set(yticks=range(table.shape[0]), yticklabels=[label(k) for k in table.index])
-    ax.tick_params(length=0)
-
-
-def write(ax: Axes, row: int, column: int, text: str, shade: float) -> None:
-    """Text in a cell, white where the cell is dark."""
-    ax.text(column, row, text, ha="center", va="center", fontsize=6, color="white" if abs(shade) > 0.6 else "black")
-
-
-def both(ax: Axes, table: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Several columns of a table, with their intervals, against 1."""
-    for k, c in enumerate(columns):
-        y = np.arange(len(table)) + 0.2 * (k - (len(columns) - 1) / 2)
-        ax.hlines(y, table[f"{c}_low"], table[f"{c}_high"], color=f"C{k}", lw=1)
-        ax.plot(table[c], y, "o", ms=3, color=f"C{k}", label=c)
-    ax.axvline(1, color="0.5", lw=0.8, ls="--")
-    ax.set(yticks=range(len(table)), yticklabels=[label(i) for i in table.index], xlabel="over that of other spans")
-    ax.invert_yaxis()
-    below(ax, 2)
-
-
-def shares(ax: Axes, table: pd.DataFrame) -> None:
-    y = np.arange(len(table))
-    ax.hlines(y, 100 * table["low"], 100 * table["high"], color="C0", lw=1)
-    ax.plot(100 * table["share"], y, "o", ms=3, label="of the maps' differences")
-    ax.plot(100 * table["span"], y, "|", color="0.4", ms=9, label="of the beat's length")
-    ax.set(yticks=y, yticklabels=table.index, xlabel="% in the target's own segments", xlim=(0, 100))
-    ax.invert_yaxis()
-    below(ax, 2)
-
-
-def widths(ax: Axes, table: pd.DataFrame, needed: float) -> None:
-    for t, part in table.groupby("target", sort=False):
-        ax.plot(part.index.get_level_values("at"), part["width"], "o-", ms=3, label=str(t))
-    ax.axhline(needed, color="0.5", lw=0.8, ls="--")
-    ax.set(xlabel="bump at (ms)", ylabel="width of the map's change (ms)", ylim=(0, None))
-    below(ax, 4)
-
-
-def responses(ax: Axes, table: pd.DataFrame) -> None:
-    """Slopes with the measured ones in brackets; each row has its own colour scale."""
-    slopes, measured = (wide(table[c]).T for c in ("slope", "measured_slope"))  # (target, edit)
-    shade = slopes.div(slopes.abs().max(axis=1).where(lambda v: v > 0, 1.0), axis=0).to_numpy()
-    ax.imshow(shade, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
-    for (i, j), v in np.ndenumerate(slopes.to_numpy()):
-        m = measured.to_numpy()[i, j]
-        write(ax, i, j, f"{v:.2f}" + (f"\n({m:.2f})" if np.isfinite(m) else ""), float(shade[i, j]))
-    ax.set(xticks=range(slopes.shape[1]), xticklabels=slopes.columns, yticks=range(len(slopes)))
-    ax.set(yticklabels=slopes.index, xlabel="change per unit of edit (in brackets: of the measurement)")
-    ax.tick_params(length=0)

@@ -97,6 +97,6 @@ def trust(model: nn.Module, cohort: xr.Dataset, others: Sequence[nn.Module] = ()
         f"{about(cohort)} {panel.verdict} Dose-response: change in prediction per unit of each edit, in brackets that "
         "of the workbench's own measurement of the edited beats; colours are relative to each row's largest. Dashed: "
         "what a check asks for.",
-        panel.plot(),
+        figures.plot_panel(panel),
         panel.table,
     )

@@ -8,8 +8,7 @@ import pandas as pd
 import torch
 
 import ecgwb as wb
-from ecgwb.trust import panel as trust
-from ecgwb.trust import sanity
+from ecgwb import trust
 
 LIMIT_S = 180.0
 
@@ -19,7 +18,7 @@ def compare():
     cohort, model = wb.open_cohort("ludb"), wb.load_model("compact-measures")
     rows = []
     for check in (
-        trust.response, trust.leads, sanity.randomisation, sanity.specificity, sanity.agreement, trust.removal,
+        trust.response, trust.leads, trust.randomisation, trust.specificity, trust.agreement, trust.removal,
         trust.localisation, trust.resolution, trust.effect,
     ):  # fmt: skip
         began, worked = time.perf_counter(), time.process_time()

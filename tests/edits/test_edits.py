@@ -80,11 +80,11 @@ MOVES = {  # by how much each landmark moves per ms of stretch; QRS grows about 
 @pytest.mark.parametrize(("interval", "ms"), [("PR", 30), ("PR", -20), ("QT", 40), ("QT", -40)])
 def test_a_stretch_moves_its_own_landmarks_and_no_other(people, intact, interval, ms):
     out = stretch(people, interval, ms)
-    told = out["fiducial"].values - people["fiducial"].values
+    moved = out["fiducial"].values - people["fiducial"].values
     found = remeasure(out)["fiducial"].values - intact["fiducial"].values
     for name, k in AT.items():
         expected = ms * MOVES[interval][k]
-        np.testing.assert_allclose(told[np.isfinite(out["pr"].values), k], expected, atol=1e-6)
+        np.testing.assert_allclose(moved[np.isfinite(out["pr"].values), k], expected, atol=1e-6)
         # Where T begins is the least certain: a shorter ST segment blurs it.
         assert np.nanmedian(found[:, k]) == pytest.approx(expected, abs=10 if name == "T_on" else 4), name
         assert np.nanmean(np.abs(found[:, k] - expected) < (16 if name == "T_on" else 8)) > 0.7, name
@@ -114,9 +114,9 @@ def test_voltage_edits_change_their_own_voltage_and_move_no_landmark(people, int
     out = edit(people, what, dose)
     np.testing.assert_array_equal(out["fiducial"], people["fiducial"])
     anew = remeasure(out)
-    change, told = anew[target] - intact[target], out[target] - people[target]
-    assert np.abs(told).median() > 30
-    np.testing.assert_allclose(np.nanmedian(change / told), 1, atol=0.03)
+    found, made = anew[target] - intact[target], out[target] - people[target]
+    assert np.abs(made).median() > 30
+    np.testing.assert_allclose(np.nanmedian(found / made), 1, atol=0.03)
     moved = np.abs(anew["fiducial"].values - intact["fiducial"].values)
     assert (np.delete(np.nanmedian(moved, axis=0), AT["T_on"]) < 4).all()
 
@@ -157,10 +157,10 @@ def test_an_edited_beat_says_where_it_leaves_what_was_seen(ptbxl):
     cohort = ptbxl.drop_vars(["rhythm", "cycle_fiducial", "cycle_used"])
     out = stretch(cohort, "QT", 40)
     high = np.nanpercentile(cohort["qt"], 99)
-    told = np.array(["qt" in v for v in out["outside"].values])
+    is_outside = np.array(["qt" in v for v in out["outside"].values])
     known = np.isfinite(out["qt"].values)
-    np.testing.assert_array_equal(told[known], (out["qt"].values > high)[known])
-    assert 0 < told.mean() < 0.5
+    np.testing.assert_array_equal(is_outside[known], (out["qt"].values > high)[known])
+    assert 0 < is_outside.mean() < 0.5
     assert "qt_manual" not in stretch(wb.open_cohort("ludb").isel(record=slice(2)), "QT", 10)
     back = stretch(out, "QT", -40)  # judged by the cohort before any edit
     assert np.array(["qt" in v for v in back["outside"].values])[known].mean() < 0.05
@@ -187,7 +187,7 @@ def test_a_beat_without_room_is_nan():
         (lambda c: wb.edits.blank(c, "P", "zero"), "linear, flat, mean"),
     ],
 )
-def test_what_cannot_be_done_is_said(call, expected):
+def test_what_cannot_be_done_is_refused_in_words(call, expected):
     with pytest.raises(ValueError, match=expected):
         call(made_cohort(TYPICAL))
 
@@ -212,5 +212,11 @@ def test_a_fill_a_width_and_a_mask_that_cannot_be_are_refused(ludb):
         wb.edits.plant(few, 0.0, 100.0, width_ms=0)
     with pytest.raises(ValueError, match="mask holds float64; expected bool"):
         wb.edits.erase(few, np.full((2, 600), np.nan))
+    with pytest.raises(TypeError, match="ms is str '20'; expected a finite number"):
+        stretch(few, "QT", "20")
+    with pytest.raises(TypeError, match="factor is float nan; expected a finite number"):
+        scale(few, "T", np.nan)
+    with pytest.raises(ValueError, match=r"where is \(3,\); expected one value for each of 2 records"):
+        plant(few, 0.0, 100.0, where=[True, False, True])
     mask[:, 200:220] = True
     np.testing.assert_array_equal(wb.edits.erase(few, mask.tolist())["beat"], wb.edits.erase(few, mask)["beat"])

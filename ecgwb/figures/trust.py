@@ -1,0 +1,76 @@
+"""Figures of the checks of a network and its maps."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..trust.checks import Check, Picture
+from ..trust.panel import Panel
+from .effects import plot_dose_response
+from .style import NAMES, TWO_COLUMNS
+from .tables import plot_intervals, plot_matrix
+
+
+def plot_panel(panel: Panel, width: float = TWO_COLUMNS) -> Figure:
+    """Every check's picture, two beside each other.
+
+    Parameters
+    ----------
+    panel : Panel
+        From `trust_panel`.
+    width : float, inches
+
+    Returns
+    -------
+    Figure
+    """
+    n_rows = (len(panel.checks) + 1) // 2
+    figure, axes = plt.subplots(n_rows, 2, figsize=(width, 2.6 * n_rows), layout="constrained")
+    for ax, check in zip(axes.flat, panel.checks.values(), strict=False):
+        plot_check(check, ax)
+    for ax in axes.flat[len(panel.checks) :]:
+        ax.axis("off")
+    return figure
+
+
+def plot_check(check: Check, ax: Axes | None = None) -> Axes:
+    """What a check found, as its `Picture` says, under its name and outcome.
+
+    Parameters
+    ----------
+    check : Check
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+    """
+    ax = ax or plt.gca()
+    picture = check.picture
+    if picture is None:
+        ax.text(0.5, 0.5, "nothing to judge", ha="center", va="center", transform=ax.transAxes)
+        ax.axis("off")
+    elif picture.kind == "matrix":
+        plot_matrix(picture.values, ax)
+    elif picture.kind == "dose-response":
+        plot_dose_response(picture.values, ax)
+    else:
+        _plot_dots(picture, ax)
+    ax.set_title(check.headline, loc="left", color="C3" if check.passed is False else "black")
+    return ax
+
+
+def _plot_dots(picture: Picture, ax: Axes) -> None:
+    """Dots with their intervals, a row per label, or as curves over numbers; the legend under the axis."""
+    curves = picture.kind == "curves"
+    plot_intervals(picture.values, ax, columns=picture.columns, by=picture.by, vertical=curves, legend=False)
+    if picture.needed is not None:
+        (ax.axhline if curves else ax.axvline)(picture.needed, color="0.5", lw=0.8, ls="--")
+    (ax.set_ylim if curves else ax.set_xlim)(*picture.limits)
+    ax.set(xlabel=picture.xlabel, ylabel=picture.ylabel)
+    if picture.by is not None:
+        dots, names = ax.get_legend_handles_labels()
+        names = [NAMES.get(name, name) for name in names]
+        ax.legend(dots, names, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=min(len(names), 4))
