@@ -1,8 +1,8 @@
 """Cohorts: recordings in; one labelled data set of representative beats, with all who were left out, out."""
 
 from .beats import representative_beat
-from .cohort import build_cohort, excluded, open_cohort, put_landmarks
-from .corrections import move_landmark, undo_landmark
+from .cohort import build_cohort, excluded, open_cohort
+from .corrections import move_landmark, put_landmarks, undo_landmark
 from .guards import check, check_values
 from .measurements import TARGETS, TIME, UNITS
 from .people import in_words, one_record_each, patients_of, split_patients

@@ -1,30 +1,178 @@
-"""From a source to a cohort, chunk by chunk: here or on a cluster's workers, and going on where it stopped."""
+"""From a source to a stored cohort, chunk by chunk: here or on a cluster's workers, and going on where it stopped.
+
+A chunk of recordings is read, delineated together, and each recording made a representative beat with its metadata
+and its quality (`build_chunk`). `build` has all chunks made and puts their parts together.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from functools import cache, partial
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
-from itertools import islice
+from itertools import combinations, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
 from tqdm.auto import tqdm
 
-from ..delineation.annotations import ludb_out_of_fold
+from ..delineation.annotations import ludb_out_of_fold, read_annotations
+from ..delineation.landmarks import QRS_ON, R
+from ..delineation.waves import delineate
 from ..recordings.filters import FILTERS
-from ..recordings.record import FS, RecordError
+from ..recordings.record import FS, LEADS, LIMB_TOLERANCE, Record, RecordError
 from . import stores
-from .chunks import COORDS, FORM, build_chunk
-from .sources import Item, Source
-from .stores import Part
+from .beats import BEAT_VARIABLES, beat_arrays
+from .cache import COHORT, content_key
+from .electrodes import LOG_ODDS, likeliest_swap
+from .measurements import UNITS, pacing_spike
+from .sources import MEASURED_12SL, Item, Source
+from .stores import RHYTHM_SAMPLES, Part
 
 THREADS = 2
+_TEXT = ("sex", "patient", "diagnosis", "rhythm_label", "device", "site")
+COORDS = ("record", "age", "fold", "flags", *_TEXT, "n_beats", "n_beats_found")
+# What a chunk yields: each variable's dims after the record, and its attributes.
+FORM = BEAT_VARIABLES | {
+    "male": ((), {"units": UNITS["male"]}),
+    "age": ((), {"units": "years"}),
+    **{name: ((), {"units": unit, "comment": "12SL, from PTB-XL+"}) for name, (_, unit, _) in MEASURED_12SL.items()},
+    **{name: ((), {}) for name in ("record", "fold", "flags", *_TEXT)},
+}
+# Above these a lead's quality is described in words. About 5 % of LUDB's leads and 0.5 % of PTB-XL-500's are.
+WORTH_A_LOOK = {
+    "lead_missing": (0.01, "{} is missing for {:.0%} of it"),
+    "lead_flat": (0.1, "{} is flat for {:.0%} of it"),
+    "lead_saturated": (0.005, "{} is saturated for {:.1%} of it"),
+    "lead_noise": (10.0, "{} is noisy ({:.0f} µV)"),
+}
+# Beyond what any of LUDB's and PTB-XL-500's people have: 975 to 7,520 µV, 71 ms, and 263 to 588 ms.
+USUAL_SPAN_UV, USUAL_QRS_MS, USUAL_QT_MS = (700.0, 10_000.0), 68.0, (255.0, 600.0)
+
+
+# ---------------------------------------------------------------- one chunk
+
+
+def build_chunk(items: Sequence[Item], waves: pd.DataFrame | None = None) -> Part:
+    """Each item's representative beat and metadata, records first; those that failed, with step and reason, as JSON.
+
+    Whatever a file holds, it costs its own record alone.
+    """
+    failures: list[dict[str, str]] = []
+
+    def failed(item: Item, step: str, e: Exception) -> None:
+        reason = str(e) if isinstance(e, RecordError | OSError) else f"{type(e).__name__}: {e}"
+        failures.append({"record": item.record_id, "step": step, "reason": reason})
+
+    records: list[tuple[Item, Record]] = []
+    for item in items:
+        try:
+            records.append((item, item.read()))
+        except Exception as e:
+            failed(item, "read", e)
+    if waves is None:
+        waves = _delineate_together([replace(record, record_id=item.record_id) for item, record in records])
+    by_record = dict(iter(waves.groupby("record")))
+    rows: list[dict[str, Any]] = []
+    for item, record in records:
+        try:
+            found = by_record.get(item.record_id)  # None, where the whole chunk was refused: delineated alone
+            by_hand = read_annotations(item.annotated) if item.annotated else None
+            rows.append(_labelled(beat_arrays(record, found, annotations=by_hand), item, record))
+        except Exception as e:
+            failed(item, "beat", e)
+    return _stacked(rows) | {"failures": np.array(json.dumps(failures, ensure_ascii=False))}
+
+
+def _delineate_together(records: list[Record]) -> pd.DataFrame:
+    """Waves of all records in one batch; of those that can be delineated at all, should one be refused."""
+    try:
+        return delineate(records)
+    except Exception:
+        tables = []
+        for r in records:
+            with contextlib.suppress(Exception):  # fails again, with its reason, when its beat is made
+                tables.append(delineate(r))
+        return pd.concat(tables) if tables else delineate([])
+
+
+def _labelled(beat: dict[str, Any], item: Item, record: Record) -> dict[str, Any]:
+    """A beat's arrays with the record's metadata, its rhythm cut or filled to ten seconds."""
+    meta = {"rhythm_label": record.metadata.get("rhythm", "")} | record.metadata | item.metadata
+    rhythm = beat["rhythm"][:, :RHYTHM_SAMPLES]
+    beat["rhythm"] = np.pad(rhythm, ((0, 0), (0, RHYTHM_SAMPLES - rhythm.shape[1])), constant_values=np.nan)
+    inside = beat["cycle_fiducial"][:, R] < 1000.0 * RHYTHM_SAMPLES / FS
+    beat["cycle_fiducial"], beat["cycle_used"] = beat["cycle_fiducial"][inside], beat["cycle_used"][inside]
+    beat["male"] = {"male": 1.0, "female": 0.0}.get(str(meta.get("sex", "")), np.nan)
+    text = {k: str(meta.get(k, "")) for k in _TEXT}
+    text["patient"] = text["patient"] or item.record_id
+    return {
+        **beat,
+        **{k: float(meta[k]) for k in MEASURED_12SL if k in meta},
+        "record": item.record_id,
+        "age": float(meta.get("age", np.nan)),
+        "fold": int(meta.get("fold", -1)),
+        "flags": "; ".join([*_doubts_of_record(beat, record), *_doubts_of_beat(beat)]),
+        **text,
+    }
+
+
+def _doubts_of_record(beat: dict[str, Any], record: Record) -> list[str]:
+    """What is worth a look in a recording, in words: none of it is certain, and no record is left out for it."""
+    flags = list(record.metadata.get("flags", []))
+    if beat["limb_error"] > LIMB_TOLERANCE and not any(f.startswith("limb leads disagree") for f in flags):
+        flags.append(f"limb leads disagree: they break II = I + III by {100 * beat['limb_error']:.0f} % of their size")
+    for name, (limit, words) in WORTH_A_LOOK.items():
+        beyond = [words.format(lead, x) for lead, x in zip(LEADS, beat[name], strict=True) if x > limit]
+        flags += beyond if len(beyond) < len(LEADS) else [words.format("every lead", beat[name].max())]
+    for a, b in combinations(range(len(LEADS)), 2):
+        if np.array_equal(beat["rhythm"][a], beat["rhythm"][b], equal_nan=True):
+            flags.append(f"{LEADS[a]} and {LEADS[b]} hold the same signal")
+    return flags
+
+
+def _doubts_of_beat(beat: dict[str, Any]) -> list[str]:
+    """The same of its representative beat."""
+    flags = []
+    span = float(np.ptp(beat["beat"], axis=1).max())
+    if not USUAL_SPAN_UV[0] <= span <= USUAL_SPAN_UV[1]:
+        flags.append(f"the largest lead spans {span:.0f} µV: a rare ECG, or a wrong gain")
+    if beat["qrs"] < USUAL_QRS_MS or not (np.isnan(beat["qt"]) or USUAL_QT_MS[0] <= beat["qt"] <= USUAL_QT_MS[1]):
+        flags.append(f"QRS {beat['qrs']:.0f} ms, QT {beat['qt']:.0f} ms: a rare ECG, or a wrong sampling rate")
+    qrs_on = beat["fiducial"][QRS_ON]
+    spike = pacing_spike(beat["beat"], qrs_on) if np.isfinite(qrs_on) else None
+    if spike is not None:
+        side = "before" if spike[0] < qrs_on else "after"
+        flags.append(f"a pacing spike {abs(spike[0] - qrs_on):.0f} ms {side} QRS_on; voltages are read without it")
+    swap, log_odds = likeliest_swap(beat["beat"], beat["fiducial"])
+    if log_odds > LOG_ODDS:
+        flags.append(f"the limb leads look like those of interchanged electrodes ({swap}, perhaps)")
+    return flags
+
+
+def _stacked(rows: list[dict[str, Any]]) -> Part:
+    """The records' arrays on top of each other, cycles filled up with NaN; and the largest number of cycles."""
+    cycles = max((len(row["cycle_used"]) for row in rows), default=0)
+    part = {"cycles": np.array(cycles)}
+    for row in rows:
+        for name in ("cycle_fiducial", "cycle_used"):
+            x = row[name]
+            row[name] = np.pad(x, [(0, cycles - len(x))] + [(0, 0)] * (x.ndim - 1), constant_values=np.nan)
+    for name in dict.fromkeys(name for row in rows for name in row):
+        like = next(np.asarray(row[name]) for row in rows if name in row)
+        part[name] = np.stack([np.asarray(row.get(name, np.full(like.shape, np.nan))) for row in rows])
+    return part
+
+
+# ---------------------------------------------------------------- all chunks
 
 
 def build_at(out: Path, found: Source, client: Any = None) -> None:
@@ -33,35 +181,29 @@ def build_at(out: Path, found: Source, client: Any = None) -> None:
         if out.exists():
             _same_or_refuse(out, found)
         else:
-            build(found, client, place)
+            build(found, place, client)
             (place / "store").rename(out)
     stores.remove(place)
 
 
-def build(found: Source, client: Any = None, place: Path | None = None) -> xr.Dataset:
-    """The cohort, in memory or as the Zarr store ``place/store``."""
+def build(found: Source, place: Path, client: Any = None) -> None:
+    """The cohort as the Zarr store ``place/store``; chunks whose parts lie in `place` are not made again."""
     waves = ludb_out_of_fold() if found.name == "ludb" else None
     inputs = Inputs(found)
-    total = len(found.items) if isinstance(found.items, list) else None
-    parts: dict[int, Callable[[Callable[[str], bool]], Part]] = {}
-    with tqdm(total=total, desc=found.name, unit="record") as bar:
+    files: list[Path] = []
+    with tqdm(total=len(found.items) if isinstance(found.items, list) else None, desc=found.name, unit="record") as bar:
 
-        def to_do() -> Iterator[tuple[int, Path | None, list[Item]]]:
+        def to_do() -> Iterator[tuple[Path, list[Item]]]:
             for number, (chunk, key) in enumerate(inputs.chunks()):
-                file = stores.part_file(place, number, key) if place is not None else None
-                if file is not None and stores.is_whole(file):
-                    parts[number] = partial(stores.load_part, file)
+                files.append(stores.part_file(place, number, key))
+                if stores.is_whole(files[-1]):
                     bar.update(len(chunk))
                 else:
-                    yield number, file, chunk
+                    yield files[-1], chunk
 
-        for number, file, n, part in _results(to_do(), partial(build_chunk, waves=waves), client):
-            if file is None:
-                parts[number] = partial(_pick, part)
-            else:
-                stores.save_part(file, part)
-                parts[number] = partial(stores.load_part, file)
-            bar.update(n)
+        for file, chunk, part in _results(to_do(), partial(build_chunk, waves=waves), client):
+            stores.save_part(file, part)
+            bar.update(len(chunk))
     unjoined = inputs.check()
 
     def attrs(left_out: list[dict[str, str]]) -> dict[str, Any]:
@@ -85,8 +227,7 @@ def build(found: Source, client: Any = None, place: Path | None = None) -> xr.Da
             "metadata_without_record": json.dumps(unjoined),
         }
 
-    in_order = [parts[k] for k in sorted(parts)]
-    return stores.put_together(in_order, FORM, COORDS, attrs, None if place is None else place / "store")
+    stores.put_together(files, FORM, COORDS, attrs, place / "store")
 
 
 class Inputs:
@@ -94,10 +235,11 @@ class Inputs:
 
     def __init__(self, found: Source) -> None:
         self.found, self.n, self.names = found, 0, set[str]()
-        self._all, self._content = hashlib.sha256(recipe().encode()), hashlib.sha256()
+        self._code = content_key(*COHORT)
+        self._all, self._content = hashlib.sha256(self._code.encode()), hashlib.sha256()
 
     def chunks(self) -> Iterator[tuple[list[Item], str]]:
-        """Each chunk with a key of its own: the recipe, the recordings and their metadata."""
+        """Each chunk with a key of its own: the code, the recordings and their metadata."""
         items = iter(self.found.items)
         while chunk := list(islice(items, stores.CHUNK)):
             for item in chunk:
@@ -107,8 +249,8 @@ class Inputs:
                 self._all.update(json.dumps([item.record_id, item.metadata], sort_keys=True).encode())
                 self._content.update(item.fingerprint.encode())
             self.n += len(chunk)
-            told = [[i.record_id, i.fingerprint, i.metadata] for i in chunk]
-            yield chunk, recipe() + json.dumps(told, sort_keys=True)
+            made_of = [[i.record_id, i.fingerprint, i.metadata] for i in chunk]
+            yield chunk, self._code + json.dumps(made_of, sort_keys=True)
 
     def check(self) -> list[str]:
         """The metadata rows without a recording, once all chunks were asked for.
@@ -135,7 +277,7 @@ class Inputs:
 
 
 def _same_or_refuse(out: Path, found: Source) -> None:
-    """Nothing where `out` is the finished cohort of this very source, metadata and recipe.
+    """Nothing where `out` is the finished cohort of this very source, metadata and code.
 
     Raises
     ------
@@ -156,9 +298,9 @@ def _same_or_refuse(out: Path, found: Source) -> None:
 
 
 def _results(
-    to_do: Iterable[tuple[int, Path | None, list[Item]]], work: Callable[[list[Item]], Part], client: Any
-) -> Iterator[tuple[int, Path | None, int, Part]]:
-    """Each chunk's number, file, number of records and part, in the order they finish."""
+    to_do: Iterable[tuple[Path, list[Item]]], work: Callable[[list[Item]], Part], client: Any
+) -> Iterator[tuple[Path, list[Item], Part]]:
+    """Each chunk's file, items and part, in the order they finish."""
     # Here, one thread's network runs while the other's beats are found; a client has workers of its own.
     executor = ThreadPoolExecutor(THREADS) if client is None else client.get_executor(pure=False)
     torch_threads = torch.get_num_threads()
@@ -166,15 +308,15 @@ def _results(
         torch.set_num_threads(1)  # threads of threads would wait for each other
     # Some work ahead for every thread, but never the whole source: chunks of records may hold signals.
     ahead = THREADS if client is None else 2 * max(sum(client.nthreads().values()), 1)
-    waiting: dict[Future, tuple[int, Path | None, int]] = {}
+    waiting: dict[Future, tuple[Path, list[Item]]] = {}
 
-    def finished() -> Iterator[tuple[int, Path | None, int, Part]]:
+    def finished() -> Iterator[tuple[Path, list[Item], Part]]:
         for future in wait(waiting, return_when=FIRST_COMPLETED).done:
             yield *waiting.pop(future), future.result()
 
     try:
-        for number, file, chunk in to_do:
-            waiting[executor.submit(work, chunk)] = number, file, len(chunk)
+        for file, chunk in to_do:
+            waiting[executor.submit(work, chunk)] = file, chunk
             if len(waiting) >= ahead:
                 yield from finished()
         while waiting:
@@ -184,18 +326,3 @@ def _results(
             future.cancel()
         executor.shutdown(wait=True)
         torch.set_num_threads(torch_threads)
-
-
-def _pick(part: Part, names: Callable[[str], bool]) -> Part:
-    return {k: v for k, v in part.items() if names(k)}
-
-
-@cache
-def recipe() -> str:
-    """Key of a cached cohort, and of a chunk: the code and weights that make it. A change to either builds it anew."""
-    house = Path(__file__).parents[1]
-    rooms = [house / room for room in ("recordings", "delineation", "cohorts")]
-    files = [
-        f for room in rooms for kind in ("*.py", "weights/*") for f in sorted(room.glob(kind)) if f.suffix != ".md"
-    ]
-    return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()[:12]

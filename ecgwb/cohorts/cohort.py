@@ -1,25 +1,29 @@
-"""Cohorts: many recordings as one labelled data set, with every record that was left out counted and listed."""
+"""Opening and building cohorts: many recordings as one labelled data set, and a list of those that were left out.
+
+`build_cohort` asks ``sources`` for the recordings, has ``building`` make them chunk by chunk, and opens what ``stores``
+has put together.
+"""
 
 from __future__ import annotations
 
-import json
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
 
 import filelock
-import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..delineation.landmarks import LANDMARKS
 from ..recordings.record import RecordError
 from .beats import RHYTHM
-from .building import build, build_at, recipe
-from .measurements import TIME, targets
-from .metadata import METADATA
-from .sources import cache_dir, list_source
+from .building import build_at
+from .cache import COHORT, cache_dir, content_key
+from .guards import json_attribute, kind_of
+from .sources import METADATA, list_source
 from .stores import open_store
+
+_NAMES = "'ludb', 'ptbxl500', 'synthetic:N' or the folder of a Zarr store"
 
 
 def open_cohort(name: str | Path, rhythm: bool = False) -> xr.Dataset:
@@ -47,8 +51,8 @@ def open_cohort(name: str | Path, rhythm: bool = False) -> xr.Dataset:
 
         The quality of each lead as recorded, before any filter: ``lead_missing``, ``lead_flat``, ``lead_saturated``
         (record, lead), shares of its samples, ``lead_noise`` (record, lead) µV; ``limb_error`` (record): how far the
-        limb leads break II = I + III, relative to their size. What is worth a look is also said in words, in the
-        coordinate ``flags``. A PTB-XL folder with PTB-XL+ beside it has the 12SL program's ``pr_12sl``, ``qrs_12sl``,
+        limb leads break II = I + III, relative to their size. What is worth a look stands in words in the coordinate
+        ``flags``. A PTB-XL folder with PTB-XL+ beside it has the 12SL program's ``pr_12sl``, ``qrs_12sl``,
         ``qt_12sl``, ``hr_12sl``, ``r_v5_12sl``, ``t_v5_12sl``.
 
     Raises
@@ -56,25 +60,25 @@ def open_cohort(name: str | Path, rhythm: bool = False) -> xr.Dataset:
     RecordError
         For an unknown name, or a path that is no cohort.
     """
+    if not isinstance(name, (str, Path)):
+        raise TypeError(f"name is {kind_of(name)}; expected {_NAMES}")
     text = str(name)
     if text in ("ludb", "ptbxl500") or text.startswith("synthetic:"):
-        store = cache_dir() / "cohorts" / f"{text.replace(':', '-')}-{recipe()}.zarr"
+        store = cache_dir() / "cohorts" / f"{text.replace(':', '-')}-{content_key(*COHORT)}.zarr"
         if not store.is_dir():
             store.parent.mkdir(parents=True, exist_ok=True)
             with filelock.FileLock(store.with_suffix(".lock")):  # who comes second waits for the first
                 build_cohort(text, out=store)
         return _without_rhythm(open_store(store), rhythm).load()
     unfinished = Path(text.removesuffix(".building") + ".building")
-    if unfinished.is_dir() and not (Path(text).is_dir() and text != str(unfinished)):
+    if unfinished.is_dir() and (text == str(unfinished) or not Path(text).is_dir()):
         done = len(list(unfinished.glob("*.npz")))
         raise RecordError(
             f"{text} is unfinished: {done} chunks of its records are done, kept in {unfinished}. Run the same "
             "build_cohort call again: it goes on from there"
         )
     if not Path(text).is_dir():
-        raise RecordError(
-            f"no cohort {text!r}; expected 'ludb', 'ptbxl500', 'synthetic:N' or the folder of a Zarr store"
-        )
+        raise RecordError(f"no cohort {text!r}; expected {_NAMES}")
     return _without_rhythm(open_store(Path(text)), rhythm)
 
 
@@ -90,8 +94,9 @@ def excluded(cohort: xr.Dataset | xr.DataArray) -> pd.DataFrame:
     DataFrame, a row per record left out
         ``record``, the ``step`` at which it failed, and the ``reason``.
     """
-    rows = json.loads(cohort.attrs.get("excluded", "[]"))
-    return pd.DataFrame(rows, columns=["record", "step", "reason"])
+    if not isinstance(cohort, (xr.Dataset, xr.DataArray)):
+        raise TypeError(f"cohort is {kind_of(cohort)}; expected a cohort, predictions or maps")
+    return pd.DataFrame(json_attribute(cohort, "excluded", []), columns=["record", "step", "reason"])
 
 
 def build_cohort(source: Any, out: str | Path | None = None, metadata: Any = None, client: Any = None) -> xr.Dataset:
@@ -100,10 +105,11 @@ def build_cohort(source: Any, out: str | Path | None = None, metadata: Any = Non
     Parameters
     ----------
     source : str, Path, DataFrame or iterable of Record
-        See `ecgwb.sources.list_source`: a folder of WFDB records, of LUDB or PTB-XL, a table of paths, or records. A
-        generator of records is read as the work goes on, so that it may yield more than memory holds.
+        A folder of WFDB records, of LUDB or PTB-XL, a table of paths, or records; see
+        `ecgwb.cohorts.sources.list_source`. A generator of records is read as the work goes on, so that it may yield
+        more than memory holds.
     out : path, optional
-        Where to store the cohort as Zarr, 50 records at a time. Without it the cohort stays in memory.
+        Where to store the cohort as Zarr, 50 records at a time. Without it the finished cohort is in memory.
     metadata : DataFrame or path of a CSV, optional
         Joined on its column ``record``: age, sex, patient, diagnosis, rhythm_label, device, site, fold; others are
         named in a warning.
@@ -139,11 +145,14 @@ def build_cohort(source: Any, out: str | Path | None = None, metadata: Any = Non
             stacklevel=2,
         )
     if out is None:
-        cohort = build(found, client)
+        with tempfile.TemporaryDirectory() as folder:
+            store = Path(folder) / "cohort.zarr"
+            build_at(store, found, client)
+            cohort = open_store(store).load()
     else:
         build_at(Path(out), found, client)
         cohort = open_store(Path(out))
-    unjoined = json.loads(cohort.attrs["metadata_without_record"])
+    unjoined = json_attribute(cohort, "metadata_without_record", [])
     if unjoined:
         warnings.warn(
             f"{len(unjoined)} metadata rows fit no recording, such as {unjoined[0]!r}; "
@@ -151,70 +160,6 @@ def build_cohort(source: Any, out: str | Path | None = None, metadata: Any = Non
             stacklevel=2,
         )
     return cohort
-
-
-def put_landmarks(cohort: xr.Dataset, landmarks: pd.DataFrame, source: str) -> xr.Dataset:
-    """A cohort with landmarks made elsewhere, or corrected by hand; everything measured from them is measured anew.
-
-    Parameters
-    ----------
-    cohort : Dataset
-    landmarks : DataFrame
-        Index: records of the cohort. Columns: some of ``wb.LANDMARKS``, ms from the QRS fiducial; NaN means absent.
-        Records and columns that are not there stay as they are.
-    source : str
-        Who or what made them, such as "JK by hand"; kept in ``attrs["landmarks_changed"]``.
-
-    Returns
-    -------
-    Dataset
-        ``fiducial`` and the targets changed, ``manual`` (record, landmark) True where a landmark was put in, and its
-        ``doubt`` unknown (NaN). The beats are the same, and so is the cohort given.
-
-    Raises
-    ------
-    RecordError
-        For an unknown record or landmark, a record given twice, or landmarks out of order or outside the beat.
-    """
-    names = [str(r) for r in landmarks.index]
-    unknown = sorted(set(names) - set(map(str, cohort["record"].values)))
-    strange = [str(c) for c in landmarks.columns if c not in LANDMARKS]
-    if unknown or strange:
-        what = f"no record {unknown[0]!r} in the cohort" if unknown else f"no landmark {strange[0]!r}"
-        raise RecordError(f"{what}; expected records of the cohort and columns among {', '.join(LANDMARKS)}")
-    if len(set(names)) < len(names):
-        raise RecordError(
-            f"record {next(n for n in names if names.count(n) > 1)!r} has two rows of landmarks; give one"
-        )
-    if "R" in landmarks and (landmarks["R"] != 0).any():
-        raise RecordError("R is the QRS fiducial, time zero by definition; leave the column out")
-    out = cohort.copy(deep=True)
-    if "manual" not in out:
-        out["manual"] = xr.zeros_like(out["fiducial"], dtype=bool).drop_attrs()
-    rows = {str(r): i for i, r in enumerate(out["record"].values)}
-    try:
-        wanted = landmarks.to_numpy(float)
-    except (TypeError, ValueError) as e:
-        raise RecordError(f"a landmark is no number ({e}); expected ms, NaN where a wave is absent") from None
-    at = [LANDMARKS.index(c) for c in landmarks.columns]
-    for name, values in zip(names, wanted, strict=True):
-        i = rows[name]
-        marks = out["fiducial"].values[i]
-        marks[at] = values
-        seen = marks[~np.isnan(marks)]
-        told = ", ".join(f"{k} {v:.0f}" for k, v in zip(LANDMARKS, marks, strict=True))
-        if (np.diff(seen) < 0).any():
-            raise RecordError(f"record {name!r}: landmarks are out of order: {told}")
-        if seen[0] < TIME[0] or seen[-1] > TIME[-1]:
-            raise RecordError(
-                f"record {name!r}: landmarks are outside the beat ({TIME[0]:.0f} to {TIME[-1]:.0f} ms): {told}"
-            )
-        out["manual"].values[i, at], out["doubt"].values[i, at] = True, np.nan
-        for target, value in targets(out["beat"].values[i], marks, float(out["hr"][i])).items():
-            out[target].values[i] = value
-    changed = json.loads(out.attrs.get("landmarks_changed", "[]"))
-    changed.append({"source": source, "records": names, "landmarks": list(map(str, landmarks.columns))})
-    return out.assign_attrs(landmarks_changed=json.dumps(changed, ensure_ascii=False))
 
 
 def _without_rhythm(cohort: xr.Dataset, rhythm: bool) -> xr.Dataset:

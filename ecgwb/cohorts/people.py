@@ -1,18 +1,41 @@
-"""Who is who: the patients behind records, and splits that keep a patient on one side."""
+"""Who is who: the patients behind records, groups of them, and splits that keep a patient on one side."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
+from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
+from ..recordings.record import RecordError
+from .guards import check
+
 TEST_SHARE = 1 / 3
+FEWEST = 10  # patients of a group that a number is worth
 
 
 def patients_of(data: xr.DataArray | xr.Dataset) -> np.ndarray:
-    """Whose each record is (record,); a record is its own patient where nobody is named."""
+    """The patient of each record (record,), by name; a record is its own patient where nobody is named."""
     return data["patient" if "patient" in data.coords else "record"].values.astype(str)
+
+
+def named_patients(data: xr.DataArray | xr.Dataset) -> np.ndarray:
+    """The patient of each record (record,), by name.
+
+    Raises
+    ------
+    ValueError
+        When a record has none.
+    """
+    if "patient" not in data.coords or not all(map(str, data["patient"].values)):
+        raise ValueError(
+            "some records have no patient, so that nobody can tell whether two are of one person; give each one: "
+            "cohort.assign_coords(patient=('record', names))"
+        )
+    return patients_of(data)
 
 
 def same_people(values: xr.DataArray | xr.Dataset, cohort: xr.Dataset) -> None:
@@ -25,14 +48,46 @@ def same_people(values: xr.DataArray | xr.Dataset, cohort: xr.Dataset) -> None:
     """
     if "patient" not in values.coords or "patient" not in cohort.coords:
         return
-    ours = values["patient"].values.astype(str)
-    theirs = cohort["patient"].sel(record=values["record"]).values.astype(str)
-    for record, a, b in zip(values["record"].values, ours, theirs, strict=True):
+    theirs = patients_of(cohort.sel(record=values["record"].values))
+    for record, a, b in zip(values["record"].values, patients_of(values), theirs, strict=True):
         if a != b:
             raise ValueError(
                 f"record '{record}' is patient '{a}' in the values and '{b}' in the cohort: give the cohort "
                 "that the values come from"
             )
+
+
+def one_record_each(cohort: xr.Dataset) -> xr.Dataset:
+    """Every patient's first record.
+
+    Parameters
+    ----------
+    cohort : Dataset
+
+    Returns
+    -------
+    Dataset
+    """
+    again = pd.Series(patients_of(cohort)).duplicated().to_numpy()
+    return cohort.isel(record=np.flatnonzero(~again))
+
+
+def in_words(cohort: xr.Dataset) -> str:
+    """A cohort's name and how many people it holds, as captions give it.
+
+    Parameters
+    ----------
+    cohort : Dataset
+
+    Returns
+    -------
+    str
+        Such as "LUDB, 200 people", or "mine, 12 people in 20 recordings".
+    """
+    name = str(cohort.attrs.get("source", "this cohort"))
+    people, records = len(np.unique(patients_of(cohort))), cohort.sizes["record"]
+    name = {"ludb": "LUDB", "ptbxl500": "PTB-XL-500"}.get(name, name)
+    return f"{name}, {people} people{f' in {records} recordings' if records > people else ''}"
 
 
 def split_patients(cohort: xr.Dataset, test: float = TEST_SHARE, seed: int = 0) -> tuple[xr.Dataset, xr.Dataset]:
@@ -59,11 +114,10 @@ def split_patients(cohort: xr.Dataset, test: float = TEST_SHARE, seed: int = 0) 
     ValueError
         When `test` is no such share, or a record has no patient.
     """
+    cohort = check(cohort)
     if not 0 < test < 1:
         raise ValueError(f"test is {test}; expected a share between 0 and 1")
-    if not all(map(str, cohort["patient"].values)):
-        raise ValueError("some records have no patient; a split by record would put one person on both sides")
-    is_test = np.array([patient_draw(str(p), seed) < test for p in cohort["patient"].values])
+    is_test = np.array([patient_draw(name, seed) < test for name in named_patients(cohort)])
     return cohort.isel(record=np.flatnonzero(~is_test)), cohort.isel(record=np.flatnonzero(is_test))
 
 
@@ -72,25 +126,62 @@ def patient_draw(patient: str, seed: int | str = 0) -> float:
     return int.from_bytes(hashlib.sha256(f"{seed}:{patient}".encode()).digest()[:8], "big") / 2**64
 
 
-def one_record_each(cohort: xr.Dataset) -> xr.Dataset:
-    """The cohort with the first record of every patient."""
-    _, first = np.unique(patients_of(cohort), return_index=True)
-    return cohort.isel(record=np.sort(first))
+def column(data: xr.DataArray | xr.Dataset, by: str) -> np.ndarray:
+    """What the records (record,) carry under a name.
+
+    Raises
+    ------
+    RecordError
+        When they carry no such thing.
+    """
+    carried = data.variables if isinstance(data, xr.Dataset) else data.coords
+    if by not in carried or data[by].dims != ("record",):
+        have = ", ".join(str(k) for k, v in carried.items() if v.dims == ("record",))
+        raise RecordError(f"cannot group by {by!r}; the records carry {have}")
+    return data[by].values
 
 
-def in_words(cohort: xr.Dataset) -> str:
-    """A cohort's name and how many people it holds, as captions say it.
+def groups(cohort: xr.Dataset, by: str, edges: Sequence[float] | None = None) -> dict[str, np.ndarray]:
+    """The rows of a cohort in each group of a column.
 
     Parameters
     ----------
     cohort : Dataset
+    by : str
+        A column of records. Numbers are cut at `edges`; a text that lists several things, parted by ";", counts in
+        the group of each.
+    edges : sequence of float, optional
+        Where to cut numbers; a group holds its lower edge. By default into thirds.
 
     Returns
     -------
-    str
-        Such as "LUDB, 200 people", or "mine, 12 people in 20 recordings".
+    dict of array
+        Groups of at least ten patients.
+
+    Raises
+    ------
+    RecordError
+        When the records carry no such column, or none of its groups has ten patients.
     """
-    name = str(cohort.attrs.get("source", "this cohort"))
-    people, records = len(np.unique(patients_of(cohort))), cohort.sizes["record"]
-    name = {"ludb": "LUDB", "ptbxl500": "PTB-XL-500"}.get(name, name)
-    return f"{name}, {people} people{f' in {records} recordings' if records > people else ''}"
+    values = column(cohort, by)
+    if values.dtype.kind in "fiub":
+        values = values.astype(float)
+        if not np.isfinite(values).any():
+            raise RecordError(f"no value of {by!r} is known; there are no groups")
+        inner = [float(f"{v:.3g}") for v in np.nanquantile(values, [1 / 3, 2 / 3])] if edges is None else edges
+        cuts = [-np.inf, *sorted(set(map(float, inner))), np.inf]
+        members = {_span(a, b): (values >= a) & (values < b) for a, b in itertools.pairwise(cuts)}
+    else:
+        parts = [{part.strip() for part in str(v).split(";")} - {"", "nan"} for v in values]
+        members = {name: np.array([name in p for p in parts]) for name in sorted(set().union(*parts))}
+    patient = patients_of(cohort)
+    found = {k: np.flatnonzero(m) for k, m in members.items() if len(np.unique(patient[m])) >= FEWEST}
+    if not found:
+        raise RecordError(f"no group of {by!r} has {FEWEST} patients")
+    return found
+
+
+def _span(low: float, high: float) -> str:
+    if low == -np.inf:
+        return f"below {high:g}"
+    return f"{low:g} or more" if high == np.inf else f"{low:g} to {high:g}"

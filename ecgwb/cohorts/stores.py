@@ -2,6 +2,9 @@
 
 While a cohort is built, ``NAME.building`` lies beside its place ``NAME``: a lock, and one file for every chunk of
 records that is done. The finished cohort is put together there and moved to its place whole: it is complete or absent.
+
+xarray's ``to_zarr(append_dim="record")`` would be shorter, but a kill within an append leaves arrays of different
+lengths, texts are cut to the length of the first part's, and no part may bring a variable or more heart cycles.
 """
 
 from __future__ import annotations
@@ -29,7 +32,12 @@ from .beats import BEAT_COORDS
 
 CHUNK = 50  # records built, and stored, together
 RHYTHM_SAMPLES = 10 * FS
-LARGE = ("beat", "rhythm", "cycle_fiducial", "cycle_used")  # read and written chunk by chunk; the rest fits in memory
+LARGE = {  # read and written chunk by chunk; the rest fits in memory
+    "beat": np.float32,
+    "rhythm": np.float32,
+    "cycle_fiducial": np.float64,
+    "cycle_used": np.float32,
+}
 _EVERY_CHUNK = "every_chunk_is_stored"
 _NEVER_EMPTY = ("record", "beat", "fiducial")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -58,8 +66,8 @@ def building(out: Path) -> Iterator[Path]:
         owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
         yield place
     except filelock.Timeout:
-        who = owner.read_text() if owner.is_file() else "another process"
-        raise RecordError(f"{out} is being built by {who}; wait for it, or choose another place") from None
+        holder = owner.read_text() if owner.is_file() else "another process"
+        raise RecordError(f"{out} is being built by {holder}; wait for it, or choose another place") from None
     except OSError as e:
         if e.errno not in _NO_ROOM:
             raise
@@ -70,6 +78,11 @@ def building(out: Path) -> Iterator[Path]:
         ) from e
     finally:
         lock.release()
+
+
+def remove(place: Path) -> None:
+    """Take the folder of a build that is complete away."""
+    shutil.rmtree(place, ignore_errors=True)
 
 
 # ---------------------------------------------------------------- parts
@@ -90,11 +103,6 @@ def save_part(file: Path, part: Part) -> None:
     temporary.replace(file)
 
 
-def remove(place: Path) -> None:
-    """Take the folder of a build that is complete away."""
-    shutil.rmtree(place, ignore_errors=True)
-
-
 def is_whole(file: Path) -> bool:
     """Whether a part is there and can be opened."""
     try:
@@ -104,11 +112,11 @@ def is_whole(file: Path) -> bool:
         return False
 
 
-def load_part(file: Path, names: Callable[[str], bool]) -> Part:
-    """The variables of a stored part whose name is wanted."""
+def load_part(file: Path, wanted: Callable[[str], bool]) -> Part:
+    """The variables of a stored part whose name is wanted; no other is read."""
     try:
         with open(file, "rb") as f, np.load(f) as part:
-            return {k: part[k] for k in part.files if names(k)}
+            return {name: part[name] for name in part.files if wanted(name)}
     except (ValueError, zipfile.BadZipFile) as e:
         raise RecordError(f"{file} is damaged ({e}); delete it and run the same call again") from e
 
@@ -117,74 +125,58 @@ def load_part(file: Path, names: Callable[[str], bool]) -> Part:
 
 
 def put_together(
-    parts: Iterable[Callable[[Callable[[str], bool]], Part]],
+    files: Sequence[Path],
     form: Form,
     coords: Sequence[str],
     attrs: Callable[[list[dict[str, str]]], dict[str, Any]],
-    store: Path | None = None,
-) -> xr.Dataset:
-    """One cohort of all parts: in memory, or at `store` as Zarr, then without its large variables.
+    store: Path,
+) -> None:
+    """One cohort of all parts, as Zarr.
 
     Parameters
     ----------
-    parts : iterable of functions
-        Each gives those variables of its part whose name is wanted.
+    files : sequence of Path
+        The parts, in the order of their records.
     form : mapping
-        Dims and attributes of every variable.
-    attrs : function
+        Further dims and attributes of every variable.
+    coords : sequence of str
+        Variables that are coordinates.
+    attrs : callable
         The cohort's attributes, from the list of records left out.
+    store : Path
     """
-    parts = list(parts)
-    small = [part(lambda name: name not in LARGE) for part in parts]
-    described = attrs([f for part in small for f in json.loads(str(part.pop("failures")))])
-    cycles = max(int(part.pop("cycles")) for part in small)
-    filled = [k for k, part in enumerate(small) if part]
-    small = [small[k] for k in filled]
-    n = sum(len(part["record"]) for part in small)
-    names = dict.fromkeys(name for part in small for name in part)
-    values = {name: np.concatenate([_or_unknown(part, name, small) for part in small]) for name in names}
+    parts = [load_part(file, lambda name: name not in LARGE) for file in files]
+    described = attrs([failure for part in parts for failure in json.loads(str(part.pop("failures")))])
+    cycles = max(int(part.pop("cycles")) for part in parts)
+    files = [file for file, part in zip(files, parts, strict=True) if part]  # of some, no record could be used
+    parts = [part for part in parts if part]
+    names = dict.fromkeys(name for part in parts for name in part)
+    values = {name: np.concatenate([_or_unknown(part, name, parts) for part in parts]) for name in names}
     cohort = xr.Dataset(
-        {k: (("record", *form[k][0]), v, form[k][1]) for k, v in values.items()}, coords=BEAT_COORDS, attrs=described
+        {name: (("record", *form[name][0]), v, form[name][1]) for name, v in values.items()},
+        coords=BEAT_COORDS,
+        attrs=described | {_EVERY_CHUNK: True},
     ).set_coords(coords)
-    shapes = {k: tuple(_length(d, cohort, cycles) for d in form[k][0]) for k in LARGE}
-    if store is None:
-        large: dict[str, Any] = {k: np.full((n, *shape), np.nan, _dtype(k)) for k, shape in shapes.items()}
-    else:
-        # Zarr format 2: format 3 has no settled text type yet.
-        whole = {str(k): {"chunks": v.shape} for k, v in cohort.variables.items()}
-        cohort = cohort.assign_attrs({_EVERY_CHUNK: True})
-        cohort.to_zarr(store, mode="w", zarr_format=2, consolidated=False, encoding=whole, write_empty_chunks=True)
-        group = zarr.open_group(store, mode="a", zarr_format=2, use_consolidated=False)
-        large = {
-            k: group.create_array(
-                k,
-                shape=(n, *shape),
-                chunks=(min(CHUNK, n), *shape),
-                dtype=_dtype(k),
-                fill_value=np.nan,
-                config={"write_empty_chunks": True},
-                attributes={"_ARRAY_DIMENSIONS": ["record", *form[k][0]], **form[k][1]},
-            )
-            for k, shape in shapes.items()
-        }
-    for k in LARGE:
-        blocks = (_padded(parts[i](k.__eq__)[k], shapes[k]) for i in filled)
-        at = 0
-        for block in _of_size(blocks, CHUNK):
-            large[k][at : at + len(block)] = block
-            at += len(block)
-    if store is None:
-        return cohort.assign({k: (("record", *form[k][0]), v, form[k][1]) for k, v in large.items()})
+    # Zarr format 2: format 3 has no settled text type yet.
+    whole = {str(name): {"chunks": v.shape} for name, v in cohort.variables.items()}
+    cohort.to_zarr(store, mode="w", zarr_format=2, consolidated=False, encoding=whole, write_empty_chunks=True)
+    sizes = {**cohort.sizes, "cycle": cycles, "sample": RHYTHM_SAMPLES}
+    for name, kind in LARGE.items():
+        shape = tuple(sizes[dim] for dim in ("record", *form[name][0]))
+        array = zarr.open_group(store, mode="a", zarr_format=2, use_consolidated=False).create_array(
+            name,
+            shape=shape,
+            chunks=(min(CHUNK, shape[0]), *shape[1:]),
+            dtype=kind,
+            fill_value=np.nan,
+            config={"write_empty_chunks": True},
+            attributes={"_ARRAY_DIMENSIONS": ["record", *form[name][0]], **form[name][1]},
+        )
+        start = 0
+        for block in _of_size((_padded(load_part(file, name.__eq__)[name], shape[1:]) for file in files), CHUNK):
+            array[start : start + len(block)] = block
+            start += len(block)
     zarr.consolidate_metadata(store, zarr_format=2)
-    return cohort
-
-
-def _length(dim: str, cohort: xr.Dataset, cycles: int) -> int:
-    return {"cycle": cycles, "sample": RHYTHM_SAMPLES}[dim] if dim in ("cycle", "sample") else cohort.sizes[dim]
-
-
-def _dtype(name: str) -> np.dtype:
-    return np.dtype(np.float64 if name == "cycle_fiducial" else np.float32)
 
 
 def _or_unknown(part: Part, name: str, others: list[Part]) -> np.ndarray:
@@ -235,12 +227,13 @@ def open_store(store: Path) -> xr.Dataset:
         raise RecordError(f"{store} is not a readable cohort ({type(e).__name__}: {e}); build it again") from e
     if "beat" not in cohort or "fiducial" not in cohort:
         raise RecordError(f"{store} holds no beats and landmarks; expected a store made by build_cohort")
-    # Zarr reads a missing chunk as NaN, and leaves out chunks of nothing but NaN where it is not told otherwise.
-    told = cohort.attrs.pop(_EVERY_CHUNK, False)
+    # Zarr reads a missing chunk as NaN, and leaves out chunks of nothing but NaN where it is not asked to keep them.
+    complete = cohort.attrs.pop(_EVERY_CHUNK, False)
     for name, array in arrays.items():
-        if (told or name in _NEVER_EMPTY) and array.nchunks_initialized < array.nchunks:
+        lacking = array.nchunks - array.nchunks_initialized if complete or name in _NEVER_EMPTY else 0
+        if lacking:
             raise RecordError(
-                f"{store} lacks {array.nchunks - array.nchunks_initialized} of the {array.nchunks} chunks of {name!r}; "
-                "fetch it again, or remove it and build it again"
+                f"{store} lacks {lacking} of the {array.nchunks} chunks of {name!r}; fetch it again, or remove it and "
+                "build it again"
             )
     return cohort.drop_encoding()  # so that a changed cohort can be stored again in any format

@@ -17,7 +17,7 @@ from torch import nn
 
 from ..attention.alignment import align, template_of
 from ..attention.attribution import attribute
-from ..cohorts.building import recipe as cohort_recipe
+from ..cohorts.cache import COHORT, content_key
 from ..cohorts.guards import check
 from ..cohorts.people import patient_draw, patients_of
 from ..models.prediction import predict
@@ -45,10 +45,8 @@ class Recipe:
     @property
     def key(self) -> str:
         """Of networks in the cache: the recipe, and the content of all code that makes beats, copies and networks."""
-        digest = hashlib.sha256(json.dumps([asdict(self), cohort_recipe()], sort_keys=True).encode())
-        for file in [Path(__file__), *sorted((Path(__file__).parents[1] / "models").glob("*.py"))]:
-            digest.update(file.read_bytes())
-        return digest.hexdigest()[:12]
+        made_by = content_key(*COHORT, "models", "discovery/crossfit.py")
+        return hashlib.sha256(json.dumps([asdict(self), made_by], sort_keys=True).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)

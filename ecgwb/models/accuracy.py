@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -11,11 +10,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..cohorts.people import same_people
+from ..cohorts.people import groups, same_people
 from ..stats import auc_interval, mean_interval
 from .spec import ModelError
-
-_FEWEST = 10  # patients of a group that a row is worth
 
 
 def accuracy_table(
@@ -124,36 +121,3 @@ def accuracy_table(
     if not rows:
         raise ModelError(f"the cohort has none of {', '.join(map(str, predictions.data_vars))} to compare with")
     return pd.DataFrame(rows).set_index("target")
-
-
-def groups(cohort: xr.Dataset, by: str, edges: Sequence[float] | None = None) -> dict[str, np.ndarray]:
-    """Rows of the cohort in each group of a column; see `accuracy_table`."""
-    if by not in cohort.variables or cohort[by].dims != ("record",):
-        have = ", ".join(str(k) for k, v in cohort.variables.items() if v.dims == ("record",))
-        raise ModelError(f"cannot group by {by!r}; the records carry {have}")
-    column = cohort[by].values
-    found: dict[str, np.ndarray] = {}
-    if column.dtype.kind in "fiub":
-        column = column.astype(float)
-        if not np.isfinite(column).any():
-            raise ModelError(f"no value of {by!r} is known; there are no groups")
-        inner = [float(f"{v:.3g}") for v in np.nanquantile(column, [1 / 3, 2 / 3])] if edges is None else edges
-        cuts = [-np.inf, *sorted(set(map(float, inner))), np.inf]
-        for low, high in itertools.pairwise(cuts):
-            name = (
-                f"below {high:g}"
-                if low == -np.inf
-                else f"{low:g} or more"
-                if high == np.inf
-                else f"{low:g} to {high:g}"
-            )
-            found[name] = np.flatnonzero((column >= low) & (column < high))
-    else:
-        parts = [{p.strip() for p in str(v).split(";")} - {"", "nan"} for v in column]
-        for name in sorted(set().union(*parts)):
-            found[name] = np.flatnonzero([name in p for p in parts])
-    patient = cohort["patient"].values
-    found = {k: rows for k, rows in found.items() if len(np.unique(patient[rows])) >= _FEWEST}
-    if not found:
-        raise ModelError(f"no group of {by!r} has {_FEWEST} patients")
-    return found

@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 
 from ecgwb.attention.contrasts import map_contrast
 from ecgwb.cohorts.cohort import open_cohort
-from ecgwb.cohorts.people import one_record_each, split_patients
+from ecgwb.cohorts.people import groups, one_record_each, split_patients
 from ecgwb.cohorts.sources import cache_dir
 from ecgwb.discovery.classic import measure
 from ecgwb.discovery.comparisons import compare_features
@@ -37,7 +37,6 @@ from ecgwb.discovery.features import Feature, feature_table
 from ecgwb.discovery.manifests import freeze
 from ecgwb.discovery.proposals import Proposals, propose_features, screen_features
 from ecgwb.discovery.regression import Column, calibration_slope, columns_of, design, score_row
-from ecgwb.models.accuracy import groups
 from ecgwb.models.prediction import predict
 from ecgwb.models.spec import load_model, spec_of
 from ecgwb.stats import auc_interval

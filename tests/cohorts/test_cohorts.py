@@ -201,7 +201,7 @@ def test_a_table_of_paths_is_a_source(folder):
         ("nowhere", "no folder nowhere"),
         ("synthetic:many", "whole number"),
         ([], "no recordings found"),
-        ([np.zeros(3)], "expected an ecgwb.Record"),
+        ([np.zeros(3)], "item 0 of the source is a ndarray; expected an ecgwb.Record"),
         (pd.DataFrame({"file": ["x"]}), "no column 'path'"),
     ],
 )
