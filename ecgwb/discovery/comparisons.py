@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..cohorts.guards import check
+from ..cohorts.guards import check, kind_of
 from ..stats import CORRECTIONS, adjusted_p
 from .features import people_table
 from .manifests import ALL, Manifest, earlier_tests, hashed, note_test
@@ -78,6 +78,8 @@ def compare_features(
     UserWarning
         When the manifest was tested on some of these people before: a second look is no second chance.
     """
+    if not isinstance(manifest, Manifest):
+        raise TypeError(f"manifest is {kind_of(manifest)}; expected what wb.freeze gives")
     if correction not in CORRECTIONS:
         raise ValueError(f"correction is {correction!r}; expected one of {', '.join(CORRECTIONS)}")
     _check_frozen("outcome", outcome, manifest.outcome)

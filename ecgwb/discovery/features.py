@@ -19,7 +19,7 @@ from scipy.integrate import cumulative_trapezoid
 
 from ..cohorts.guards import check
 from ..cohorts.measurements import TIME
-from ..cohorts.people import one_record_each
+from ..cohorts.people import one_record_each, patients_of
 from ..delineation.landmarks import LANDMARKS
 from .classic import measure, voltages
 
@@ -309,7 +309,7 @@ def people_table(
         if name not in classic:
             raise ValueError(f"{name!r} is neither a number per record of the cohort nor a column of wb.measure")
         columns[name] = classic[name].to_numpy(float)
-    table = pd.DataFrame(columns, index=pd.Index(people["patient"].values.astype(str), name="patient"))
+    table = pd.DataFrame(columns, index=pd.Index(patients_of(people), name="patient"))
     values = feature_table(features, people).set_axis(table.index)
     twice = set(values.columns) & set(table.columns)
     if twice:

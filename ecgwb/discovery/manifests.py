@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..cohorts.guards import check
+from ..cohorts.guards import check, kind_of
 from .features import Feature, people_table
 from .regression import FEWEST, Column, columns_of, design, frozen_coefficients
 
@@ -110,7 +110,7 @@ def freeze(
     discovery = check(discovery)
     given = getattr(features, "tried", {}) if tried is None else tried
     counts = {str(k): int(v) for k, v in given.items()}
-    features = _check_features(list(features))
+    features = _check_features(features)
     if not counts:
         raise ValueError("say what was tried on the way to these features, tried={'candidates': 130, ...}")
     if path is not None and Path(path).exists():
@@ -149,18 +149,18 @@ def freeze(
     return manifest
 
 
-def _check_features(features: list[Feature]) -> list[Feature]:
+def _check_features(features: Any) -> list[Feature]:
+    if not isinstance(features, (list, tuple)):
+        raise TypeError(f"features is {kind_of(features)}; expected a list of features, as from wb.propose_features")
     odd = [f for f in features if not isinstance(f, Feature)]
     if odd:
-        raise TypeError(
-            f"features hold a {type(odd[0]).__name__}; expected wb.discovery.Feature, as from wb.propose_features"
-        )
+        raise TypeError(f"features hold {kind_of(odd[0])}; expected wb.discovery.Feature, as from wb.propose_features")
     if not features:
         raise ValueError("no feature to freeze; finding none is a result too, and needs no test")
     names = [f.name for f in features]
     if len(set(names)) < len(names):
         raise ValueError(f"{next(n for n in names if names.count(n) > 1)!r} is given twice; give each feature once")
-    return features
+    return list(features)
 
 
 def _is_binary(y: np.ndarray, outcome: str) -> bool:
@@ -190,6 +190,8 @@ def load_manifest(path: str | Path) -> Manifest:
     ValueError
         When there is no such file, it is no manifest, or it was changed since.
     """
+    if not isinstance(path, (str, Path)):
+        raise TypeError(f"path is {kind_of(path)}; expected that of a file which wb.freeze wrote")
     if not Path(path).is_file():
         raise ValueError(f"no manifest {str(path)!r}; expected the file that freeze(..., path=...) wrote")
     try:

@@ -18,6 +18,7 @@ from scipy.interpolate import BSpline
 from sklearn.linear_model import LogisticRegression, Ridge
 from statsmodels.tools.sm_exceptions import ConvergenceWarning, PerfectSeparationError, PerfectSeparationWarning
 
+from ..cohorts.guards import kind_of
 from ..stats import Estimate, auc, bootstrap
 
 FEWEST = 20  # patients for any test, and any choice of features
@@ -351,6 +352,8 @@ def _check_tables(models: Mapping[str, Sequence[str]], tables: Mapping[str, pd.D
         raise ValueError(f"model {lone[0]!r} is the text {models[lone[0]]!r}; expected a list of columns")
     columns = list(dict.fromkeys(c for names in models.values() for c in names))
     for name, table in tables.items():
+        if not isinstance(table, pd.DataFrame):
+            raise TypeError(f"{name} is {kind_of(table)}; expected a DataFrame, a row per record")
         absent = [c for c in [*columns, outcome, "patient"] if c not in table]
         if absent:
             raise ValueError(f"{name} has no column {', '.join(absent)}")

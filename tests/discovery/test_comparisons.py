@@ -275,5 +275,5 @@ def test_what_cannot_be_screened_or_frozen_is_refused(ptbxl):
         wb.discovery.screen_features(ptbxl, outcome="age")
     with pytest.raises(ValueError, match="8 records have 'male'; expected at least 20"):
         wb.discovery.screen_features(ptbxl.isel(record=slice(8)))
-    with pytest.raises(TypeError, match=r"features hold a str; expected wb\.discovery\.Feature"):
+    with pytest.raises(TypeError, match=r"features hold str 'R in V5'; expected wb\.discovery\.Feature"):
         wb.freeze(["R in V5"], ptbxl, tried={"candidates": 1})
