@@ -5,6 +5,7 @@ Each function draws on the Axes it is given, or on the current ones, and returns
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -245,7 +246,8 @@ def plot_matrix(
     -------
     Axes
     """
-    named = values.rename(index=NAMES, columns=NAMES)
+    columns = {c: textwrap.fill(NAMES.get(c, str(c)), 9, break_long_words=False) for c in values.columns}
+    named = values.rename(index=NAMES, columns=columns)
     limit = limit or float(np.nanmax(np.abs(values.to_numpy(float)), initial=0.0)) or 1.0
     ax = sns.heatmap(
         named, annot=True if text is None else text, fmt=".2f" if text is None else "", cmap="RdBu_r", vmin=-limit,

@@ -167,33 +167,6 @@ def test_the_sex_table_shows_every_row_and_what_it_adds():
     np.testing.assert_array_equal(axes[0].lines[1].get_ydata(), axes[1].lines[1].get_ydata())
 
 
-def doses():
-    """Slopes of a network that follows its own edit by 0.9 and another's by -0.2, beside a perfect measurement."""
-    index = pd.MultiIndex.from_product([["PR", "QT"], ["pr", "qt"]], names=["edit", "target"])
-    own = np.array([1.0, 0.0, 0.0, 1.0])
-    table = pd.DataFrame({"slope": 0.9 * own - 0.2 * (1 - own), "measured_slope": own}, index=index)
-    for c in ("slope", "measured_slope"):
-        table[c.replace("slope", "low")], table[c.replace("slope", "high")] = table[c] - 0.05, table[c] + 0.05
-    return table.assign(unit=["ms per ms"] * 4, n=10)
-
-
-def test_the_dose_response_matrix_stands_beside_the_measurements_with_one_scale():
-    _, axes = plt.subplots(1, 2)
-    figures.plot_dose_response(doses(), axes)
-    network, measured = (ax.images[0] for ax in axes)
-    np.testing.assert_allclose(network.get_array(), [[0.9, -0.2], [-0.2, 0.9]])
-    np.testing.assert_allclose(measured.get_array(), [[1, 0], [0, 1]])
-    assert network.get_clim() == measured.get_clim() == (-1, 1)
-    assert [t.get_text() for t in axes[0].texts][:2] == ["+.90\n(+.85, +.95)", "-.20\n(-.25, -.15)"]
-    assert [t.get_text() for t in axes[1].texts][1] == "0\n(-.05, +.05)"
-    framed = {tuple(p.get_xy()) for p in axes[0].patches}
-    assert framed == {(-0.5, -0.5), (0.5, 0.5)}
-    unknown = doses().assign(measured_slope=np.nan, measured_low=np.nan, measured_high=np.nan)
-    _, axes = plt.subplots(1, 2)
-    figures.plot_dose_response(unknown, axes)
-    assert {t.get_text() for t in axes[1].texts} == {"–"}
-
-
 def test_map_against_effect_shows_each_correlation_with_its_interval():
     names = ["gradcam", "published"], ["qt", "t_v5"], ["P", "QRS", "T", "all"]
     index = pd.MultiIndex.from_product(names, names=["method", "target", "wave"])
