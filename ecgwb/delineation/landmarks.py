@@ -1,4 +1,4 @@
-"""Global landmarks: one P, QRS and T per beat from those of its leads, and how far they may be doubted."""
+"""Landmarks: their names and places, and the global ones of a beat, with their doubt, from the waves of its leads."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ SEGMENTS = {
     "T": ("T_on", "T_off"),
 }
 """First and last landmark of each stretch of the beat from P_on to T_off."""
+RANK = 5 / 12  # of the leads that show a wave: which of them, from outside, gives the global onset and offset
 
 
 class Wave(NamedTuple):
@@ -35,16 +36,13 @@ class Wave(NamedTuple):
     offset: float
 
 
-RANK = 5 / 12  # of the leads that show a wave: which of them, from outside, gives the global onset and offset
-
-
 def global_marks(marks: np.ndarray) -> np.ndarray:
     """One mark per beat and landmark from those of the leads.
 
     Of the m leads that show a wave (at least a third of them must), the onset is the k-th earliest and the offset the
     k-th latest with k = ceil(5 m / 12): the fifth of twelve. Peaks are the median. Marks made by hand scatter more
     between leads than a network's, and the extremes of noisy leads lie further out, so the nearer a rule is to the
-    extremes the more it measures the marker's noise: `neighbour` shows what the next ranks would give.
+    extremes the more it measures the marker's noise; the second and third of the result show what the next ranks give.
 
     Parameters
     ----------
@@ -55,22 +53,21 @@ def global_marks(marks: np.ndarray) -> np.ndarray:
     array (3, beat, landmark), ms
         By the k-th lead, by the next one outwards, by the next one inwards.
     """
-    n_beats, n_leads, n_landmarks = marks.shape
-    out = np.full((3, n_beats, n_landmarks), np.nan)
-    ordered = np.sort(marks, axis=1)  # NaN last
     m = np.isfinite(marks).sum(axis=1)  # (beat, landmark)
-    enough = m >= max(1, int(np.ceil(n_leads / 3)))
-    k = np.ceil(RANK * m).astype(int)
-    for j in range(n_landmarks):
-        rows = np.flatnonzero(enough[:, j])
-        column, count, rank = ordered[rows, :, j], m[rows, j], k[rows, j]
-        each = np.arange(len(rows))
-        if j in PEAKS:
-            out[:, rows, j] = (column[each, (count - 1) // 2] + column[each, count // 2]) / 2
-            continue
-        for side, step in enumerate((0, -1, 1)):
-            r = np.clip(rank + step, 1, count)
-            out[side, rows, j] = column[each, r - 1 if j in ONSETS else count - r]
+    rank = np.ceil(RANK * m).astype(int)
+    # NaN last, and one in any case
+    ordered = np.sort(np.pad(marks, ((0, 0), (0, 1), (0, 0)), constant_values=np.nan), axis=1)
+
+    def nth(k: np.ndarray) -> np.ndarray:
+        return np.take_along_axis(ordered, k[:, None], axis=1)[:, 0]
+
+    out = np.empty((3, *m.shape))
+    for side, step in zip(out, (0, -1, 1), strict=True):
+        r = np.clip(rank + step, 1, m)
+        side[:, ONSETS] = nth(r - 1)[:, ONSETS]
+        side[:, OFFSETS] = nth(m - r)[:, OFFSETS]
+        side[:, PEAKS] = (nth((m - 1) // 2) + nth(m // 2))[:, PEAKS] / 2
+    out[:, m < max(1, np.ceil(marks.shape[1] / 3))] = np.nan
     return out
 
 
@@ -138,5 +135,5 @@ def beat_landmarks(marks: np.ndarray, r: np.ndarray, used: np.ndarray, share: fl
 
 def intervals(fiducial: np.ndarray) -> dict[str, float]:
     """PR, QRS and QT (ms) from the nine landmarks."""
-    f = dict(zip(LANDMARKS, fiducial, strict=True))
-    return {"pr": f["QRS_on"] - f["P_on"], "qrs": f["J"] - f["QRS_on"], "qt": f["T_off"] - f["QRS_on"]}
+    p_on, qrs_on, j, t_off = (fiducial[k] for k in (P_ON, QRS_ON, J, T_OFF))
+    return {"pr": qrs_on - p_on, "qrs": j - qrs_on, "qt": t_off - qrs_on}
