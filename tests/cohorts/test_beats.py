@@ -5,32 +5,7 @@ import pytest
 
 import ecgwb as wb
 from ecgwb.delineation.annotations import read_annotations
-from ecgwb.delineation.landmarks import LANDMARKS, P_ON, QRS_ON, J, R, global_marks, intervals
-
-
-def test_global_onset_is_the_fifth_earliest_of_twelve_and_offset_the_fifth_latest():
-    marks = np.full((1, 12, 9), np.nan)
-    marks[0, :, QRS_ON] = np.arange(12) * 10.0
-    marks[0, :, J] = np.arange(12) * 10.0
-    marks[0, :, R] = np.arange(12) * 10.0  # the median
-    middle, outer, inner = global_marks(marks)[:, 0]
-    assert (middle[QRS_ON], outer[QRS_ON], inner[QRS_ON]) == (40, 30, 50)
-    assert (middle[J], outer[J], inner[J]) == (70, 80, 60)
-    assert middle[R] == 55
-
-
-@pytest.mark.parametrize(("n_leads", "present", "absent"), [(12, 4, 3), (8, 3, 2), (2, 1, 0)])
-def test_a_wave_counts_from_a_third_of_the_leads(n_leads, present, absent):
-    marks = np.full((2, n_leads, 9), np.nan)
-    marks[0, :present, P_ON] = 1.0
-    marks[1, :absent, P_ON] = 1.0
-    assert np.isfinite(global_marks(marks)[0, :, P_ON]).tolist() == [True, False]
-
-
-def test_an_absent_p_leaves_pr_absent_and_the_rest_known():
-    out = intervals(np.array([np.nan, np.nan, np.nan, -40, 0, 50, 150, 250, 350]))
-    assert np.isnan(out["pr"])
-    assert (out["qrs"], out["qt"]) == (90, 390)
+from ecgwb.delineation.landmarks import LANDMARKS
 
 
 @pytest.fixture(scope="module")
