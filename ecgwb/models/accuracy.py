@@ -54,8 +54,9 @@ def accuracy_table(
     Raises
     ------
     ModelError
-        When a cohort is given for the predictions, the cohort lacks a record or has nothing to compare with, or `by` is
-        no column of records, or none of its groups has ten patients.
+        When a cohort is given for the predictions, or the cohort lacks a record or has nothing to compare with.
+    RecordError
+        When `by` is no column of records, or none of its groups has ten patients.
     ValueError
         When a record is another patient's in the cohort than in the predictions.
 

@@ -298,7 +298,7 @@ def test_slips_are_named(measures, ludb):
     with pytest.raises(ModelError, match="load the network first"):
         wb.predict("compact-measures", ludb)
     for call in (wb.ecgradcam, lambda m, c: wb.attribute(m, c, "saliency")):
-        with pytest.raises(ValueError, match="without the dimension 'record'"):
+        with pytest.raises(ValueError, match="has no dimension 'record'"):
             call(measures, ludb.isel(record=0))
     assert wb.ModelSpec(targets="qt", units="ms", layer="x").targets == ("qt",)
     one = ludb.isel(record=[0])
@@ -311,5 +311,5 @@ def test_thirds_of_any_column_are_thirds(ludb, measures):
     assert small["n"].unstack()["qt"].tolist() == pytest.approx([200 / 3] * 3, abs=1)
     two = ludb.assign(tall=("record", np.arange(200) % 2 == 0))
     assert wb.accuracy_table(said, two, by="tall")["n"].unstack()["qt"].tolist() == [100, 100]
-    with pytest.raises(wb.ModelError, match="no value of 'level' is known"):
+    with pytest.raises(wb.RecordError, match="no value of 'level' is known"):
         wb.accuracy_table(said, ludb.assign(level=("record", np.full(200, np.nan))), by="level")
