@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from ..cohorts.guards import check_values
-from ..cohorts.people import patients_of
+from ..cohorts.people import column, patients_of
 from ..stats import permutation_p
 
 _AT_ONCE = 250  # permutations in memory together
@@ -134,10 +134,7 @@ def map_contrast(aligned: xr.DataArray, outcome: np.ndarray) -> xr.DataArray:
 
 def _of_patients(aligned: xr.DataArray, by: str) -> xr.DataArray:
     """The mean of each patient's records (patient, ..., phase), with the patient's value of `by`."""
-    if by not in aligned.coords or aligned[by].dims != ("record",):
-        have = ", ".join(str(k) for k, v in aligned.coords.items() if v.dims == ("record",))
-        raise ValueError(f"cannot compare by {by!r}; the records carry {have}")
-    known = np.array([str(v) not in ("", "nan") for v in aligned[by].values])
+    known = np.array([str(v) not in ("", "nan") for v in column(aligned, by)])
     aligned = aligned.isel(record=np.flatnonzero(known)).transpose("record", ...)
     who, names = pd.factorize(patients_of(aligned))
     label: dict[int, Any] = {}

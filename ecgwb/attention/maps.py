@@ -13,7 +13,7 @@ from scipy import stats
 
 from ..cohorts.beats import RHYTHM
 from ..cohorts.guards import check, check_values
-from ..cohorts.people import patients_of
+from ..cohorts.people import column, patients_of
 from ..delineation.landmarks import SEGMENTS
 from ..models.prediction import parts_of
 from ..stats import RESAMPLES, check_level, interval, name_hash, patient_weights, resampled_sums
@@ -118,10 +118,7 @@ def map_sums(aligned: xr.DataArray, by: str | None = None, *, seed: int = 0) -> 
 
 def _groups(aligned: xr.DataArray, by: str) -> dict[Any, np.ndarray]:
     """The records' rows of each group, by its sorted values."""
-    if by not in aligned.coords or aligned[by].dims != ("record",):
-        have = ", ".join(str(k) for k, v in aligned.coords.items() if v.dims == ("record",))
-        raise ValueError(f"cannot group by {by!r}; the records carry {have}")
-    values = aligned[by].values
+    values = column(aligned, by)
     groups = sorted(g for g in pd.unique(values) if str(g) not in ("", "nan"))
     if len(groups) > _MOST_GROUPS:
         raise ValueError(

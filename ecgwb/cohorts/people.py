@@ -72,6 +72,20 @@ def one_record_each(cohort: xr.Dataset) -> xr.Dataset:
     return cohort.isel(record=np.flatnonzero(~again))
 
 
+def need_one_record_each(cohort: xr.Dataset) -> None:
+    """Refuses a cohort in which a patient has two records, where both would count as people.
+
+    Raises
+    ------
+    ValueError
+        When one has.
+    """
+    patients = pd.Series(patients_of(cohort))
+    if patients.duplicated().any():
+        twice = patients[patients.duplicated()].iloc[0]
+        raise ValueError(f"patient {twice!r} has two records; give one each: wb.cohorts.one_record_each(cohort)")
+
+
 def in_words(cohort: xr.Dataset) -> str:
     """A cohort's name and how many people it holds, as captions give it.
 

@@ -19,7 +19,7 @@ from ..attention.alignment import align, template_of
 from ..attention.attribution import attribute
 from ..cohorts.cache import COHORT, content_key
 from ..cohorts.guards import check
-from ..cohorts.people import patient_draw, patients_of
+from ..cohorts.people import need_one_record_each, patient_draw, patients_of
 from ..models.prediction import predict
 from ..models.spec import load_model, save_model, spec_of
 from ..models.training import fit
@@ -117,10 +117,8 @@ def cross_fit(
         When a patient has two records: the null would take them for two people.
     """
     cohort = check(cohort, outcome)
-    patients = patients_of(cohort)
-    if len(set(patients)) < len(patients):
-        raise ValueError("some patients have two records; keep one each: wb.cohorts.one_record_each(cohort)")
-    fold = np.array([int(patient_draw(p, f"fold {seed}") * recipe.folds) for p in patients])
+    need_one_record_each(cohort)
+    fold = np.array([int(patient_draw(p, f"fold {seed}") * recipe.folds) for p in patients_of(cohort)])
     networks = []
     for k in range(recipe.folds):
         file = Path(folder) / f"fold{k}.safetensors" if folder else None

@@ -19,7 +19,7 @@ from scipy.stats import norm
 from ..attention.alignment import template_of
 from ..attention.contrasts import map_contrast
 from ..cohorts.guards import check, check_values
-from ..cohorts.people import patients_of, same_people
+from ..cohorts.people import need_one_record_each, same_people
 from ..delineation.landmarks import WAVE_POINTS
 from ..edits.changes import erase
 from ..stats import adjusted_p, permutation_p
@@ -456,8 +456,5 @@ def _same_records(maps: xr.DataArray, cohort: xr.Dataset) -> xr.Dataset:
     if sorted(mine) != sorted(theirs):
         raise ValueError(f"the maps are of {len(mine)} records, the cohort has {len(theirs)}, or others; give the same")
     same_people(maps, cohort)
-    patients = pd.Series(patients_of(cohort))
-    if patients.duplicated().any():
-        twice = patients[patients.duplicated()].iloc[0]
-        raise ValueError(f"patient {twice!r} has two records; give one each: wb.cohorts.one_record_each(cohort)")
+    need_one_record_each(cohort)
     return cohort.sel(record=maps["record"].values)

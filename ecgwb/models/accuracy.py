@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..cohorts.people import groups, same_people
+from ..cohorts.people import groups, patients_of, same_people
 from ..stats import auc_interval, mean_interval
 from .spec import ModelError
 
@@ -100,17 +100,19 @@ def accuracy_table(
             continue
         logit = predictions[t].attrs.get("units") == "log-odds"
         hit = ((said > 0) == (true > 0.5)).astype(float) if logit else np.abs(said - true)
-        who = cohort["patient"].values
+        patient = patients_of(cohort)
         row: dict[str, Any] = {
             "target": t,
             "metric": "accuracy" if logit else "MAE",
             "unit": "" if logit else cohort[name].attrs.get("units", ""),
         }
         row["n"] = int(ok.sum())
-        row |= dict(zip(("score", "low", "high"), mean_interval(hit[ok], who[ok], ci), strict=True))
+        row |= dict(zip(("score", "low", "high"), mean_interval(hit[ok], patient[ok], ci), strict=True))
         if logit:
             row["constant"] = max(true[ok].mean(), 1 - true[ok].mean())
-            row |= dict(zip(("auc", "auc_low", "auc_high"), auc_interval(true[ok], said[ok], who[ok], ci), strict=True))
+            row |= dict(
+                zip(("auc", "auc_low", "auc_high"), auc_interval(true[ok], said[ok], patient[ok], ci), strict=True)
+            )
         else:
             d = said[ok] - true[ok]
             spread = d.std(ddof=1) if len(d) > 1 else np.nan

@@ -136,7 +136,7 @@ def test_networks_are_kept_under_their_recipe_and_the_code_that_trains_them(tmp_
 
 
 def test_two_records_of_a_patient_are_refused_and_one_can_be_chosen(ptbxl):
-    with pytest.raises(ValueError, match="two records; keep one each"):
+    with pytest.raises(ValueError, match="two records; give one each"):
         cross_fit(ptbxl, "male", TINY)
     assert len(set(ptbxl["patient"].values)) == one_record_each(ptbxl).sizes["record"]
 
