@@ -43,6 +43,7 @@ from ecgwb.stats import auc_interval
 
 OUTCOME, BASELINE = "male", ("age", "hr")
 FOLDER = Path(__file__).parent / "results"
+CAMPAIGN, NETWORKS, NULL = "sex-campaign.json", "sex-networks", "sex-null.nc"
 # From discovery patients alone: of three tried, the one whose map was confirmed by edits. It sees 190 ms.
 RECIPE = Recipe({"name": "compact", "width": 32, "dilations": [1, 2, 2]}, epochs=100)
 BASE, CLASSIC, NETWORK = "age + heart rate", "+ classic measurements", "network"
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=RECIPE.epochs)
     parser.add_argument("--out", type=Path, default=FOLDER, help="where the campaign's results and the tables go")
     given = parser.parse_args(argv)
-    file = given.out / "sex-campaign.json"
+    file = given.out / CAMPAIGN
     if not file.is_file():
         campaign(given.out, given.permuted, Recipe(RECIPE.net, given.epochs, RECIPE.folds))
     table, by = sex_table(json.loads(file.read_text()))
@@ -114,9 +115,9 @@ def campaign(out: Path, runs: int = 20, recipe: Recipe = RECIPE, source: str = "
         rows[name] = {how: _summary(features, some, others) for how, features in found.items()}
     about = {"source": source, "recipe": asdict(recipe), "runs": runs}
     about |= {"permuted": [rows[name] for name in rows if name != "real"], "real": rows["real"]}
-    shutil.copytree(folder / "real", out / "sex-networks", dirs_exist_ok=True)
-    xr.concat([c for name, c in curves.items() if name != "real"], "run").rename("t").to_netcdf(out / "sex-null.nc")
-    (out / "sex-campaign.json").write_text(json.dumps(about, ensure_ascii=False, indent=1) + "\n")
+    shutil.copytree(folder / "real", out / NETWORKS, dirs_exist_ok=True)
+    xr.concat([c for name, c in curves.items() if name != "real"], "run").rename("t").to_netcdf(out / NULL)
+    (out / CAMPAIGN).write_text(json.dumps(about, ensure_ascii=False, indent=1) + "\n")
 
 
 def people_of(source: str = "ptbxl500", *, rhythm: bool = False) -> tuple[xr.Dataset, xr.Dataset]:

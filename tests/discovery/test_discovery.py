@@ -1,7 +1,7 @@
 import json
 import shutil
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -10,9 +10,10 @@ import xarray as xr
 from scipy.stats import norm
 from studies import discovery_bench as bench
 from studies.plants import DOWNSLOPE, LABEL, PEAK_OF_T, PLANTS, mixed_people, planted_cohort
-from studies.sex_table import FOLDER, sex_table
+from studies.sex_table import CAMPAIGN, FOLDER, NETWORKS, NULL, RECIPE, people_of, sex_table
 
 import ecgwb as wb
+from ecgwb.cohorts.cache import PACKAGE, content_key
 from ecgwb.cohorts.measurements import TIME
 from ecgwb.cohorts.people import one_record_each
 from ecgwb.discovery import crossfit
@@ -125,13 +126,10 @@ def test_every_patient_is_predicted_by_a_network_that_has_not_seen_them(people, 
 def test_networks_are_kept_under_their_recipe_and_the_code_that_trains_them(tmp_path, monkeypatch):
     before = TINY.key
     assert replace(TINY, epochs=2).key != before
-    home = Path(crossfit.__file__).parents[1]
-    for room in ("models", "discovery"):
-        shutil.copytree(home / room, tmp_path / room, ignore=shutil.ignore_patterns("weights"))
-    monkeypatch.setattr(crossfit, "__file__", str(tmp_path / "discovery" / "crossfit.py"))
+    code = shutil.copytree(PACKAGE, tmp_path / "ecgwb", ignore=shutil.ignore_patterns("__pycache__", "data"))
+    monkeypatch.setattr(crossfit, "content_key", partial(content_key.__wrapped__, package=code))
     assert TINY.key == before
-    code = tmp_path / "models" / "networks.py"
-    code.write_text(code.read_text() + "# changed")
+    (code / "models" / "networks.py").write_text("# changed")
     assert TINY.key != before
 
 
@@ -223,13 +221,27 @@ def test_the_sex_table_is_on_the_same_people_and_counts_what_the_campaign_found(
 
 
 def test_the_shipped_sex_table_is_what_its_command_makes():
-    stored = json.loads((FOLDER / "sex-campaign.json").read_text())
+    stored = json.loads((FOLDER / CAMPAIGN).read_text())
     assert [row[how]["passed"] for row in stored["permuted"] for how in ("attention", "screening")] == [0] * 40
     table, _ = sex_table(stored)
     kept = pd.read_csv(FOLDER / "sex-table.csv", index_col=["model", "people"])
     numbers = kept.select_dtypes("number").columns
     assert table.index.equals(kept.index)
     np.testing.assert_allclose(table[numbers].astype(float), kept[numbers], rtol=2e-3, atol=2e-3)
+
+
+def test_the_stored_networks_and_their_null_lead_to_the_features_of_the_campaign():
+    people, _ = people_of()
+    networks = cross_fit(people, "male", RECIPE, folder=FOLDER / NETWORKS)  # read, not trained
+    null = xr.load_dataarray(FOLDER / NULL)
+    found = wb.propose_features(
+        networks.maps(people, "ecgradcam"), people, null, by_lead=networks.maps(people, "deeplift"),
+        predict_outcome=networks.predict,
+    )  # fmt: skip
+    kept = json.loads((FOLDER / CAMPAIGN).read_text())["real"]["attention"]
+    assert [f.name for f in found] == [f["name"] for f in kept["features"]]
+    assert found.tried == kept["tried"]
+    assert found.p == kept["p"] == pytest.approx(1 / 21)
 
 
 def test_the_shipped_benchmark_of_discovery_is_the_summary_of_its_runs():
