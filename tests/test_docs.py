@@ -36,7 +36,7 @@ class Mine(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def there(tmp_path_factory, ludb_folder):
+def reader(tmp_path_factory, ludb_folder):
     """The folder in which a reader types: ``my_folder`` and ``people.csv``."""
     folder = tmp_path_factory.mktemp("reader")
     (folder / "my_folder").mkdir()
@@ -48,8 +48,8 @@ def there(tmp_path_factory, ludb_folder):
     return folder
 
 
-def test_the_blocks_of_the_readme_run_one_after_the_other(there, monkeypatch):
-    monkeypatch.chdir(there)
+def test_the_blocks_of_the_readme_run_one_after_the_other(reader, monkeypatch):
+    monkeypatch.chdir(reader)
     blocks = [b for b in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if ">>>" not in b]
     assert len(blocks) >= 2
     names = {"wb": wb, "my_module": Mine(), "signal": wb.read_record("my_folder/1").signal[[0, 1, 6], ::2]}
@@ -60,8 +60,8 @@ def test_the_blocks_of_the_readme_run_one_after_the_other(there, monkeypatch):
     assert names["model"].spec.targets == ("qt",)
 
 
-def test_the_commands_of_the_readme_are_there(there, monkeypatch):
-    monkeypatch.chdir(there)
+def test_the_commands_of_the_readme_are_there(reader, monkeypatch):
+    monkeypatch.chdir(reader)
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:`|^)make ([a-z-]+)", README, re.MULTILINE))
     assert {"paper", "test", "lab", "bench"} <= named <= targets
@@ -86,15 +86,41 @@ def test_examples_in_docstrings_print_what_they_say(name):
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
-@pytest.mark.parametrize("name", [n for n in wb.__all__ if n.islower()])  # Capitals: classes and constants
-def test_a_public_function_says_what_it_takes_and_gives(name):
-    function = inspect.unwrap(getattr(wb, name))
-    takes, gives = inspect.signature(function).parameters, inspect.signature(function).return_annotation
-    parts = re.split(r"^(\w+)\n-+\n", inspect.getdoc(function), flags=re.MULTILINE)
+ROOMS = [m.name for m in pkgutil.iter_modules(ecgwb.__path__, "ecgwb.") if m.ispkg]
+FUNCTIONS = sorted(
+    f"{room}.{name}"
+    for room in ROOMS
+    for name in importlib.import_module(room).__all__
+    if inspect.isfunction(getattr(importlib.import_module(room), name))
+)
+
+
+def sections_of(documented):
+    """The parameters that a docstring names, and whether it has something that is given back."""
+    parts = re.split(r"^(\w+)\n-+\n", inspect.getdoc(documented), flags=re.MULTILINE)
     sections = dict(zip(parts[1::2], parts[2::2], strict=True))
     # "a, b : kind", with what they are in the indented lines below it.
-    heads = re.findall(r"^\w.*", sections.get("Parameters", ""), re.MULTILINE)
-    said = {n for head in heads for n in head.split(" : ")[0].split(", ")}
-    assert not set(takes) - said
-    assert said <= set(takes)
-    assert ("Returns" in sections) == (gives not in (None, "None"))
+    heads = re.findall(r"^[\w*].*", sections.get("Parameters", ""), re.MULTILINE)
+    return {n.lstrip("*") for head in heads for n in head.split(" : ")[0].split(", ")}, "Returns" in sections
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_public_function_documents_what_it_takes_and_gives(name):
+    room, _, name = name.rpartition(".")
+    room = importlib.import_module(room)
+    function = getattr(room, name)
+    common, common_gives = sections_of(room)  # what all functions of a room share stands in the room's docstring
+    named, gives = sections_of(function)
+    takes = set(inspect.signature(function).parameters)
+    assert named <= takes
+    assert takes <= named | common
+    is_context = inspect.isgeneratorfunction(inspect.unwrap(function))
+    if is_context or inspect.signature(function).return_annotation in (None, "None"):
+        assert not gives
+    else:
+        assert gives or common_gives
+
+
+def test_the_flat_functions_are_functions_of_rooms():
+    of_rooms = {name.rpartition(".")[2] for name in FUNCTIONS}
+    assert {n for n in wb.__all__ if n.islower()} <= of_rooms

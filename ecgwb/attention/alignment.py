@@ -7,7 +7,7 @@ import json
 import numpy as np
 import xarray as xr
 
-from ..cohorts.guards import check, check_values
+from ..cohorts.guards import check, check_values, json_attribute
 from ..cohorts.people import same_people
 from ..delineation.landmarks import LANDMARKS, WAVES
 
@@ -38,7 +38,7 @@ def template_of(data: xr.Dataset | xr.DataArray) -> xr.DataArray:
         seen = np.isfinite(fiducial).any(axis=0)
         marks[seen] = np.nanmedian(fiducial[:, seen], axis=0)
     elif "template" in data.attrs:
-        marks = np.array(json.loads(data.attrs["template"]), dtype=float)  # null becomes NaN
+        marks = np.array(json_attribute(data, "template", []), dtype=float)  # null becomes NaN
     else:
         raise ValueError("the map carries no template; expected what wb.align(maps, cohort) gives")
     return xr.DataArray(marks, dims="landmark", coords={"landmark": list(LANDMARKS)}, attrs={"units": "ms"})

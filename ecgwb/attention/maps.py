@@ -354,7 +354,17 @@ def _call(work: Callable[[xr.Dataset], xr.Dataset], part: xr.Dataset) -> xr.Data
 
 
 def segments(aligned: xr.DataArray | xr.Dataset) -> dict[str, np.ndarray]:
-    """Masks over phase of P, PQ, QRS, ST, T on the common beat, and of the rest."""
+    """Masks over phase of P, PQ, QRS, ST, T on the common beat, and of the rest.
+
+    Parameters
+    ----------
+    aligned : DataArray or Dataset
+        From `align` or `cohort_map`.
+
+    Returns
+    -------
+    dict of array (phase,) of bool
+    """
     template, phase = template_of(aligned), aligned["phase"].values
     masks = {}
     for name, (first, end) in SEGMENTS.items():

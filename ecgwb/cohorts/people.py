@@ -18,7 +18,16 @@ FEWEST = 10  # patients of a group that a number is worth
 
 
 def patients_of(data: xr.DataArray | xr.Dataset) -> np.ndarray:
-    """The patient of each record (record,), by name; a record is its own patient where nobody is named."""
+    """The patient of each record, by name; a record is its own patient where nobody is named.
+
+    Parameters
+    ----------
+    data : DataArray or Dataset
+
+    Returns
+    -------
+    array (record,) of str
+    """
     return data["patient" if "patient" in data.coords else "record"].values.astype(str)
 
 

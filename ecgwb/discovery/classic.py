@@ -171,7 +171,17 @@ def _asymmetry(x: np.ndarray, t_on: float, t_off: float) -> np.ndarray:
 
 
 def qt_slope(cohort: xr.Dataset) -> float:
-    """Slope of QT on RR over a cohort's records, ms per ms, by least squares: what `measure` may correct QT with."""
+    """Slope of QT on RR over a cohort's records, by least squares: what `measure` may correct QT with.
+
+    Parameters
+    ----------
+    cohort : Dataset
+
+    Returns
+    -------
+    float
+        ms per ms.
+    """
     cohort = check(cohort, "hr")
     qt = (cohort["fiducial"].sel(landmark="T_off") - cohort["fiducial"].sel(landmark="QRS_on")).values
     rr = 60000.0 / cohort["hr"].values

@@ -144,6 +144,18 @@ def _trained(cohort: xr.Dataset, outcome: str, recipe: Recipe, seed: int, file: 
 
 
 def permuted(cohort: xr.Dataset, outcome: str, run: int) -> xr.Dataset:
-    """The cohort with its outcome permuted among its records; each run has a permutation of its own."""
+    """The cohort with its outcome permuted among its records.
+
+    Parameters
+    ----------
+    cohort : Dataset
+    outcome : str
+    run : int
+        Each run has a permutation of its own.
+
+    Returns
+    -------
+    Dataset
+    """
     values = np.random.default_rng([run, 20211]).permutation(cohort[outcome].values)
     return cohort.assign({outcome: ("record", values, cohort[outcome].attrs)})

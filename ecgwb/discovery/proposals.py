@@ -128,7 +128,22 @@ def screening_features(leads: Sequence[str]) -> list[Feature]:
 def rank_features(
     features: Sequence[Feature], cohort: xr.Dataset, outcome: str, baseline: Sequence[str]
 ) -> list[tuple[Feature, float]]:
-    """Features with the p of their likelihood-ratio test beside the baseline, smallest first; none that has no p."""
+    """Features ranked by their likelihood-ratio test beside the baseline.
+
+    Parameters
+    ----------
+    features : sequence of Feature
+    cohort : Dataset
+        Discovery patients.
+    outcome : str
+    baseline : sequence of str
+        Covariates, as in `freeze`.
+
+    Returns
+    -------
+    list of (Feature, float)
+        With the p of each, smallest first; features that have no p are left out.
+    """
     people = people_table(cohort, outcome, baseline, features)
     ranked = []
     for f in features:
@@ -147,7 +162,21 @@ def rank_features(
 
 
 def unlike(ranked: Sequence[Feature], cohort: xr.Dataset, n: int) -> list[Feature]:
-    """The first n of which none is said by those before it: R2 of its ranks on theirs below 0.8 squared."""
+    """The first features none of which follows from those before it: R2 of its ranks on theirs below 0.8 squared.
+
+    Parameters
+    ----------
+    ranked : sequence of Feature
+        The best first.
+    cohort : Dataset
+        Whose beats they are measured on.
+    n : int
+        How many to keep.
+
+    Returns
+    -------
+    list of Feature
+    """
     values = feature_table(ranked, cohort)
     chosen: list[Feature] = []
     for f in ranked:

@@ -1,4 +1,17 @@
-"""Figures: labelled arrays and tables in, Axes out; one style for all of them."""
+"""Figures: labelled arrays and tables in, Axes out; one style for all of them.
+
+What all functions that draw have in common:
+
+Parameters
+----------
+ax : Axes, optional
+    Where to draw; on new Axes by default.
+
+Returns
+-------
+Axes
+    Those drawn on.
+"""
 
 from .beats import BY_HAND, mark_doubt, mark_waves, plot_beat
 from .ecg_paper import plot_beats, plot_ecg, plot_paper_beat

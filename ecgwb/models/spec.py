@@ -216,7 +216,13 @@ def _agree(path: Path, spec: ModelSpec) -> None:
 
 
 def shipped() -> list[str]:
-    """Names of the models that come with the package."""
+    """Names of the models that come with the package.
+
+    Returns
+    -------
+    list of str
+        For `load_model`.
+    """
     return sorted(p.stem for p in WEIGHTS.glob("*.safetensors") if p.stem != "delineator")
 
 
@@ -267,6 +273,22 @@ def wrap_model(module: nn.Module, spec: ModelSpec) -> nn.Module:
 
 
 def spec_of(model: nn.Module) -> ModelSpec:
+    """What a network takes and gives.
+
+    Parameters
+    ----------
+    model : Module
+        From `load_model`, `wrap_model` or `fit`.
+
+    Returns
+    -------
+    ModelSpec
+
+    Raises
+    ------
+    ModelError
+        When the network carries no spec.
+    """
     spec = getattr(model, "spec", None)
     if isinstance(model, str):
         raise ModelError(f"{model!r} is a name; load the network first with wb.load_model")

@@ -20,6 +20,16 @@ def prepare(record: Record, fs: float = FS) -> Record:
 
     Missing samples are bridged linearly for the filters and are missing again afterwards; a lead with no sample at
     all stays missing.
+
+    Parameters
+    ----------
+    record : Record
+    fs : float
+        Hz.
+
+    Returns
+    -------
+    Record
     """
     signal, gaps = fill_gaps(record.signal)
     if record.fs != fs:

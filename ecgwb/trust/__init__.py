@@ -1,4 +1,17 @@
-"""Trust: a network and a cohort in; checks of its predictions and maps, with tables and verdicts, out."""
+"""Trust: a network and a cohort in; checks of its predictions and maps, with tables and verdicts, out.
+
+What all checks have in common:
+
+Parameters
+----------
+model : Module
+    With a `ModelSpec`.
+cohort : Dataset
+targets : str or sequence of str, optional
+    All of the network's by default.
+method : str
+    The maps that are checked; see `attribute`, and `ecgradcam` for its variants.
+"""
 
 from .checks import (
     Check,

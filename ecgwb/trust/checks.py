@@ -205,6 +205,11 @@ def randomisation(
     last layers, and so on to all in `stages` steps, each `seeds` times. A map that stays does not show what was
     learned.
 
+    Parameters
+    ----------
+    stages, seeds : int
+        Steps from the head to all layers, and shuffles at each.
+
     Returns
     -------
     Check
@@ -273,6 +278,11 @@ def consistency(
 ) -> Check:
     """Do networks trained alike, but for chance, explain the same person in the same way?
 
+    Parameters
+    ----------
+    others : sequence of Module
+        Networks of the same recipe and another seed.
+
     Returns
     -------
     Check
@@ -307,6 +317,11 @@ def agreement(
 
     Compared are the maps' sizes, leads summed up, over time: their distance from their own median, as most of a beat is
     baseline, blurred by 20 ms, as methods differ in sharpness.
+
+    Parameters
+    ----------
+    methods : sequence of str
+        The first is compared with the others.
 
     Returns
     -------
@@ -394,6 +409,8 @@ def removal(
     fill : {"mean", "linear"}
         By the cohort's mean beat, or by straight lines (see `erase`). With lines, a beat of which little is kept is
         like no ECG, and what insertion gives is the network's prediction for that.
+    randoms, seed : int
+        How many random spans each of the map's is compared with, and the seed they are drawn by.
 
     Returns
     -------
@@ -465,7 +482,12 @@ def effect(
     methods: Sequence[str] = VARIANTS,
     targets: Sequence[str] | str | None = None,
 ) -> Check:
-    """Does a map say what blanking a wave does? Judged is the first of the methods; the others stand beside it.
+    """Does a map say what blanking a wave does?
+
+    Parameters
+    ----------
+    methods : sequence of str
+        The first is judged; the others stand beside it.
 
     Returns
     -------
