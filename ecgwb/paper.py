@@ -88,7 +88,8 @@ def keep(name: str, figure: Figure, table: pd.DataFrame, caption: str) -> Figure
     figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
     figure.savefig(folder / f"{name}.png")
     table.to_csv(folder / f"{name}.csv", float_format="%.6g", lineterminator="\n")
-    _note(folder, name, {"title": title.removesuffix("."), "caption": rest})
+    about = {"title": title.removesuffix("."), "caption": rest, "heading_rows": table.columns.nlevels}
+    _note(folder, name, about)
     plt.close(figure)
     return figure
 
@@ -109,7 +110,7 @@ def leave_out(name: str, reason: str) -> None:
     print(f"{name} is left out. {reason}")
 
 
-def _note(folder: Path, name: str, about: dict[str, str]) -> None:
+def _note(folder: Path, name: str, about: dict[str, Any]) -> None:
     (folder / f"{name}.json").write_text(json.dumps({"name": name} | about, ensure_ascii=False, indent=1))
 
 
@@ -187,7 +188,7 @@ def make_paper(
     _run(run, source, at_once)
     for name, sheet in run.items():
         (folder / f"{name}.html").write_text(_html(sheet, name))
-    (folder / "provenance.json").write_text(json.dumps(provenance() | subject, indent=1))
+    (folder / "provenance.json").write_text(json.dumps(subject | provenance(), indent=1))
     headings = [re.match(r"# (\d)\. (.+)", s.cells[0].source) for s in sheets.values()]
     page = write_pages(folder, {h[1]: h[2] for h in headings if h})
     print(f"{page} and paper.pdf: {len(exhibits_in(folder))} exhibits in {time.time() - began:.0f} s")
@@ -229,6 +230,8 @@ def _asked(
     if model or target:
         names = [model] if model else ["compact-measures", "compact-sex"]
         nets = {n: spec_of(load_model(n)) for n in names}
+        if rhythms := [n for n, spec in nets.items() if spec.input != "beat"]:
+            raise ValueError(f"{rhythms[0]} takes recordings of 10 s; the paper shows networks of representative beats")
         known = [t for spec in nets.values() for t in spec.targets]
         target = target or ("qt" if "qt" in known else known[0])
         if target not in known:
@@ -319,7 +322,7 @@ def _run(sheets: dict[str, Any], source: Path, at_once: int) -> None:
 # ---------------------------------------------------------------- gathering what they kept
 
 
-def _read_note(file: Path) -> dict[str, str]:
+def _read_note(file: Path) -> dict[str, Any]:
     """What `keep` or `leave_out` wrote of an exhibit; empty for other files."""
     try:
         about = json.loads(file.read_text())
@@ -328,12 +331,12 @@ def _read_note(file: Path) -> dict[str, str]:
     return about if isinstance(about, dict) and about.keys() & {"caption", "left_out"} else {}
 
 
-def exhibits_in(folder: Path) -> list[dict[str, str]]:
-    """What `keep` kept there, in the order of the names: ``name``, ``title``, ``caption``."""
+def exhibits_in(folder: Path) -> list[dict[str, Any]]:
+    """What `keep` kept there, in the order of the names: ``name``, ``title``, ``caption``, ``heading_rows``."""
     return [about for f in sorted(folder.glob("*.json")) if "caption" in (about := _read_note(f))]
 
 
-def left_out_in(folder: Path) -> list[dict[str, str]]:
+def left_out_in(folder: Path) -> list[dict[str, Any]]:
     """What `leave_out` noted there: ``name`` and ``left_out``, the reason."""
     return [about for f in sorted(folder.glob("*.json")) if "left_out" in (about := _read_note(f))]
 
@@ -361,7 +364,7 @@ def write_pages(folder: Path, headings: dict[str, str]) -> Path:
         "title": title,
         "introduction": introduction,
         "headings": {"0": "What matters most"} | headings,
-        "exhibits": [about | {"table": _shown_table(folder, about["name"])} for about in exhibits],
+        "exhibits": [about | {"table": _shown_table(folder, about)} for about in exhibits],
         "left_out": left_out_in(folder),
         "methods": methods(found),
         "provenance": {k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for k, v in found.items()},
@@ -423,13 +426,19 @@ def _plain(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>|$~#])", r"\\\1", text.replace("&", "&amp;"))
 
 
-def _shown_table(folder: Path, name: str) -> list[list[str]] | None:
+def _shown_table(folder: Path, about: dict[str, Any]) -> list[list[str]] | None:
     """An exhibit's numbers as they are read on a page, headings first; None where they would fill pages."""
-    table = pd.read_csv(folder / f"{name}.csv", dtype=str, keep_default_na=False)
+    file, rows = folder / f"{about['name']}.csv", about["heading_rows"]
+    if rows == 1:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False)
+        table.columns = ["" if c.startswith("Unnamed") else c for c in table]
+    else:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False, header=list(range(rows)), index_col=0)
+        table.columns = [" ".join(c) for c in table]
+        table = table.reset_index()
     if len(table) > _MOST_ROWS or table.shape[1] > _MOST_COLUMNS or table.map(len).to_numpy().max(initial=0) > 600:
         return None
-    heads = ["" if c.startswith("Unnamed") else c.replace("_", " ") for c in table.columns]
-    return [heads, *table.map(_rounded).to_numpy().tolist()]
+    return [[str(c).replace("_", " ") for c in table], *table.map(_rounded).to_numpy().tolist()]
 
 
 def _rounded(text: str) -> str:

@@ -28,7 +28,7 @@ def test_what_is_kept_twice_gives_the_same_files(tmp_path, monkeypatch):
     assert set(made[0]) == {"1x.pdf", "1x.png", "1x.csv", "1x.json"}
     assert made[0] == made[1]
     about = json.loads(made[0]["1x.json"])
-    assert about == {"name": "1x", "title": "Title of 0.5 Hz", "caption": "Caption. More."}
+    assert about == {"name": "1x", "title": "Title of 0.5 Hz", "caption": "Caption. More.", "heading_rows": 1}
     assert made[0]["1x.csv"] == b",v\n0,0.333333\n1,2e-09\n"
 
 
@@ -95,6 +95,13 @@ def test_numbers_are_read_with_three_digits_and_large_tables_left_to_their_csv(f
     assert text.count("<table") == 1
     for cell in ("v ms", "0.123", "12346", "200", "3000000"):
         assert f">{cell}</t" in text
+
+
+def test_a_table_with_two_rows_of_headings_is_shown_with_one(folder, monkeypatch):
+    table = pd.DataFrame({("ms", "P_on"): [1.5], ("doubt", "P_on"): [0.25]}, index=pd.Index(["7"], name="record"))
+    paper.keep("3z", plt.figure(), table, "Title.")
+    text = paper.write_pages(folder, {}).read_text()
+    assert all(f"<th>{head}</th>" in text for head in ("record", "ms P on", "doubt P on"))
 
 
 # ---------------------------------------------------------------- the command
@@ -180,6 +187,7 @@ def test_the_paper_of_ones_own_cohort_and_network_leaves_out_what_is_not_about_t
         (["--record", "1"], "no record '1' in"),
         (["--only", "1a_x"], "holds the paper of another cohort or network"),
         (["--model", "nothing"], "nothing"),
+        (["--model", "compact-rhythm"], "takes recordings of 10 s"),
     ):
         assert main([*command, *wrong]) == 1
         assert message in capsys.readouterr().err
