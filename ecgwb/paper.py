@@ -431,10 +431,10 @@ def _shown_table(folder: Path, about: dict[str, Any]) -> list[list[str]] | None:
     file, rows = folder / f"{about['name']}.csv", about["heading_rows"]
     if rows == 1:
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
-        table.columns = ["" if c.startswith("Unnamed") else c for c in table]
+        table.columns = ["" if str(c).startswith("Unnamed") else c for c in table]
     else:
         table = pd.read_csv(file, dtype=str, keep_default_na=False, header=list(range(rows)), index_col=0)
-        table.columns = [" ".join(c) for c in table]
+        table.columns = [" ".join(map(str, c)) for c in table.columns.tolist()]
         table = table.reset_index()
     if len(table) > _MOST_ROWS or table.shape[1] > _MOST_COLUMNS or table.map(len).to_numpy().max(initial=0) > 600:
         return None
