@@ -291,10 +291,11 @@ def consistency(
         Passed where `r` is, with its interval, above 0.5 in every pair.
     """
     cohort, names, patient = _asked(model, cohort, targets)
+    others = [others] if isinstance(others, nn.Module) else list(others)
     if not others:
         return Check("seed consistency", pd.DataFrame(), "No other network was given to compare with")
     maps = [time_maps(m, cohort, method, names).values for m in (model, *others)]  # (record, target, time)
-    away = [m - np.nanmean(m, axis=0) for m in maps]
+    away = [m - _mean_map(m) for m in maps]
     parts = {}
     for a, b in combinations(range(len(maps)), 2):
         r, r_map = (_means(correlation(m[a], m[b]), names, patient) for m in (away, maps))
@@ -534,14 +535,17 @@ def _means(r: np.ndarray, names: Sequence[str], patient: np.ndarray) -> pd.DataF
     return pd.DataFrame(rows, index=pd.Index(names, name="target"), columns=["r", "low", "high", "n"])
 
 
-def _departures(values: np.ndarray) -> np.ndarray:
-    """Absolute departures of maps (record, phase) from their mean, 0 where a record has no value."""
-    known = np.isfinite(values)
-    count = known.sum(axis=0)
-    mean = np.divide(np.nansum(values, axis=0), count, out=np.zeros(values.shape[1]), where=count > 0)
-    away = np.where(known, np.abs(values - mean), 0.0)
-    # Flat maps differ by rounding only.
-    return away if away.max() > 1e-6 * np.nanmax(np.abs(values), initial=1e-30) else np.zeros_like(away)
+def _mean_map(maps: np.ndarray) -> np.ndarray:
+    """The mean of maps (record, ...) over the records that have a value; 0 where none has."""
+    count = np.isfinite(maps).sum(axis=0)
+    return np.divide(np.nansum(maps, axis=0), count, out=np.zeros(count.shape), where=count > 0)
+
+
+def _departures(maps: np.ndarray) -> np.ndarray:
+    """Absolute departures of maps (record, phase) from their mean; 0 where a record has no value, or maps are flat."""
+    away = np.where(np.isfinite(maps), np.abs(maps - _mean_map(maps)), 0.0)
+    rounding = 1e-6 * np.nanmax(np.abs(maps), initial=1e-30)
+    return away if away.max() > rounding else np.zeros_like(away)
 
 
 def _shuffled(model: nn.Module, layers: Sequence[str], seed: int) -> nn.Module:

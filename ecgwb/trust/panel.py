@@ -100,7 +100,6 @@ def trust_panel(
             "checks of ecgwb.trust ask for no number"
         )
     time_maps(model, cohort.isel(record=slice(1)), method, targets)
-    others = [others] if isinstance(others, nn.Module) else list(others)
     beside = [m for m in ("gradcam", "guided", "input_x_gradient", "saliency") if m != method]
     found = [
         checks.response(model, cohort, targets),
