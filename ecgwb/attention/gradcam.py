@@ -84,7 +84,7 @@ def ecgradcam(
     name = layer or spec.layer
     find_layer(model, name)
     work = partial(_maps, model, targets=wanted, variant=variant, layer=name, relu=relu)
-    return work(cohort) if client is None else on_workers(client, work, cohort, spec)
+    return on_workers(client, work, cohort, spec)
 
 
 @torch.inference_mode(False)  # a caller's inference mode would forbid gradients

@@ -15,7 +15,7 @@ from ..cohorts.beats import RHYTHM
 from ..cohorts.guards import check, check_values
 from ..cohorts.people import column, patients_of
 from ..delineation.landmarks import SEGMENTS
-from ..models.prediction import parts_of
+from ..models.prediction import call, parts_of
 from ..stats import RESAMPLES, check_level, interval, name_hash, patient_weights, resampled_sums
 from .alignment import align, template_of
 
@@ -328,7 +328,7 @@ def map_chunks(
     if client is None:
         return finish_map(merge_maps(map(work, parts)), ci)
     sent = client.scatter(work, broadcast=True, hash=False)
-    futures = [client.submit(_call, sent, part, pure=False) for part in parts]
+    futures = [client.submit(call, sent, part, pure=False) for part in parts]
     while len(futures) > 1:  # two by two, where they are: sums are large, and none of them is wanted here
         pairs = [futures[k : k + 2] for k in range(0, len(futures), 2)]
         futures = [client.submit(merge_maps, pair, pure=False) if len(pair) > 1 else pair[0] for pair in pairs]
@@ -344,10 +344,6 @@ def _part_sums(
 ) -> xr.Dataset:
     aligned = [align(make(part), part, template) for make in makers]
     return map_sums(aligned[0] if len(aligned) == 1 else xr.concat(aligned, "seed"), by, seed=seed)
-
-
-def _call(work: Callable[[xr.Dataset], xr.Dataset], part: xr.Dataset) -> xr.Dataset:
-    return work(part)
 
 
 # ---------------------------------------------------------------- where along the beat people differ

@@ -39,6 +39,7 @@ class ModelSpec:
     fs : float
         Sampling rate of its input, Hz.
     n_samples : int
+        Length of its input.
     targets : tuple of str
         One name per output.
     scale : float
@@ -87,6 +88,7 @@ class ModelSpec:
             raise ModelError(f"spec: {len(self.units)} units for {len(self.targets)} targets; one each is expected")
 
     def unit(self, target: str) -> str:
+        """The unit of a target's output; "" where none was given."""
         if self.link == "logit":
             return "log-odds"
         return self.units[self.targets.index(target)] if self.units else ""
@@ -152,10 +154,10 @@ def load_model(name: str | Path, module: nn.Module | None = None, spec: ModelSpe
     ModelError
         When there is no such model, the file can only be unpickled, has no spec, or spec, weights and network disagree.
     """
-    path = Path(name)
-    if not path.is_file():
-        path = WEIGHTS / f"{name}.safetensors"
-    if not path.is_file():
+    if not isinstance(name, (str, Path)):
+        raise TypeError(f"name is a {type(name).__name__}; expected a shipped model's name or the file of a stored one")
+    path = next((p for p in (Path(name), WEIGHTS / f"{name}.safetensors") if p.is_file()), None)
+    if path is None:
         what = "file" if Path(name).suffix else "model"
         raise ModelError(f"no {what} {str(name)!r}; shipped are {', '.join(shipped())}, or give the file of one")
     state, described = _tensors(path)
@@ -210,6 +212,7 @@ def _tensors(path: Path) -> tuple[dict[str, torch.Tensor], ModelSpec | None]:
 
 
 def _agree(path: Path, spec: ModelSpec) -> None:
+    """Refuses a spec whose network of this package has another number of leads or outputs."""
     for name, what, count in (("n_leads", "leads", len(spec.leads)), ("n_outputs", "targets", len(spec.targets))):
         if spec.net.get(name, count) != count:
             raise ModelError(f"{path}: spec.net has {name}={spec.net[name]}, but spec.{what} names {count}")
@@ -223,7 +226,7 @@ def shipped() -> list[str]:
     list of str
         For `load_model`.
     """
-    return sorted(p.stem for p in WEIGHTS.glob("*.safetensors") if p.stem != "delineator")
+    return sorted(p.stem for p in WEIGHTS.glob("*.safetensors"))
 
 
 _EXAMPLE = """\
@@ -252,6 +255,10 @@ def wrap_model(module: nn.Module, spec: ModelSpec) -> nn.Module:
     ModelError
         When the network refuses the input the spec promises, gives another number of outputs, or lacks the layer.
     """
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module is a {type(module).__name__}; expected a network, torch.nn.Module")
+    if not isinstance(spec, ModelSpec):
+        raise TypeError(f"spec is a {type(spec).__name__}; expected what the network takes and gives:\n{_EXAMPLE}")
     if spec.layer and spec.layer not in dict(module.named_modules()):
         raise ModelError(
             f"the network has no layer {spec.layer!r}; it has {', '.join(n for n, _ in module.named_modules() if n)}"
@@ -289,15 +296,16 @@ def spec_of(model: nn.Module) -> ModelSpec:
     ModelError
         When the network carries no spec.
     """
-    spec = getattr(model, "spec", None)
     if isinstance(model, str):
         raise ModelError(f"{model!r} is a name; load the network first with wb.load_model")
+    spec = getattr(model, "spec", None)
     if not isinstance(spec, ModelSpec):
         raise ModelError(f"{type(model).__name__} has no ModelSpec; say what it takes and gives:\n{_EXAMPLE}")
     return spec
 
 
 def device_of(model: nn.Module) -> torch.device:
+    """Where the network's weights lie."""
     return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
