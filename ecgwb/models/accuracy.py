@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ..cohorts.guards import check, kind_of
 from ..cohorts.people import groups, patients_of, same_people
-from ..stats import auc_interval, mean_interval
+from ..stats import auc_interval, check_level, mean_interval
 from .spec import ModelError
 
 
@@ -48,31 +49,24 @@ def accuracy_table(
     DataFrame, a row per target that the cohort has (and per group)
         Numbers: ``score`` the mean absolute error with its patient-bootstrap interval, ``bias`` and Bland-Altman limits
         (mean and mean ± 1.96 SD of prediction - measurement), ``slope`` of prediction on measurement, ``constant`` the
-        error of always saying the median, ``skill`` = 1 - score / constant. Log-odds: ``score`` is accuracy, ``auc``
-        the area under the ROC curve with its patient-bootstrap interval.
+        error of always predicting the median, ``skill`` = 1 - score / constant. Log-odds: ``score`` is accuracy,
+        ``auc`` the area under the ROC curve with its patient-bootstrap interval.
 
     Raises
     ------
     ModelError
         When a cohort is given for the predictions, or the cohort lacks a record or has nothing to compare with.
-    RecordError
-        When `by` is no column of records, or none of its groups has ten patients.
     ValueError
-        When a record is another patient's in the cohort than in the predictions.
+        When a record is another patient's in the cohort than in the predictions, `by` is no column of records, or none
+        of its groups has ten patients.
 
     Warns
     -----
     UserWarning
         When the network has seen some of these patients.
     """
-    if "beat" in predictions or "fiducial" in predictions:
-        raise ModelError("the first argument is a cohort; accuracy_table takes predictions, then the cohort")
-    unknown = set(predictions["record"].values.tolist()) - set(cohort["record"].values.tolist())
-    if unknown:
-        raise ModelError(
-            f"the cohort has no record {sorted(map(str, unknown))[0]!r}; give the one predictions come from"
-        )
-    same_people(predictions, cohort)
+    check_level(ci)
+    cohort = _cohort_of(predictions, check(cohort))
     n_seen = int(predictions["seen"].sum()) if "seen" in predictions.coords else 0
     if n_seen:
         warnings.warn(
@@ -80,47 +74,68 @@ def accuracy_table(
             "measure of how it does on others. Leave them out with predictions.isel(record=~predictions.seen.values)",
             stacklevel=2,
         )
-    cohort = cohort.sel(record=predictions["record"].values)  # paired by name, whatever the order
-    if by is not None:
-        with warnings.catch_warnings():  # said once, above
-            warnings.filterwarnings("ignore", "[0-9]+ of [0-9]+ records are of patients", UserWarning)
-            parts = {
-                group: accuracy_table(predictions.isel(record=rows), cohort.isel(record=rows), suffix, ci=ci)
-                for group, rows in groups(cohort, by, edges).items()
-            }
-        return pd.concat(parts, names=[by])
-    rows = []
-    for t in predictions.data_vars:
-        name = f"{t}{suffix}"
+    if by is None:
+        return _table(predictions, cohort, suffix, ci)
+    parts = {
+        group: _table(predictions.isel(record=rows), cohort.isel(record=rows), suffix, ci)
+        for group, rows in groups(cohort, by, edges).items()
+    }
+    return pd.concat(parts, names=[by])
+
+
+def _cohort_of(predictions: Any, cohort: xr.Dataset) -> xr.Dataset:
+    """The cohort's records that the predictions are of, paired by name, whatever the order."""
+    if not isinstance(predictions, xr.Dataset) or "record" not in predictions.dims:
+        raise TypeError(f"predictions is {kind_of(predictions)}; expected what wb.predict gives")
+    if "beat" in predictions or "fiducial" in predictions:
+        raise ModelError("the first argument is a cohort; accuracy_table takes predictions, then the cohort")
+    records = predictions["record"].values
+    unknown = set(records.tolist()) - set(cohort["record"].values.tolist())
+    if unknown:
+        raise ModelError(f"the cohort has no record {min(map(str, unknown))!r}; give the one predictions come from")
+    same_people(predictions, cohort)
+    return cohort.sel(record=records)
+
+
+def _table(predictions: xr.Dataset, cohort: xr.Dataset, suffix: str, ci: float) -> pd.DataFrame:
+    rows, patient = {}, patients_of(cohort)
+    for target, predicted in predictions.data_vars.items():
+        name = f"{target}{suffix}"
         if name not in cohort:
             continue
-        said, true = predictions[t].values, cohort[name].values
-        ok = np.isfinite(said) & np.isfinite(true)
+        if cohort[name].dtype.kind not in "fiub":
+            raise ModelError(f"{name!r} of the cohort holds {cohort[name].dtype}; expected numbers to compare with")
+        ok = np.isfinite(predicted.values) & np.isfinite(cohort[name].values)
         if not ok.any():
             continue
-        logit = predictions[t].attrs.get("units") == "log-odds"
-        hit = ((said > 0) == (true > 0.5)).astype(float) if logit else np.abs(said - true)
-        patient = patients_of(cohort)
-        row: dict[str, Any] = {
-            "target": t,
-            "metric": "accuracy" if logit else "MAE",
-            "unit": "" if logit else cohort[name].attrs.get("units", ""),
-        }
-        row["n"] = int(ok.sum())
-        row |= dict(zip(("score", "low", "high"), mean_interval(hit[ok], patient[ok], ci), strict=True))
-        if logit:
-            row["constant"] = max(true[ok].mean(), 1 - true[ok].mean())
-            row |= dict(
-                zip(("auc", "auc_low", "auc_high"), auc_interval(true[ok], said[ok], patient[ok], ci), strict=True)
-            )
+        values, true = predicted.values[ok], cohort[name].values[ok]
+        if predicted.attrs.get("units") == "log-odds":
+            rows[target] = _of_a_class(values, true, patient[ok], ci)
         else:
-            d = said[ok] - true[ok]
-            spread = d.std(ddof=1) if len(d) > 1 else np.nan
-            row["constant"] = np.abs(true[ok] - np.median(true[ok])).mean()
-            row["skill"] = 1 - row["score"] / row["constant"] if row["constant"] > 0 else np.nan
-            row["slope"] = np.polyfit(true[ok], said[ok], 1)[0] if ok.sum() > 2 and np.ptp(true[ok]) > 0 else np.nan
-            row |= {"bias": d.mean(), "limit_low": d.mean() - 1.96 * spread, "limit_high": d.mean() + 1.96 * spread}
-        rows.append(row)
+            unit = cohort[name].attrs.get("units", "")
+            rows[target] = _of_a_number(values, true, patient[ok], ci) | {"unit": unit}
     if not rows:
         raise ModelError(f"the cohort has none of {', '.join(map(str, predictions.data_vars))} to compare with")
-    return pd.DataFrame(rows).set_index("target")
+    return pd.DataFrame(list(rows.values()), index=pd.Index(list(rows), name="target"))
+
+
+def _of_a_class(log_odds: np.ndarray, true: np.ndarray, patient: np.ndarray, ci: float) -> dict[str, Any]:
+    hit = mean_interval(((log_odds > 0) == (true > 0.5)).astype(float), patient, ci)
+    area = auc_interval(true, log_odds, patient, ci)
+    return {
+        "metric": "accuracy", "unit": "", "n": len(true), "score": hit.value, "low": hit.low, "high": hit.high,
+        "constant": max(true.mean(), 1 - true.mean()), "auc": area.value, "auc_low": area.low, "auc_high": area.high,
+    }  # fmt: skip
+
+
+def _of_a_number(predicted: np.ndarray, true: np.ndarray, patient: np.ndarray, ci: float) -> dict[str, Any]:
+    error = mean_interval(np.abs(predicted - true), patient, ci)
+    constant = np.abs(true - np.median(true)).mean()
+    away = predicted - true
+    spread = away.std(ddof=1) if len(away) > 1 else np.nan
+    return {
+        "metric": "MAE", "unit": "", "n": len(true), "score": error.value, "low": error.low, "high": error.high,
+        "constant": constant, "skill": 1 - error.value / constant if constant > 0 else np.nan,
+        "slope": np.polyfit(true, predicted, 1)[0] if len(true) > 2 and np.ptp(true) > 0 else np.nan,
+        "bias": away.mean(), "limit_low": away.mean() - 1.96 * spread, "limit_high": away.mean() + 1.96 * spread,
+    }  # fmt: skip

@@ -82,8 +82,9 @@ class ModelSpec:
             raise ModelError(f"spec.input is {self.input!r}; expected 'beat' or 'rhythm'")
         if self.link not in ("identity", "logit"):
             raise ModelError(f"spec.link is {self.link!r}; expected 'identity' or 'logit'")
-        if not (self.fs > 0 and self.n_samples > 0 and self.scale > 0):
-            raise ModelError(f"spec: fs {self.fs}, n_samples {self.n_samples} and scale {self.scale} must be positive")
+        sizes = {"fs": self.fs, "n_samples": self.n_samples, "scale": self.scale}
+        if not all(isinstance(v, (int, float)) and v > 0 for v in sizes.values()):
+            raise ModelError(f"spec: {', '.join(f'{k} {v!r}' for k, v in sizes.items())}; expected positive numbers")
         if self.units and len(self.units) != len(self.targets):
             raise ModelError(f"spec: {len(self.units)} units for {len(self.targets)} targets; one each is expected")
 

@@ -7,7 +7,6 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-import xarray as xr
 
 import ecgwb as wb
 from ecgwb.__main__ import main
@@ -143,5 +142,6 @@ def test_what_failed_on_a_worker_is_said_here(client, ludb, measures):
     said = wb.predict(measures, holed, client=client)
     assert np.isnan(said["qt"].values).tolist() == [False, False, True, False]
     assert wb.excluded(said)["record"].tolist() == [str(holed["record"].values[2])]
-    with pytest.raises(wb.ModelError, match="the cohort has none"):
-        wb.predict(measures, xr.Dataset({"hr": ludb["hr"]}), client=client)
+    faint = holed.assign(beat=holed["beat"] / 1000)
+    with pytest.raises(wb.ModelError, match="Signals in mV are to be multiplied"):
+        wb.predict(measures, faint, client=client)
