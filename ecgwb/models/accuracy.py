@@ -56,9 +56,10 @@ def accuracy_table(
     ------
     ModelError
         When a cohort is given for the predictions, or the cohort lacks a record or has nothing to compare with.
+    RecordError
+        When `by` is no column of records, or none of its groups has ten patients.
     ValueError
-        When a record is another patient's in the cohort than in the predictions, `by` is no column of records, or none
-        of its groups has ten patients.
+        When a record is another patient's in the cohort than in the predictions.
 
     Warns
     -----
