@@ -65,34 +65,31 @@ def test_a_thing_of_another_kind_is_named(inputs, name, other):
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("call", "message"),
     [
-        (lambda c: wb.measure("ludb"), r"wb.measure: cohort is str 'ludb'; expected Dataset, as from wb.open_cohort"),
-        (lambda c: wb.cohort_map(c), r"wb.cohort_map: aligned is a Dataset; expected DataArray, as from wb.align"),
-        (lambda c: wb.edits.blank(c), r"wb.edits.blank: missing a required argument: 'wave'; it takes \(cohort, wave"),
-        (lambda c: wb.align(c["beat"], c, templat=1), "wb.align: got an unexpected keyword argument 'templat'"),
-        (lambda c: wb.edits.stretch(c, "QT", "20"), "wb.edits.stretch: ms is str '20'; expected float"),
-        (
-            lambda c: wb.cohorts.put_landmarks(c, [1], "x"),
-            "wb.cohorts.put_landmarks: landmarks is a list; expected DataFrame",
-        ),
+        (lambda c: wb.measure("ludb"), r"cohort is str 'ludb'; expected a cohort, .*: wb.open_cohort\('ludb'\)"),
+        (lambda c: wb.cohort_map(c), r"aligned is a Dataset; expected a DataArray, as from wb.align"),
+        (lambda c: wb.edits.blank(c), r"blank\(\) missing 1 required positional argument: 'wave'"),
+        (lambda c: wb.align(c["beat"], c, templat=1), r"align\(\) got an unexpected keyword argument 'templat'"),
+        (lambda c: wb.edits.stretch(c, "QT", "20"), "ms is str '20'; expected a finite number"),
+        (lambda c: wb.cohorts.put_landmarks(c, [1], "x"), "landmarks is a list; expected a DataFrame"),
     ],
 )
-def test_a_wrong_argument_is_named_with_what_was_expected(inputs, call, said):
-    with pytest.raises(TypeError, match=said):
+def test_a_wrong_argument_is_named_with_what_was_expected(inputs, call, message):
+    with pytest.raises(TypeError, match=message):
         call(inputs[0])
 
 
 @pytest.mark.parametrize(
-    ("bend", "said"),
+    ("bend", "message"),
     [
         ("without beat", "has no variable 'beat'"),
         ("half the landmarks", "has other landmarks than P_on"),
         ("half the time", "has times other than -500 to 698 ms"),
     ],
 )
-def test_a_bent_cohort_is_described(inputs, bend, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_bent_cohort_is_described(inputs, bend, message):
+    with pytest.raises(ValueError, match=message):
         wb.edits.stretch(bent.BENDS[bend](inputs[0]), "QT", 20.0)
 
 
