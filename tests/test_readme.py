@@ -1,9 +1,14 @@
-"""The README's first screen prints what it says."""
+"""README prints and says what is so."""
 
 import doctest
+import re
 from pathlib import Path
 
+import pandas as pd
+
 README = Path(__file__).parent.parent / "README.md"
+TEXT = " ".join(README.read_text().split())
+RESULTS = README.parent / "notebooks" / "studies" / "results"
 
 
 def test_the_first_screen_prints_what_it_says():
@@ -13,7 +18,30 @@ def test_the_first_screen_prints_what_it_says():
 
 
 def test_every_file_it_points_to_is_there():
-    import re
-
     for target in re.findall(r"\]\(([^)#:]+)\)", README.read_text()):
         assert (README.parent / target).exists(), target
+
+
+def test_it_is_one_screen_and_a_page():
+    assert len(README.read_text().splitlines()) <= 150
+
+
+def test_what_it_says_of_sex_is_what_the_sex_table_holds():
+    table = pd.read_csv(RESULTS / "sex-table.csv", index_col=["model", "people"])
+    rows = ["network", "+ QRS, R and S as in the paper", "+ classic measurements"]
+    test, ludb = ([f"{table.loc[(row, people), 'auc']:.2f}" for row in rows] for people in ("test", "LUDB"))
+    assert f"On {table.loc[('network', 'test'), 'n']} test patients of PTB-XL-500" in TEXT
+    assert f"an AUC of {test[0]}, QRS duration with R and S as in the paper with {test[1]}, and 86 classic" in TEXT
+    assert f"measurements together with {test[2]}; on LUDB with {ludb[0]}, {ludb[1]} and {ludb[2]}" in TEXT
+    assert table.loc[("+ classic measurements", "test"), "tried"] == 86
+    beyond = table.loc[("network", "test")]
+    found = f"{beyond['beyond']:.2f} ({beyond['beyond_low']:.2f} to {beyond['beyond_high']:.2f})"
+    assert f"the difference is {found}" in TEXT
+
+
+def test_what_it_says_of_planted_changes_is_what_the_benchmark_holds():
+    runs = pd.read_csv(RESULTS / "discovery-bench-summary.csv").set_index(["plant", "d", "method"])["share"].unstack()
+    assert (runs["attention"] <= runs["screening"]).all()  # attention never found more
+    summary = pd.read_csv(RESULTS / "discovery-bench-summary.csv").query("plant == 'nothing'")
+    assert (summary["share"] == 0).all()
+    assert f"nothing was planted (0 of {summary['runs'].iloc[0]})" in TEXT
