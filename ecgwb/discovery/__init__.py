@@ -1,8 +1,8 @@
 """Discovery: maps and measurements in; candidate features, frozen and tested on other people, out.
 
-The way: `classic` measures, `features` writes in words, `proposals` finds candidates, `manifests` freezes them, and
-`comparisons` tests them on people who took no part. `crossfit` trains the networks whose maps lead to candidates, and
-`regression` holds the statistics of all of them.
+In this order: `classic` measures what cardiologists do, `features` defines measurements in a small grammar, `proposals`
+finds candidates, `manifests` freezes them, `comparisons` tests them on other people. `crossfit` trains the networks
+whose maps lead to candidates; `regression` has the statistics that all of them use.
 """
 
 from .classic import measure, qt_slope

@@ -62,7 +62,7 @@ def measure(cohort: xr.Dataset, *, qt_per_rr: float = QT_PER_RR) -> pd.DataFrame
     cohort : Dataset
     qt_per_rr : float
         Slope of QT on RR with which ``qtc_rr_ms`` takes QT to an RR of one second. Framingham's by default, so that
-        a value depends on nobody else in the cohort; `qt_slope` gives that of discovery patients of your own.
+        a value does not depend on the rest of the cohort; `qt_slope` gives that of discovery patients of your own.
 
     Returns
     -------

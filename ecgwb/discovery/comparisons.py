@@ -130,7 +130,7 @@ def _check_frozen(what: str, given: Any, frozen: Any) -> None:
 
 
 def _check_people(people: pd.DataFrame, manifest: Manifest) -> None:
-    """Whether there is anybody to test the baseline on."""
+    """Refuses people among whom even the baseline cannot be tested."""
     complete = people[[manifest.outcome, *manifest.baseline]].dropna()
     if len(complete) < FEWEST:
         lacking = people.isna().sum()

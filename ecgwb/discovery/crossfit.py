@@ -35,7 +35,7 @@ class Recipe:
         Name and arguments. The default sees 126 ms around each position: it must look locally, and learns from few.
     epochs : int
     folds : int
-        Networks per set of labels, each trained without one part of the discovery patients, whose maps it then gives.
+        Networks per set of labels, each trained without one part of the discovery patients, and then applied to it.
     """
 
     net: dict[str, Any] = field(default_factory=lambda: {"name": "compact", "width": 32, "dilations": [1, 2]})
@@ -104,8 +104,7 @@ def cross_fit(
     seed : int
         Of the folds, the first weights and the copies.
     folder : path, optional
-        Where the networks are kept. Those that are there already are read, not trained, and a killed run goes on where
-        it was.
+        Where the networks are kept. Networks found in it are read, not trained, and a killed run goes on where it was.
 
     Returns
     -------

@@ -242,6 +242,6 @@ def _ledger(manifest: Manifest) -> Path | None:
 def hashed(cohort: xr.Dataset) -> list[str]:
     """Its patients, each once, as hashes of names, so that a manifest can be passed on without names."""
     if "patient" not in cohort.coords or not all(map(str, cohort["patient"].values)):
-        raise ValueError("some records have no patient; without one nobody can tell discovery patients from others")
+        raise ValueError("some records have no patient; without one, discovery patients cannot be known from others")
     names = sorted({str(p) for p in cohort["patient"].values})
     return [hashlib.sha256(n.encode()).hexdigest()[:16] for n in names]

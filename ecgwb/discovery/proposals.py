@@ -1,6 +1,6 @@
 """Candidate features: every amplitude and slope of a list (screening), or those at the places that a map names.
 
-Both end alike: candidates are ranked by what they add to a baseline, and those that say the same are passed over.
+Both end alike: candidates are ranked by what they add to a baseline, and one that follows from better ones is left out.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..stats import adjusted_p, permutation_p
 from .features import Feature, Point, feature_table, people_table
 from .regression import FEWEST, columns_of, design, likelihood_ratio
 
-ALIKE = 0.8  # correlation, with one or several, from which a further feature says what those before it say
+ALIKE = 0.8  # correlation with better features, one or several, from which a feature adds nothing to them
 PLACES = 12  # that one map may name at most: networks spread a contrast over positions whose loss they hardly notice
 CONFIRMED = float(norm.isf(0.025 / PLACES))  # t of a place's contrast, and of its edit's effect: 5 % over all places
 _SMOOTH_MS = 20.0  # over which a lead's map is averaged before its largest point is sought
@@ -70,7 +70,7 @@ def screen_features(
     """Features without a network: the best of every amplitude and slope that pass on discovery patients.
 
     Likelihood-ratio tests beside `baseline`, Holm-corrected over all of them; one that correlates by 0.8 or more with
-    better ones, alone or together, is passed over.
+    better ones, alone or together, is left out.
 
     Parameters
     ----------
@@ -215,7 +215,7 @@ def propose_features(
        the same t) from the predictions. Where only erasing it in all leads does, the lead is not established, and
        durations alone are written.
     4. In words (`candidates_at`): features of the grammar there are ranked by their likelihood-ratio test beside
-       `baseline`; one that correlates by 0.8 or more with better ones, alone or together, is passed over.
+       `baseline`; one that correlates by 0.8 or more with better ones, alone or together, is left out.
 
     Parameters
     ----------
@@ -333,17 +333,17 @@ def against_null(contrast: xr.DataArray, null: xr.DataArray, template: xr.DataAr
 
 
 def find_places(
-    lead_map: xr.DataArray, outcome: np.ndarray, found: xr.DataArray, reach_ms: float = 0.0
+    lead_map: xr.DataArray, outcome: np.ndarray, exceeds: xr.DataArray, reach_ms: float = 0.0
 ) -> pd.DataFrame:
-    """Where leads' contrasts are largest, within reach of the moments at which a map exceeded its null.
+    """Where leads' contrasts are largest, within reach of the moments at which a map exceeds its null.
 
     Parameters
     ----------
     lead_map : DataArray (record, lead, phase)
         Aligned maps.
     outcome : array (record,)
-    found : DataArray (phase) or (lead, phase) of bool
-        Where the map exceeded its null.
+    exceeds : DataArray (phase) or (lead, phase) of bool
+        Where the map exceeds its null.
     reach_ms : float
         Receptive field of the network's layer: half of it, to either side, is within reach.
 
@@ -355,24 +355,23 @@ def find_places(
         - ``t``: of the lead's map at ``at``
     """
     phase = lead_map["phase"].values
-    moments = phase[found.any([d for d in found.dims if d != "phase"]).values]
+    lead_map = lead_map.transpose("record", "lead", "phase")
+    phase, template = lead_map["phase"].values, template_of(lead_map)
+    moments = phase[exceeds.any([d for d in exceeds.dims if d != "phase"]).values]
     near = np.abs(phase[:, None] - moments).min(axis=1, initial=np.inf) <= np.nan_to_num(reach_ms) / 2
-    template = template_of(lead_map)
-    allowed = near & (phase >= template.min().item()) & (phase <= template.max().item())
-    missing = lead_map.isnull()
+    near &= (phase >= template.min().item()) & (phase <= template.max().item())
     width = max(round(_SMOOTH_MS / (phase[1] - phase[0])), 1)
-    smooth = uniform_filter1d(lead_map.fillna(0.0).transpose("record", "lead", "phase").values, width, axis=2)
-    smooth = lead_map.transpose("record", "lead", "phase").copy(data=smooth).where(~missing)
-    t = np.nan_to_num(map_contrast(smooth, outcome).transpose("lead", "phase").values)
-    left = np.where(allowed, np.abs(t), 0.0)
-    rows: list[dict[str, Any]] = []
-    while len(rows) < PLACES and left.max() >= CONFIRMED:
-        lead, k = np.unravel_index(int(left.argmax()), left.shape)
-        beyond = np.flatnonzero(t[lead] * np.sign(t[lead, k]) < _SIDE * abs(t[lead, k]))
-        start, stop = beyond[beyond < k].max(initial=-1) + 1, beyond[beyond > k].min(initial=len(phase)) - 1
-        left[lead, start : stop + 1] = 0.0
-        row = {"lead": str(lead_map["lead"].values[lead]), "start": phase[start], "at": phase[k], "stop": phase[stop]}
-        rows.append(row | {"t": t[lead, k]})
+    smooth = lead_map.copy(data=uniform_filter1d(lead_map.fillna(0.0).values, width, axis=2))
+    t = np.nan_to_num(map_contrast(smooth.where(lead_map.notnull()), outcome).values)  # (lead, phase)
+    remaining = np.where(near, np.abs(t), 0.0)
+    rows: list[list[Any]] = []
+    while len(rows) < PLACES and remaining.max() >= CONFIRMED:
+        lead, k = np.unravel_index(int(remaining.argmax()), t.shape)
+        # The place ends where t falls below a share of its largest value, on either side.
+        lower = np.flatnonzero(t[lead] * np.sign(t[lead, k]) < _SIDE * abs(t[lead, k]))
+        start, stop = lower[lower < k].max(initial=-1) + 1, lower[lower > k].min(initial=len(phase)) - 1
+        remaining[lead, start : stop + 1] = 0.0
+        rows.append([str(lead_map["lead"].values[lead]), phase[start], phase[k], phase[stop], t[lead, k]])
     return pd.DataFrame(rows, columns=["lead", "start", "at", "stop", "t"])
 
 

@@ -1,6 +1,6 @@
-"""Regression: measurements made ready for it, the fits, and whether one says more than those before it.
+"""Regression: measurements made ready for it, the fits, and what a measurement adds to those before it.
 
-Everything takes tables or arrays and gives tables or arrays. What cannot be estimated is NaN, with the reason in words.
+Tables or arrays come in, tables or arrays go out. What cannot be estimated is NaN, with the reason in words.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Column:
             return ((values - self.centre) / self.spread)[:, None]
         low, middle, high = self.knots
         t = np.r_[[low] * 4, middle, [high] * 4]
-        # The first of the five columns is what the intercept already says.
+        # The five columns add up to one, which is the intercept; the first is left out.
         return BSpline.design_matrix(np.clip(values, low, high), t, 3).toarray()[:, 1:]
 
 
@@ -106,7 +106,7 @@ def _refuse_redundant(column: Column, before: Sequence[Column], table: pd.DataFr
     if r2 > _REDUNDANT:
         raise ValueError(
             f"{column.name!r} follows from {', '.join(c.name for c in before)} (R2 {r2:.5f} on discovery patients), so "
-            "its coefficient cannot be told from theirs; leave one out"
+            "their coefficients cannot be separated; leave one out"
         )
 
 
@@ -176,7 +176,7 @@ def shrunk(y: np.ndarray, x: np.ndarray, binary: bool) -> np.ndarray:
 
 
 def frozen_coefficients(y: np.ndarray, x: np.ndarray, binary: bool) -> tuple[np.ndarray, str]:
-    """Coefficients to judge other people by: the regression's own, or shrunk ones and a note that says why."""
+    """Coefficients for predictions of other people: the regression's own, or shrunk ones and a note that says why."""
     fitted = regress(y, x, binary)
     if not fitted.note:
         return fitted.params, ""

@@ -20,7 +20,7 @@ P = Feature("amplitude", "II", (("P_peak", 0.0, "P_off"),))
 TRIED = {"candidates": 3}
 
 
-def people(n, seed, effect=1.0, who="d", rate=0.0):
+def people(n, seed, effect=1.0, prefix="d", rate=0.0):
     """Beats whose R in V2 is `effect` SDs (of 200 µV) higher in men, T in V5 and P in II of no meaning."""
     rng = np.random.default_rng(seed)
     male = rng.permutation(np.arange(n) % 2)
@@ -32,7 +32,7 @@ def people(n, seed, effect=1.0, who="d", rate=0.0):
         (1, -150, 100 + 20 * rng.normal(size=n)),
     ):
         beat[:, lead] += size[:, None] * np.maximum(1 - np.abs(time - at) / 20, 0)
-    out = made_cohort(np.tile(TYPICAL, (n, 1)), beat, [f"{who}{i}" for i in range(n)])
+    out = made_cohort(np.tile(TYPICAL, (n, 1)), beat, [f"{prefix}{i}" for i in range(n)])
     out["hr"] = ("record", 70 + 10 * rng.normal(size=n) + rate * male)
     out["male"] = ("record", male.astype(float))
     out["pr"] = ("record", 160 + 0.05 * beat[:, 3, 250] + 5 * rng.normal(size=n))
@@ -50,7 +50,7 @@ def manifest(found):
 
 
 def test_a_planted_effect_is_found_and_a_meaningless_one_is_not(manifest):
-    table = compare_features(manifest, people(1500, 1, who="t"))
+    table = compare_features(manifest, people(1500, 1, prefix="t"))
     assert list(table.index) == ["baseline", R.name, T.name, "all features"]
     r, t = table.loc[R.name], table.loc[T.name]
     # Two normals one SD apart: AUC = Phi(1 / sqrt 2); log-odds per SD of R within a sex are 1, and 200 µV to an SD.
@@ -81,13 +81,13 @@ def test_meaningless_features_are_found_as_seldom_as_promised(found):
     # Holm over two features that mean nothing: at most 5 % of tables hold a finding; 20 tables, so at most 4 here
     # (a binomial exceeds that in 3 of 1,000 cases).
     frozen = freeze([T, P], found, tried=TRIED)
-    p = [compare_features(frozen, people(150, 100 + s, who=f"t{s}-"))["p"].min() for s in range(20)]
+    p = [compare_features(frozen, people(150, 100 + s, prefix=f"t{s}-"))["p"].min() for s in range(20)]
     assert (np.array(p) < 0.05).sum() <= 4
     assert np.median(p) > 0.25
 
 
 def test_a_number_for_an_outcome_is_scored_by_r2(found):
-    table = compare_features(freeze([R, T], found, "pr", ["hr"], tried=TRIED), people(800, 4, who="t"))
+    table = compare_features(freeze([R, T], found, "pr", ["hr"], tried=TRIED), people(800, 4, prefix="t"))
     assert table.attrs["score"] == "R2"
     size = 0.05 * np.sqrt(200**2 * 1.25)  # what R's spread, of sex and within it, makes of PR
     assert table.loc[R.name, "score"] == pytest.approx(size**2 / (size**2 + 25), abs=0.05)
@@ -105,7 +105,7 @@ def test_benjamini_hochberg_is_no_stricter_than_holm(manifest):
 
 
 def test_discovery_patients_are_refused(manifest, found):
-    mixed = people(300, 1, who="t")
+    mixed = people(300, 1, prefix="t")
     mixed = mixed.assign_coords(patient=("record", np.r_[found["patient"].values[:1], mixed["patient"].values[1:]]))
     with pytest.raises(ValueError, match="1 of 300 patients took part in discovery"):
         compare_features(manifest, mixed)
@@ -114,7 +114,7 @@ def test_discovery_patients_are_refused(manifest, found):
 def test_a_second_look_at_the_same_people_warns_wherever_the_manifest_lies(found, tmp_path):
     path = tmp_path / "sex.json"
     freeze([R], found, tried=TRIED, path=path)
-    first, second = people(100, 1, who="t"), people(100, 2, who="u")
+    first, second = people(100, 1, prefix="t"), people(100, 2, prefix="u")
     compare_features(load_manifest(path), first)
     compare_features(load_manifest(path), second)  # others: no warning, which would be an error here
     with pytest.warns(UserWarning, match=r"tested on 40 of these people before \(20.*drawn\)"):
@@ -138,7 +138,7 @@ def test_a_manifest_comes_back_whole_and_not_if_it_was_changed(found, tmp_path):
 
 
 def test_missing_values_are_counted_row_by_row(manifest):
-    test = people(300, 1, who="t")
+    test = people(300, 1, prefix="t")
     test["fiducial"][:20, 6:] = np.nan
     test["hr"][20:25] = np.nan
     table = compare_features(manifest, test)
@@ -147,7 +147,7 @@ def test_missing_values_are_counted_row_by_row(manifest):
 
 
 def test_one_record_per_patient_counts(manifest):
-    test = people(300, 1, who="t")
+    test = people(300, 1, prefix="t")
     twice = test.isel(record=np.r_[0:300, 0:100]).assign_coords(record=[str(i) for i in range(400)])
     assert compare_features(manifest, twice).loc["baseline", "n"] == 300
 
@@ -192,13 +192,13 @@ def test_freezing_wants_counts_numbers_and_patients(found):
 )
 def test_people_that_cannot_answer_are_refused(manifest, change, message):
     with pytest.raises(ValueError, match=message):
-        compare_features(manifest, change(people(200, 1, who="t")))
+        compare_features(manifest, change(people(200, 1, prefix="t")))
     with pytest.raises(ValueError, match="froze outcome 'male', not 'pr'"):
-        compare_features(manifest, people(200, 1, who="t"), "pr")
+        compare_features(manifest, people(200, 1, prefix="t"), "pr")
 
 
 def test_a_feature_that_is_constant_on_the_test_people_says_so(manifest):
-    test = people(200, 1, who="t")
+    test = people(200, 1, prefix="t")
     test["beat"][:, 6] = 0.0
     row = compare_features(manifest, test).loc[T.name]
     assert "is constant on these people; no likelihood-ratio test" in row["note"]
@@ -217,7 +217,7 @@ def test_perfect_separation_is_said_and_leaves_finite_scores(found):
 
 
 def test_a_feature_absent_in_everyone_is_noted_not_dropped(manifest):
-    test = people(200, 1, who="t")
+    test = people(200, 1, prefix="t")
     test["fiducial"][:, 6:] = np.nan
     table = compare_features(manifest, test)
     assert "0 complete cases" in table.loc[T.name, "note"]

@@ -163,9 +163,9 @@ def test_a_run_of_the_benchmark_says_what_it_found(tmp_path):
 def test_a_frozen_feature_elsewhere_is_no_recovery():
     run = bench.Run("V2 downslope", 2.0, 300, 1)
     discovery, test = run.people()
-    there = Proposals([DOWNSLOPE], {"candidates": 1}, 0.01)
+    planted = Proposals([DOWNSLOPE], {"candidates": 1}, 0.01)
     other = Proposals([Feature("amplitude", "V2", (("R", 0.0, "J"),)), PEAK_OF_T], {"candidates": 2}, 0.01)
-    assert bench.judged(run, there, discovery, test)["recovered"] == 1
+    assert bench.judged(run, planted, discovery, test)["recovered"] == 1
     row = bench.judged(run, other, discovery, test)
     assert (row["features"], row["recovered"]) == (2, 0)
     assert bench.judged(run, Proposals([], {"candidates": 2}, 0.5), discovery, test)["passed"] == 0
@@ -185,7 +185,7 @@ def test_the_benchmark_goes_on_where_it_was_and_gives_intervals(tmp_path):
             "p_discovery": 0.01 * k,
         }
         bench.append(out, [row | {"method": m} for m in ("attention", "screening")])
-    bench.append(out, [row | {"method": "attention", "recipe": "another"}])  # counts for nothing here
+    bench.append(out, [row | {"method": "attention", "recipe": "another"}])  # is not counted
     before = out.read_text()
     table = bench.run_all(50, 4, 20, [0.5], ["V2 downslope"], TINY, out)  # all done: nothing is trained
     assert out.read_text() == before

@@ -23,7 +23,7 @@ from ecgwb.discovery.proposals import (
 )
 
 N = 200
-NOBODY = {"outcome": "planted", "baseline": ["hr"]}
+PLANTED = {"outcome": "planted", "baseline": ["hr"]}
 
 
 def cohort_with(effect, seed=0):
@@ -108,7 +108,7 @@ def test_what_few_records_show_has_no_contrast(cohort):
 
 def test_a_planted_change_is_proposed_in_its_lead_and_place(cohort, null):
     found = propose_features(
-        maps_of(cohort, 1.0), cohort, null, by_lead=maps_of(cohort, 1.0, 5, True), predict_outcome=predicted, **NOBODY
+        maps_of(cohort, 1.0), cohort, null, by_lead=maps_of(cohort, 1.0, 5, True), predict_outcome=predicted, **PLANTED
     )
     assert found.p == pytest.approx(1 / 40)
     place = found.places.iloc[0]
@@ -119,7 +119,7 @@ def test_a_planted_change_is_proposed_in_its_lead_and_place(cohort, null):
     assert first.leads() == {"V2"}
     start, stop = first.span(wb.attention.template_of(cohort))
     assert start < 30
-    assert stop > 10  # on the straight fall from R to the middle, every point says the same
+    assert stop > 10  # on the straight fall from R to the middle, every point carries the same
     assert "edit t" in first.origin
     assert 1 <= len(found) <= 3
     assert found.tried["candidates"] > len(found)
@@ -133,7 +133,7 @@ def test_a_planted_change_is_proposed_in_its_lead_and_place(cohort, null):
 
 def test_the_four_steps_one_by_one_give_what_they_give_together(cohort, null):
     maps, leads = maps_of(cohort, 1.0), maps_of(cohort, 1.0, 5, True)
-    together = propose_features(maps, cohort, null, by_lead=leads, predict_outcome=predicted, **NOBODY)
+    together = propose_features(maps, cohort, null, by_lead=leads, predict_outcome=predicted, **PLANTED)
     y, template = cohort["planted"].values, template_of(maps)
     p = against_null(map_contrast(maps, y), null, template)
     assert float(p.min()) == together.p
@@ -156,7 +156,7 @@ def test_a_null_is_compared_within_the_beat_alone(cohort, null):
 
 
 def test_a_map_that_resolves_leads_needs_no_other(cohort):
-    found = propose_features(maps_of(cohort, 1.5, 5, True), cohort, null_of(cohort, 19, True), **NOBODY)
+    found = propose_features(maps_of(cohort, 1.5, 5, True), cohort, null_of(cohort, 19, True), **PLANTED)
     assert found.places.iloc[0]["lead"] == "V2"
     assert "no edit tried" in found[0].origin
 
@@ -164,7 +164,7 @@ def test_a_map_that_resolves_leads_needs_no_other(cohort):
 def test_what_erasing_does_not_confirm_is_not_proposed(cohort, null):
     found = propose_features(
         maps_of(cohort, 1.0), cohort, null, by_lead=maps_of(cohort, 1.0, 5, True),
-        predict_outcome=lambda c: c["beat"].sel(lead="V5", time=400.0).values, **NOBODY,
+        predict_outcome=lambda c: c["beat"].sel(lead="V5", time=400.0).values, **PLANTED,
     )  # fmt: skip
     assert not found
     assert len(found.places) == 2
@@ -182,7 +182,12 @@ def test_where_only_all_leads_together_matter_durations_alone_are_proposed(cohor
     rng = np.random.default_rng(0)
     flat["beat"][:] += rng.normal(0, 150, (N, 8, 1)) * np.maximum(1 - np.abs(TIME - 25) / 25, 0)
     found = propose_features(
-        maps_of(cohort, 1.0), flat, null, by_lead=maps_of(cohort, 1.0, 5, True), predict_outcome=mean_of_leads, **NOBODY
+        maps_of(cohort, 1.0),
+        flat,
+        null,
+        by_lead=maps_of(cohort, 1.0, 5, True),
+        predict_outcome=mean_of_leads,
+        **PLANTED,
     )
     place = found.places.iloc[0]
     assert place["edit_t"] < 2
@@ -194,7 +199,7 @@ def test_maps_of_nothing_propose_as_seldom_as_promised(cohort):
     null = null_of(cohort, 19)
     passed = sum(
         propose_features(
-            maps_of(cohort, 0.0, 1000 + k), cohort, null, by_lead=lambda: maps_of(cohort, 0.0, 1, True), **NOBODY
+            maps_of(cohort, 0.0, 1000 + k), cohort, null, by_lead=lambda: maps_of(cohort, 0.0, 1, True), **PLANTED
         ).p <= 0.05
         for k in range(40)
     )  # fmt: skip
@@ -204,13 +209,13 @@ def test_maps_of_nothing_propose_as_seldom_as_promised(cohort):
 def test_what_cannot_be_judged_is_refused(cohort, null):
     maps = maps_of(cohort, 1.0)
     with pytest.raises(ValueError, match="resolves no leads"):
-        propose_features(maps, cohort, null, **NOBODY)
+        propose_features(maps, cohort, null, **PLANTED)
     with pytest.raises(ValueError, match=r"5 runs of the null cannot show p <= 0\.05; expected 19 or more"):
-        propose_features(maps, cohort, null[:5], by_lead=maps, **NOBODY)
+        propose_features(maps, cohort, null[:5], by_lead=maps, **PLANTED)
     with pytest.raises(ValueError, match="make both alike"):
-        propose_features(maps, cohort, null[:, :100], by_lead=maps, **NOBODY)
+        propose_features(maps, cohort, null[:, :100], by_lead=maps, **PLANTED)
     with pytest.raises(ValueError, match=r"by_lead is over .*, without 'lead'"):
-        propose_features(maps, cohort, null, by_lead=maps, **NOBODY)
+        propose_features(maps, cohort, null, by_lead=maps, **PLANTED)
 
 
 def test_screening_finds_the_change_and_no_two_features_that_say_the_same(cohort):
@@ -248,15 +253,15 @@ def test_a_feature_that_follows_from_two_others_is_passed_over(ludb):
 
 def test_maps_and_people_are_paired_by_record(cohort, null):
     maps, leads = maps_of(cohort, 1.0), maps_of(cohort, 1.0, 5, True)
-    usual = propose_features(maps, cohort, null, by_lead=leads, **NOBODY)
+    usual = propose_features(maps, cohort, null, by_lead=leads, **PLANTED)
     backwards = slice(None, None, -1)
-    turned = propose_features(maps.isel(record=backwards), cohort, null, by_lead=leads, **NOBODY)
+    turned = propose_features(maps.isel(record=backwards), cohort, null, by_lead=leads, **PLANTED)
     assert [f.name for f in turned] == [f.name for f in usual]
     with pytest.raises(ValueError, match="maps are of 200 records, the cohort has 150"):
-        propose_features(maps, cohort.isel(record=slice(150)), null, by_lead=leads, **NOBODY)
+        propose_features(maps, cohort.isel(record=slice(150)), null, by_lead=leads, **PLANTED)
     twice = cohort.assign_coords(patient=("record", ["p", "p", *cohort["patient"].values[2:]]))
     with pytest.raises(ValueError, match="patient 'p' has two records; give one each"):
-        propose_features(maps.drop_vars("patient", errors="ignore"), twice, null, by_lead=leads, **NOBODY)
+        propose_features(maps.drop_vars("patient", errors="ignore"), twice, null, by_lead=leads, **PLANTED)
 
 
 def test_a_contrast_takes_any_array(cohort):

@@ -8,11 +8,13 @@ import ecgwb as wb
 from ecgwb.discovery.regression import nested_models
 
 
-def people(n, seed, effect=1.0, who="d"):
+def people(n, seed, effect=1.0, prefix="d"):
     rng = np.random.default_rng(seed)
     male = rng.integers(0, 2, n)
     x = rng.normal(size=n) + effect * male
-    return pd.DataFrame({"male": male, "x": x, "noise": rng.normal(size=n), "patient": [f"{who}{i}" for i in range(n)]})
+    return pd.DataFrame(
+        {"male": male, "x": x, "noise": rng.normal(size=n), "patient": [f"{prefix}{i}" for i in range(n)]}
+    )
 
 
 MODELS = {"noise": ["noise"], "noise + x": ["noise", "x"]}
@@ -30,7 +32,7 @@ def test_no_patient_is_on_both_sides_and_the_split_is_stable(ptbxl):
 
 def test_the_auc_is_that_of_the_planted_effect():
     # Two normals one SD apart: AUC = Phi(1 / sqrt 2) = 0.760.
-    table = nested_models(MODELS, people(3000, 0), {"test": people(3000, 1, who="t")})
+    table = nested_models(MODELS, people(3000, 0), {"test": people(3000, 1, prefix="t")})
     row = table.loc[("noise + x", "test")]
     assert row["auc"] == pytest.approx(0.760, abs=0.02)
     assert row["low"] < 0.760 < row["high"]
@@ -41,7 +43,7 @@ def test_the_auc_is_that_of_the_planted_effect():
 def test_a_useless_column_is_not_found_more_often_than_it_should():
     p = [
         nested_models(
-            {"x": ["x"], "x + noise": ["x", "noise"]}, people(120, s), {"t": people(120, 1000 + s, who="t")}
+            {"x": ["x"], "x + noise": ["x", "noise"]}, people(120, s), {"t": people(120, 1000 + s, prefix="t")}
         ).loc[("x + noise", "t"), "lr_p"]
         for s in range(60)
     ]
@@ -58,7 +60,7 @@ def test_the_likelihood_ratio_is_statsmodels_own_on_the_test_people():
 
 
 def test_missing_values_are_counted_and_cost_the_same_people_in_every_row():
-    test = people(300, 1, who="t")
+    test = people(300, 1, prefix="t")
     test.loc[:19, "x"] = np.nan
     table = nested_models(MODELS, people(300, 0), {"test": test})
     assert table.xs("test", level="people")["n"].tolist() == [280, 280]
@@ -66,7 +68,7 @@ def test_missing_values_are_counted_and_cost_the_same_people_in_every_row():
 
 
 def test_perfect_separation_is_noted_and_gives_finite_numbers():
-    found, test = people(100, 0), people(100, 1, who="t")
+    found, test = people(100, 0), people(100, 1, prefix="t")
     for t in (found, test):
         t["x"] = t["male"] + 0.01 * t["noise"]
     row = nested_models(MODELS, found, {"test": test}).loc[("noise + x", "test")]
@@ -85,7 +87,7 @@ def test_perfect_separation_is_noted_and_gives_finite_numbers():
     ],
 )
 def test_what_cannot_be_answered_is_refused(change, message):
-    found, test = change(people(100, 0), people(100, 1, who="t"))
+    found, test = change(people(100, 0), people(100, 1, prefix="t"))
     with pytest.raises(ValueError, match=message):
         nested_models(MODELS, found, {"test": test})
 
@@ -99,7 +101,7 @@ def test_a_patient_counts_once_in_the_likelihood_ratio():
 
 
 def test_columns_are_numbers_and_lists_of_them():
-    found, test = people(60, 1), people(60, 2, who="t")
+    found, test = people(60, 1), people(60, 2, prefix="t")
     with pytest.raises(ValueError, match="model 'a' is the text 'noise'; expected a list of columns"):
         nested_models({"a": "noise"}, found, {"test": test})
     with pytest.raises(ValueError, match=r"column 'x' of discovery holds .*; expected numbers"):
