@@ -1,8 +1,6 @@
-"""Contrasts: whether two groups of people have different maps, the whole curve tested at once."""
+"""Contrasts: whether two groups of people have different maps, and how maps differ with an outcome."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -61,39 +59,73 @@ def map_difference(
     the curves differ, only where they do, and ``centred=True`` asks just that.
     """
     aligned = check_values(aligned, "record", "phase", name="aligned", source="wb.align(maps, cohort)")
-    values = _of_patients(aligned, by)
-    curves, labels = values.transpose("patient", ...), values[by].values
+    curves = _of_patients(aligned, by)  # (patient, ..., phase)
+    labels = curves[by].values
     groups = sorted(set(labels.tolist()))
     if len(groups) != 2:
         raise ValueError(f"{by!r} has the values {groups}; a difference takes two")
+    if permutations < 1:
+        raise ValueError(f"permutations is {permutations}; expected at least 1")
     if centred:
         curves = curves - curves.mean("phase")
-    data = curves.values.astype(float)
-    shape = data.shape[1:]
-    data = data.reshape(len(data), -1, shape[-1])  # (patient, curve, phase)
+    data = curves.values.reshape(len(labels), -1, curves.sizes["phase"])  # (patient, curve, phase)
     first = labels == groups[0]
     rng = np.random.default_rng(seed)
-    swapped = np.array([rng.permutation(first) for _ in range(permutations)]).reshape(permutations, len(first))
-    difference, t, p = (np.full(data.shape[1:], np.nan) for _ in range(3))
-    for k in range(data.shape[1]):
-        one = data[:, k]
-        difference[k], t[k] = (v[0] for v in _welch(first[None], one))
-        most = np.concatenate(
-            [
-                np.nanmax(np.abs(_welch(some, one)[1]), axis=1, initial=0.0)
-                for some in np.array_split(swapped, max(permutations // _AT_ONCE, 1))
-            ]
-        )
-        p[k] = permutation_p(np.abs(t[k]), most)
-    dims = curves.dims[1:]
+    permuted = np.array([rng.permutation(first) for _ in range(permutations)])  # (permutation, patient)
+    found = np.stack([_tested(data[:, k], first, permuted) for k in range(data.shape[1])], axis=1)
+    dims, shape = curves.dims[1:], curves.shape[1:]
     out = xr.Dataset(
-        {k: (dims, v.reshape(shape)) for k, v in {"difference": difference, "t": t, "p": p}.items()},
+        {name: (dims, v.reshape(shape)) for name, v in zip(("difference", "t", "p"), found, strict=True)},
         coords={k: v for k, v in aligned.coords.items() if "record" not in v.dims},
         attrs=aligned.attrs | {"contrast": f"{by}: {groups[0]} minus {groups[1]}", "permutations": permutations},
     )
     out["p_curve"] = out["p"].min("phase")
     out["n"] = ("group", [int(first.sum()), int((~first).sum())])
     return out.assign_coords(group=groups)
+
+
+def _of_patients(aligned: xr.DataArray, by: str) -> xr.DataArray:
+    """The mean of each patient's records (patient, ..., phase), with the patient's value of `by`."""
+    known = np.array([str(v) not in ("", "nan") for v in column(aligned, by)])
+    aligned = aligned.isel(record=np.flatnonzero(known))
+    patient, names = pd.factorize(patients_of(aligned))
+    labels = pd.Series(aligned[by].values, dtype=object).groupby(patient)
+    mixed = np.flatnonzero(labels.nunique() > 1)
+    if len(mixed):
+        one, other = labels.unique().iloc[mixed[0]][:2]
+        raise ValueError(f"patient {str(names[mixed[0]])!r} has two values of {by!r}: {one!r} and {other!r}")
+    seen = np.isfinite(aligned.values)
+    total, count = (np.zeros((len(names), *aligned.shape[1:])) for _ in range(2))
+    np.add.at(total, patient, np.where(seen, aligned.values, 0.0))
+    np.add.at(count, patient, seen)
+    mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    coords = {"phase": aligned["phase"], by: ("patient", labels.first().to_numpy())}
+    return xr.DataArray(mean, dims=("patient", *aligned.dims[1:]), coords=coords)
+
+
+def _tested(curves: np.ndarray, first: np.ndarray, permuted: np.ndarray) -> np.ndarray:
+    """Difference, t and p (3, phase) of curves (patient, phase) between the first group (patient,) and the others."""
+    difference, t = (v[0] for v in _welch(first[None], curves))
+    parts = np.array_split(permuted, max(len(permuted) // _AT_ONCE, 1))
+    largest = [np.nanmax(np.abs(_welch(part, curves)[1]), axis=1, initial=0.0) for part in parts]
+    return np.stack([difference, t, permutation_p(np.abs(t), np.concatenate(largest))])
+
+
+def _welch(first: np.ndarray, curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Difference of means and Welch's t (split, phase) of `curves` (patient, phase) for each split (split, patient)."""
+    seen = np.isfinite(curves)
+    x = np.where(seen, curves, 0.0)
+    # About the common mean, so that squares do not cancel.
+    x = np.where(seen, x - x.sum(axis=0) / np.maximum(seen.sum(axis=0), 1), 0.0)
+    moments = np.stack([x, x**2, seen])  # (3, patient, phase)
+    of_first = first.astype(float) @ moments  # (3, split, phase)
+    means, variances = [], []
+    for total, square, n in (of_first, moments.sum(axis=1)[:, None] - of_first):
+        n = np.where(n > 1, n, np.nan)
+        means.append(total / n)
+        variances.append(np.maximum(square / n - (total / n) ** 2, 0.0) / (n - 1))
+    difference, se = means[0] - means[1], np.sqrt(variances[0] + variances[1])
+    return difference, np.divide(difference, se, out=np.full(se.shape, np.nan), where=se > 0)
 
 
 def map_contrast(aligned: xr.DataArray, outcome: np.ndarray) -> xr.DataArray:
@@ -107,62 +139,36 @@ def map_contrast(aligned: xr.DataArray, outcome: np.ndarray) -> xr.DataArray:
     aligned : DataArray (record, ...)
         One record per patient.
     outcome : array (record,)
+        NaN where it is unknown.
 
     Returns
     -------
-    DataArray (...), NaN where fewer than ten records show the phase.
+    DataArray (...)
+        NaN where fewer than ten records show the phase.
+
+    Raises
+    ------
+    ValueError
+        When there is not one outcome for each record.
     """
-    values, outcome = aligned.transpose("record", ...), np.asarray(outcome, dtype=float)
-    flat = values.values.reshape(len(values), -1).astype(float)
+    aligned = check_values(aligned, "record", name="aligned", source="wb.align(maps, cohort)")
+    outcome = np.asarray(outcome, dtype=float)
+    if outcome.shape != (aligned.sizes["record"],):
+        raise ValueError(f"outcome is {outcome.shape}; expected one number for each of {aligned.sizes['record']} maps")
+    flat = aligned.values.reshape(len(aligned), -1).astype(float)
     strata = pd.factorize(aligned["network"].values)[0] if "network" in aligned.coords else np.zeros(len(flat), int)
-    sums = np.zeros((4, flat.shape[1]))  # n, yy, vv, yv about the means of the stratum
+    sums = np.zeros((4, flat.shape[1]))
     for k in np.unique(strata):
         rows = (strata == k) & np.isfinite(outcome)
-        v, y = flat[rows], outcome[rows, None]
-        w = np.isfinite(v)
-        v, y, n = np.where(w, v, 0.0), np.where(w, y, 0.0), np.maximum(w.sum(axis=0), 1)
-        v, y = np.where(w, v - v.sum(axis=0) / n, 0.0), np.where(w, y - y.sum(axis=0) / n, 0.0)
-        sums += np.stack([w.sum(axis=0), (y * y).sum(axis=0), (v * v).sum(axis=0), (y * v).sum(axis=0)])
+        seen = np.isfinite(flat[rows])
+        n = np.maximum(seen.sum(axis=0), 1)
+        v, y = np.where(seen, flat[rows], 0.0), np.where(seen, outcome[rows, None], 0.0)
+        v, y = (np.where(seen, x - x.sum(axis=0) / n, 0.0) for x in (v, y))  # about the means of the stratum
+        sums += [x.sum(axis=0) for x in (seen, y * y, v * v, y * v)]
     n, yy, vv, yv = sums
     fine = (n >= 10) & (yy > 0) & (vv > 0)
     r = np.divide(yv, np.sqrt(yy * vv), out=np.zeros_like(yv), where=fine)
     freedom = np.maximum(n - 1 - len(np.unique(strata)), 1)
     t = np.where(fine, r * np.sqrt(freedom / np.maximum(1 - r**2, 1e-12)), np.nan)
-    coords = {k: c for k, c in values.coords.items() if "record" not in c.dims}
-    return xr.DataArray(t.reshape(values.shape[1:]), dims=values.dims[1:], coords=coords, name="t")
-
-
-def _of_patients(aligned: xr.DataArray, by: str) -> xr.DataArray:
-    """The mean of each patient's records (patient, ..., phase), with the patient's value of `by`."""
-    known = np.array([str(v) not in ("", "nan") for v in column(aligned, by)])
-    aligned = aligned.isel(record=np.flatnonzero(known)).transpose("record", ...)
-    who, names = pd.factorize(patients_of(aligned))
-    label: dict[int, Any] = {}
-    for k, value in zip(who.tolist(), aligned[by].values.tolist(), strict=True):
-        if label.setdefault(k, value) != value:
-            raise ValueError(f"patient {str(names[k])!r} has two values of {by!r}: {label[k]!r} and {value!r}")
-    seen = np.isfinite(aligned.values)
-    total, count = (np.zeros((len(names), *aligned.shape[1:])) for _ in range(2))
-    np.add.at(total, who, np.where(seen, aligned.values, 0.0))
-    np.add.at(count, who, seen)
-    mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-    coords = {"phase": aligned["phase"], by: ("patient", [label[k] for k in range(len(names))])}
-    return xr.DataArray(mean, dims=("patient", *aligned.dims[1:]), coords=coords)
-
-
-def _welch(first: np.ndarray, curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Difference of means and Welch's t (split, phase) of `curves` (patient, phase) for each split (split, patient)."""
-    seen = np.isfinite(curves)
-    x = np.where(seen, curves, 0.0)
-    # About the common mean, so that squares do not cancel.
-    x = np.where(seen, x - x.sum(axis=0) / np.maximum(seen.sum(axis=0), 1), 0.0)
-    one = first.astype(float)
-    stats = []
-    sums, squares, counts = x.sum(axis=0), (x**2).sum(axis=0), seen.sum(axis=0)
-    a = one @ x, one @ x**2, one @ seen
-    for s, q, n in (a, (sums - a[0], squares - a[1], counts - a[2])):
-        n = np.where(n > 1, n, np.nan)
-        stats.append((s / n, np.maximum(q / n - (s / n) ** 2, 0.0) / (n - 1)))
-    (mean1, var1), (mean2, var2) = stats
-    difference, se = mean1 - mean2, np.sqrt(var1 + var2)
-    return difference, np.divide(difference, se, out=np.full(se.shape, np.nan), where=se > 0)
+    coords = {k: c for k, c in aligned.coords.items() if "record" not in c.dims}
+    return xr.DataArray(t.reshape(aligned.shape[1:]), dims=aligned.dims[1:], coords=coords, name="t")
