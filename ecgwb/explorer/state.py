@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -76,10 +76,6 @@ class View:
         blanked = [] if self.blanked == "none" else [f"{self.blanked} blanked"]
         stretched = [f"{what} {ms:+.0f} ms" for what, ms in self.stretched]
         return [*stretched, *(f"{what} {100 * factor:.0f} %" for what, factor in self.scaled), *blanked]
-
-    def as_recorded(self) -> View:
-        """The same record's beat without edits and with its landmarks where they are."""
-        return replace(self, view="beat", blanked="none", stretched=(), scaled=(), moved=None)
 
 
 class Exploration:

@@ -11,7 +11,7 @@ import base64
 import html
 import io
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,12 +40,7 @@ _NOTHING = (
 
 
 class Controls(w.VBox):
-    """The explorer's widgets, which are set to a `View`, and can be set to one.
-
-    Parameters
-    ----------
-    of : Exploration
-    """
+    """The explorer's widgets, and the `View` that they are set to."""
 
     def __init__(self, of: Exploration) -> None:
         self.of, self._quiet = of, False
@@ -74,6 +69,9 @@ class Controls(w.VBox):
         self.picture = w.Image(format="png", layout=w.Layout(max_width="100%"))
         self.summary, self.message = w.HTML(), w.HTML()
         self.edits = [self.blanked, *self.stretched.values(), *self.scaled.values()]
+        self.deciding = [self.target, self.variant, self.layer, self.view, self.lead, *self.edits]
+        self.deciding += [self.landmark, self.move]
+        self.as_recorded = {control: control.value for control in (*self.edits, self.move, self.view)}
         left = [self.search, self.order, self.record, self.place, w.HBox([self.back, self.on])]
         left += [self.target, self.variant, self.layer, self.lead]
         right = [w.HTML("<b>What if</b>"), *self.edits, self.reset, w.HTML("<b>Move a landmark</b>"), self.landmark]
@@ -106,22 +104,6 @@ class Controls(w.VBox):
             (landmark, self.of.place(record, landmark) + self.move.value) if moving else None,
         )
 
-    def select(self, view: View) -> None:
-        """Set the widgets to a view of a listed record; nothing is drawn."""
-        with self.silently():
-            self.record.value = view.record
-            self.place.value = self.record.options.index(view.record)
-            self.target.value, self.variant.value, self.view.value = view.target, view.variant, view.view
-            self.lead.value, self.layer.value = view.lead, view.layer or self.of.spec.layer
-            self.blanked.value = view.blanked
-            for what, slider in self.stretched.items():
-                slider.value = dict(view.stretched).get(what, 0)
-            for what, slider in self.scaled.items():
-                slider.value = round(100 * dict(view.scaled).get(what, 1))
-            if view.moved:
-                self.landmark.value = view.moved[0]
-            self.move.value = round(view.moved[1] - self.of.place(view.record, view.moved[0])) if view.moved else 0
-
     def list_records(self) -> None:
         """List the records that fit the search, the one selected before where it is among them."""
         ids = self.of.records(self.search.value, self.order.value, self.target.value)
@@ -142,6 +124,12 @@ class Controls(w.VBox):
             yield
         finally:
             self._quiet = before
+
+    def set_to(self, values: Mapping[Any, Any]) -> None:
+        """Set widgets to values; nothing is drawn."""
+        with self.silently():
+            for control, value in values.items():
+                control.value = value
 
     def when_set(self, controls: list[Any], do: Callable[[], None]) -> None:
         """Call a function when a user sets one of these."""
@@ -178,11 +166,11 @@ class Explorer(Controls):
         super().__init__(Exploration(cohort, model))
         self._store, self._by = store, by
         self.shown: View | None = None
+        self._shown_by: dict[Any, Any] = {}  # the values of the widgets that decide what is shown
         self.took_ms, self._due = np.nan, False
-        self.when_set([self.variant, self.layer, self.view, self.lead, *self.edits, self.move], self._changed)
+        self.when_set([c for c in self.deciding if c not in (self.target, self.landmark)], self._changed)
         self.when_set([self.search, self.order, self.target], self._listed)
-        self.when_set([self.record], self._another)
-        self.when_set([self.landmark], self._another)
+        self.when_set([self.record, self.landmark], self._another)
         self.when_set([self.place], lambda: self._go(self.place.value))
         for button, do in (
             (self.back, lambda: self._go(self.place.value - 1)), (self.on, lambda: self._go(self.place.value + 1)),
@@ -223,12 +211,7 @@ class Explorer(Controls):
             self._another()
 
     def _undo_edits(self) -> None:
-        with self.silently():
-            self.blanked.value = "none"
-            for slider in self.stretched.values():
-                slider.value = 0
-            for slider in self.scaled.values():
-                slider.value = 100
+        self.set_to({control: self.as_recorded[control] for control in self.edits})
         self._changed()
 
     # ------------------------------------------------------------ what is shown
@@ -243,38 +226,39 @@ class Explorer(Controls):
             self.refresh()
 
     def refresh(self) -> None:
-        """Show what the widgets are set to; where that cannot be, set them back to what can."""
+        """Show what the widgets are set to; a change that cannot be shown is taken back, and the message says why."""
         self._due = False
         began = time.perf_counter()
-        wanted = self.selected
-        if wanted is None:
-            self.shown, self.picture.value, self.summary.value = None, _blank("no record fits this search"), ""
-            self.message.value = _warning(_NOTHING)
-            return
-        # The cohort's map may take a second the first time: the record's own is shown before.
-        with figures.styled(), plt.rc_context({"figure.max_open_warning": 0}):
-            self.shown, figure, refused = self._first_possible(wanted, wait=not _in_kernel())
-            self.picture.value = _png(figure)
+        picture, refused = self._picture()
+        self.shown = self.selected
+        self._shown_by = {control: control.value for control in self.deciding}
+        self.picture.value = picture
+        self.summary.value = self._summary(self.shown) if self.shown else ""
         if refused:
-            self.select(self.shown)
             self.message.value = _warning(refused)
-        self.summary.value = self._summary(self.shown)
         self.took_ms = 1000 * (time.perf_counter() - began)
-        waits = self.shown.view == "beat" and not self.of.trouble and not self.of.has_cohort_map(self.shown)
-        if waits and _in_kernel():
+        if self.shown and self._waits_for_cohort_map(self.shown):
             asyncio.get_running_loop().call_later(0.1, self._add_cohort_map, self.shown)
 
-    def _first_possible(self, wanted: View, wait: bool) -> tuple[View, Figure, str]:
-        """The view wanted, or else what was shown of this record before, or the record as recorded; and why."""
-        before = [self.shown] if self.shown and self.shown.record == wanted.record else []
-        refused = ""
-        for view in (wanted, *before):
-            try:
-                return view, draw(self.of, view, wait=wait), refused
-            except ValueError as e:  # the package's own errors are ValueErrors and say what to do
-                refused = refused or str(e)
-        as_recorded = wanted.as_recorded()
-        return as_recorded, draw(self.of, as_recorded, wait=wait), refused
+    def _picture(self) -> tuple[bytes, str]:
+        """The picture of what the widgets are set to, or else of what they are set back to, and why."""
+        wanted, refused = self.selected, ""
+        before = self._shown_by if self.shown and wanted and self.shown.record == wanted.record else {}
+        with figures.styled(), plt.rc_context({"figure.max_open_warning": 0}):
+            for values in ({}, before, self.as_recorded):
+                self.set_to(values)
+                view = self.selected
+                if view is None:
+                    return _png(_text("no record fits this search")), _NOTHING
+                try:
+                    # The cohort's map may take a second the first time: the record's own is shown before.
+                    return _png(draw(self.of, view, wait=not _in_kernel())), refused
+                except ValueError as e:  # the package's own errors are ValueErrors and say what to do
+                    refused = refused or str(e)
+            return _png(_text("this record cannot be shown")), refused
+
+    def _waits_for_cohort_map(self, view: View) -> bool:
+        return _in_kernel() and view.view == "beat" and not self.of.trouble and not self.of.has_cohort_map(view)
 
     def _add_cohort_map(self, view: View) -> None:
         """Add the cohort's map, unless something else is shown by now."""
@@ -340,7 +324,6 @@ class Explorer(Controls):
         except ValueError as e:
             self.message.value = _warning(str(e))
             return
-        self.list_records()  # doubts and errors may have changed
         self._another()
         where = f", in {self._store} too" if self._store else "; the cohort is explorer.cohort"
         self.message.value = html.escape(what + where)
@@ -430,12 +413,11 @@ def _in_kernel() -> bool:
     return True
 
 
-def _blank(text: str) -> bytes:
+def _text(text: str) -> Figure:
     """A picture of a text alone."""
-    with figures.styled():
-        figure = plt.figure(figsize=(6.4, 4.4), layout="none")
-        figure.text(0.5, 0.5, text, ha="center", color="0.4")
-        return _png(figure)
+    figure = plt.figure(figsize=(6.4, 4.4), layout="none")
+    figure.text(0.5, 0.5, text, ha="center", color="0.4")
+    return figure
 
 
 def _png(figure: Figure) -> bytes:

@@ -4,7 +4,7 @@ from ecgwb.explorer.lessons import check
 
 
 @pytest.mark.parametrize(
-    ("answer", "truth", "said"),
+    ("answer", "truth", "verdict"),
     [
         (..., 5.0, "no answer yet"),
         (None, "T", "no answer yet"),
@@ -18,5 +18,5 @@ from ecgwb.explorer.lessons import check
         (["T", "P"], ("QRS", "T"), "not yet; 1 of 2 are among them. look again"),
     ],
 )
-def test_right_is_told_from_wrong(answer, truth, said):
-    assert check(answer, truth, within=15, unit="ms", hint="look again").startswith(said)
+def test_right_is_told_from_wrong(answer, truth, verdict):
+    assert check(answer, truth, within=15, unit="ms", hint="look again").startswith(verdict)
