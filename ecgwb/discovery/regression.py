@@ -326,14 +326,14 @@ def nested_models(
                 "people": people,
                 "features": len(mine),
                 "n": len(table),
+                "n_missing": len(tables[people]) - len(table),
+                "accuracy": float(((score > 0) == y[people]).mean()),
                 "note": note,
             }
-            row |= {"n_missing": len(tables[people]) - len(table)}
-            row |= {"accuracy": float(((score > 0) == y[people]).mean())}
             above = {"change": scores[people]} if people in scores else {}
             row |= score_row(y[people], score, table["patient"].to_numpy(), above, ci=ci, seed=seed)
-            if before and people != "discovery" and set(before) < set(mine):
-                first = ~table["patient"].duplicated().to_numpy()  # the test knows no clusters
+            if above and people != "discovery" and set(before) < set(mine):
+                first = ~table["patient"].duplicated().to_numpy()  # the test takes records as independent
                 small = design(before, table)[first]
                 row["lr_p"], why = likelihood_ratio(y[people][first], small, x[people][first], True)
                 row["note"] = "; ".join(filter(None, [note, why]))

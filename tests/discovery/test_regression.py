@@ -92,6 +92,13 @@ def test_what_cannot_be_answered_is_refused(change, message):
         nested_models(MODELS, found, {"test": test})
 
 
+def test_a_model_without_columns_is_the_baseline_of_the_next():
+    table = nested_models({"nothing": [], "x": ["x"]}, people(300, 0), {"test": people(300, 1, prefix="t")})
+    assert table.loc[("nothing", "test"), "auc"] == 0.5
+    assert table.loc[("x", "test"), "change_low"] > 0.1
+    assert table.loc[("x", "test"), "lr_p"] < 1e-10
+
+
 def test_a_patient_counts_once_in_the_likelihood_ratio():
     test = people(200, 7, 0.0, "t")
     once = nested_models(MODELS, people(400, 4, 0.3), {"test": test})
