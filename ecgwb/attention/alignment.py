@@ -7,7 +7,7 @@ import json
 import numpy as np
 import xarray as xr
 
-from ..cohorts.guards import check, check_values, json_attribute
+from ..cohorts.guards import check, check_values, json_attribute, kind_of
 from ..cohorts.people import same_people
 from ..delineation.landmarks import LANDMARKS, WAVES
 
@@ -32,8 +32,10 @@ def template_of(data: xr.Dataset | xr.DataArray) -> xr.DataArray:
     ValueError
         When there are neither landmarks nor a template.
     """
+    if not isinstance(data, (xr.Dataset, xr.DataArray)):
+        raise TypeError(f"data is {kind_of(data)}; expected a cohort, or an aligned map as from wb.align")
     if isinstance(data, xr.Dataset) and "fiducial" in data:
-        fiducial = data["fiducial"].values
+        fiducial = check(data)["fiducial"].values
         marks = np.full(fiducial.shape[1], np.nan)
         seen = np.isfinite(fiducial).any(axis=0)
         marks[seen] = np.nanmedian(fiducial[:, seen], axis=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import numbers
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,8 @@ def move_landmark(
 
     Raises
     ------
+    TypeError
+        When `ms` or `doubt_ms` is no number.
     RecordError
         For an unknown record or landmark, landmarks out of order or outside the beat, or a store that holds something
         else.
@@ -113,6 +116,9 @@ def move_landmark(
     cohort, record, k = check(cohort, "doubt", *TARGETS), str(record), _number(landmark)
     if landmark == "R":
         raise RecordError("R is the QRS fiducial, time zero by definition; it cannot be moved")
+    for name, value in (("ms", ms), ("doubt_ms", doubt_ms)):
+        if not isinstance(value, numbers.Real):
+            raise TypeError(f"{name} is {kind_of(value)}; expected a number of ms, or NaN")
     if doubt_ms < 0:
         raise RecordError(f"doubt_ms is {doubt_ms}; expected 0 or more, or NaN")
 

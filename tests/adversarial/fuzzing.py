@@ -1,6 +1,6 @@
 """Broken input by chance, and what is asked of the package about it.
 
-    make fuzz     # the whole campaign; its table is tests/fuzz.md
+    make fuzz     # the whole campaign; its table is fuzz.md
 
 Recordings are real ones whose header and signal bytes are altered; cohorts and maps are real ones bent out of shape.
 Whatever comes in, a function returns, or raises an error that the package itself raised, in words.
@@ -190,6 +190,6 @@ if __name__ == "__main__":
     print(table, *wrong, sep="\n")
     if args.table:
         asked = f"--recordings {args.recordings} --calls {args.calls} --table {args.table}"
-        by = f"By `python tests/fuzzing.py {asked}`, with torch {torch.__version__}."
+        by = f"By `python tests/adversarial/fuzzing.py {asked}`, with torch {torch.__version__}."
         args.table.write_text(f"# Fuzzing\n\n{by}\n\n{table}\n")
     sys.exit(bool(wrong))

@@ -157,5 +157,7 @@ def test_an_infinite_landmark_is_outside_the_beat(few, ms):
         wb.cohorts.move_landmark(few, "2", "T_off", ms)
     with pytest.raises(wb.RecordError, match="a landmark is no number"):
         wb.cohorts.put_landmarks(few, pd.DataFrame({"T_off": ["a"]}, index=["2"]), "JK")
+    with pytest.raises(TypeError, match="ms is str '380'; expected a number of ms"):
+        wb.cohorts.move_landmark(few, "2", "T_off", "380")
     with pytest.raises(wb.RecordError, match="doubt_ms is -5; expected 0 or more"):
         wb.cohorts.move_landmark(few, "2", "T_off", t_off(few) + 2, doubt_ms=-5)
