@@ -177,24 +177,25 @@ def _stacked(rows: list[dict[str, Any]]) -> Part:
 
 def build_at(out: Path, found: Source, client: Any = None) -> None:
     """The finished cohort at `out`: built, gone on with, or found there complete."""
+    inputs = Inputs(found)
     with stores.building(out) as place:
         if out.exists():
-            _same_or_refuse(out, found)
+            _same_or_refuse(out, inputs)
         else:
-            build(found, place, client)
+            build(inputs, place, client)
             (place / "store").rename(out)
     stores.remove(place)
 
 
-def build(found: Source, place: Path, client: Any = None) -> None:
+def build(inputs: Inputs, place: Path, client: Any = None) -> None:
     """The cohort as the Zarr store ``place/store``; chunks whose parts lie in `place` are not made again."""
-    waves = ludb_out_of_fold() if found.name == "ludb" else None
-    inputs = Inputs(found)
+    source = inputs.source
+    waves = ludb_out_of_fold() if source.name == "ludb" else None
     files: list[Path] = []
-    with tqdm(total=len(found.items) if isinstance(found.items, list) else None, desc=found.name, unit="record") as bar:
+    with tqdm(total=inputs.n or None, desc=source.name, unit="record") as bar:
 
         def to_do() -> Iterator[tuple[Path, list[Item]]]:
-            for number, (chunk, key) in enumerate(inputs.chunks()):
+            for number, (chunk, key) in enumerate(inputs.chunks):
                 files.append(stores.part_file(place, number, key))
                 if stores.is_whole(files[-1]):
                     bar.update(len(chunk))
@@ -204,79 +205,90 @@ def build(found: Source, place: Path, client: Any = None) -> None:
         for file, chunk, part in _results(to_do(), partial(build_chunk, waves=waves), client):
             stores.save_part(file, part)
             bar.update(len(chunk))
+    left_out = stores.failures(files)
     unjoined = inputs.check()
-
-    def attrs(left_out: list[dict[str, str]]) -> dict[str, Any]:
-        if len(left_out) == inputs.n:
-            first = left_out[0]
-            raise RecordError(
-                f"{found.name}: none of {inputs.n} recordings could be used; "
-                f"record {first['record']!r} failed at step {first['step']!r}: {first['reason']}"
-            )
-        return {
-            "source": found.name,
-            "credit": found.credit,
-            "sha256": inputs.sha256,
-            "landmarks": "ecgwb" if waves is None else "out-of-fold",
-            "filters": FILTERS,
-            "fs": FS,
-            "units": "time ms, voltage µV, rate bpm",
-            "ecgwb": version("ecgwb"),
-            "inputs": inputs.digest,
-            "excluded": json.dumps(left_out, ensure_ascii=False),
-            "metadata_without_record": json.dumps(unjoined),
-        }
-
+    if len(left_out) == inputs.n:
+        first = left_out[0]
+        raise RecordError(
+            f"{source.name}: none of {inputs.n} recordings could be used; "
+            f"record {first['record']!r} failed at step {first['step']!r}: {first['reason']}"
+        )
+    attrs = {
+        "source": source.name,
+        "credit": source.credit,
+        "sha256": inputs.sha256,
+        "landmarks": "ecgwb" if waves is None else "out-of-fold",
+        "filters": FILTERS,
+        "fs": FS,
+        "units": "time ms, voltage µV, rate bpm",
+        "ecgwb": version("ecgwb"),
+        "inputs": inputs.digest,
+        "excluded": json.dumps(left_out, ensure_ascii=False),
+        "metadata_without_record": json.dumps(unjoined),
+    }
     stores.put_together(files, FORM, COORDS, attrs, place / "store")
 
 
 class Inputs:
-    """The recordings of a source chunk by chunk, and digests of what a cohort of them is made from."""
+    """The recordings of a source chunk by chunk, and digests of what a cohort of them is made from.
 
-    def __init__(self, found: Source) -> None:
-        self.found, self.n, self.names = found, 0, set[str]()
+    ``chunks`` holds each chunk with a key of its own, which follows from the code, the recordings and their metadata.
+
+    Raises
+    ------
+    RecordError
+        When a record's name occurs twice, there is no recording, or no metadata row fits one: at once where all
+        recordings are known, in the course of the work where a generator yields them.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.names = source, dict[str, None]()
         self._code = content_key(*COHORT)
         self._all, self._content = hashlib.sha256(self._code.encode()), hashlib.sha256()
+        self.chunks: Iterable[tuple[list[Item], str]] = self._chunks()
+        if isinstance(source.items, list):
+            self.chunks = list(self.chunks)
+            self.check()
 
-    def chunks(self) -> Iterator[tuple[list[Item], str]]:
-        """Each chunk with a key of its own: the code, the recordings and their metadata."""
-        items = iter(self.found.items)
+    def _chunks(self) -> Iterator[tuple[list[Item], str]]:
+        items = iter(self.source.items)
         while chunk := list(islice(items, stores.CHUNK)):
             for item in chunk:
                 if item.record_id in self.names:
-                    raise RecordError(f"{self.found.name}: record {item.record_id!r} occurs twice; names must differ")
-                self.names.add(item.record_id)
+                    raise RecordError(f"{self.source.name}: record {item.record_id!r} occurs twice; names must differ")
+                self.names[item.record_id] = None
                 self._all.update(json.dumps([item.record_id, item.metadata], sort_keys=True).encode())
                 self._content.update(item.fingerprint.encode())
-            self.n += len(chunk)
             made_of = [[i.record_id, i.fingerprint, i.metadata] for i in chunk]
             yield chunk, self._code + json.dumps(made_of, sort_keys=True)
 
     def check(self) -> list[str]:
-        """The metadata rows without a recording, once all chunks were asked for.
-
-        Raises
-        ------
-        RecordError
-            When there was no recording, or no metadata row fits one.
-        """
-        if not self.n:
-            raise RecordError(f"{self.found.name}: no recordings found; expected WFDB records (.hea with .dat or .mat)")
-        unjoined = sorted(self.found.rows - self.names)
-        if unjoined and len(unjoined) == len(self.found.rows):
-            raise RecordError(f"{self.found.name}: no metadata row fits a record; metadata names {unjoined[0]!r}")
+        """The metadata rows without a recording, once all chunks were asked for."""
+        name, rows = self.source.name, self.source.rows
+        if not self.names:
+            raise RecordError(f"{name}: no recordings found; expected WFDB records (.hea with .dat or .mat)")
+        unjoined = sorted(rows - set(self.names))
+        if unjoined and len(unjoined) == len(rows):
+            raise RecordError(
+                f"{name}: no metadata row fits a record; metadata names {unjoined[0]!r}, the recordings are called "
+                f"like {next(iter(self.names))!r}"
+            )
         return unjoined
 
     @property
+    def n(self) -> int:
+        return len(self.names)
+
+    @property
     def sha256(self) -> str:
-        return self.found.sha256 or self._content.hexdigest()
+        return self.source.sha256 or self._content.hexdigest()
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(f"{self._all.hexdigest()} {self.sha256} {self.found.name}".encode()).hexdigest()
+        return hashlib.sha256(f"{self._all.hexdigest()} {self.sha256} {self.source.name}".encode()).hexdigest()
 
 
-def _same_or_refuse(out: Path, found: Source) -> None:
+def _same_or_refuse(out: Path, inputs: Inputs) -> None:
     """Nothing where `out` is the finished cohort of this very source, metadata and code.
 
     Raises
@@ -288,9 +300,8 @@ def _same_or_refuse(out: Path, found: Source) -> None:
         made_from = xr.open_zarr(out, chunks=None).attrs.get("inputs")
     except Exception:  # whatever lies there, it is no cohort
         made_from = None
-    inputs = Inputs(found)
     if made_from is not None:
-        for _ in inputs.chunks():
+        for _ in inputs.chunks:  # a digest is complete once all were asked for
             pass
     if made_from != inputs.digest:
         what = "another source, metadata or version of ecgwb made it" if made_from else "it is no finished cohort"

@@ -15,7 +15,7 @@ import pandas as pd
 import xarray as xr
 
 from ..delineation.landmarks import LANDMARKS, OFFSETS, ONSETS
-from ..recordings.record import LEADS, RecordError
+from ..recordings.record import FS, LEADS, RecordError
 from .measurements import TARGETS, TIME
 
 ORDER = ("record", "side", "cycle", "lead", "landmark", "time", "sample")  # of a cohort's dimensions
@@ -46,8 +46,8 @@ def check(cohort: Any, *needs: str) -> xr.Dataset:
     TypeError
         When it is no Dataset.
     RecordError
-        When a dimension, a variable or a label is not a cohort's, records repeat, or landmarks or heart rates cannot be
-        right.
+        When a dimension, a variable or a label is not a cohort's, records repeat, or landmarks, heart rates or the
+        sampling rate cannot be right.
     """
     if not isinstance(cohort, xr.Dataset):
         fix = f": wb.open_cohort({str(cohort)!r})" if isinstance(cohort, (str, Path)) else ""
@@ -72,6 +72,9 @@ def check(cohort: Any, *needs: str) -> xr.Dataset:
         raise RecordError(f"the cohort has times other than {steps}; {_A_COHORT}")
     if "hr" in cohort and (cohort["hr"].values <= 0).any():
         raise RecordError("the cohort has heart rates of 0 bpm or less; expected more, or NaN where it is unknown")
+    fs = cohort.attrs.get("fs", FS)
+    if not isinstance(fs, (int, float, np.number)) or not fs > 0:
+        raise RecordError(f"the cohort has the sampling rate {fs!r}; expected a positive number of Hz")
     cohort = cohort.transpose(*ORDER, ..., missing_dims="ignore")
     check_landmarks(cohort["fiducial"].values, cohort["record"].values)
     return cohort

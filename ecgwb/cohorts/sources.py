@@ -111,20 +111,14 @@ def list_source(source: Any, metadata: Any = None) -> Source:
     Returns
     -------
     Source
+        None of its recordings is read yet.
 
     Raises
     ------
     RecordError
-        When the source holds no recording, names repeat, or no metadata row fits any record.
+        When there is no such source, or its table or the metadata's cannot be used.
     """
     found = _find(source)
-    if isinstance(found.items, list):
-        if not found.items:
-            raise RecordError(f"{found.name}: no recordings found; expected WFDB records (.hea with .dat or .mat)")
-        names = pd.Series([i.record_id for i in found.items])
-        if names.duplicated().any():
-            twice = names[names.duplicated()].iloc[0]
-            raise RecordError(f"{found.name}: record {twice!r} occurs twice; names must differ")
     return found if metadata is None else _join(found, metadata)
 
 
@@ -175,16 +169,14 @@ def _join(source: Source, metadata: Any) -> Source:
     def joined(item: Item) -> Item:
         return replace(item, metadata=item.metadata | tidy(rows.get(item.record_id, {})))
 
-    items: Iterable[Item] = map(joined, source.items)
-    if isinstance(source.items, list):
-        items = list(items)
-        if rows and not any(i.record_id in rows for i in items):
-            raise RecordError(
-                f"{source.name}: no metadata row fits a record; metadata names {next(iter(rows))!r}, "
-                f"the recordings are called like {items[0].record_id!r}"
-            )
+    items = map(joined, source.items)
     ignored = [str(c) for c in table.columns if c not in ("record", *METADATA)]
-    return replace(source, items=items, rows=frozenset(rows), ignored=ignored)
+    return replace(
+        source,
+        items=list(items) if isinstance(source.items, list) else items,
+        rows=frozenset(rows),
+        ignored=ignored,
+    )
 
 
 def read_table(file: Any) -> pd.DataFrame:

@@ -124,12 +124,13 @@ def load_part(file: Path, wanted: Callable[[str], bool]) -> Part:
 # ---------------------------------------------------------------- parts into a cohort
 
 
+def failures(files: Sequence[Path]) -> list[dict[str, str]]:
+    """The records that were left out of the parts."""
+    return [failure for file in files for failure in json.loads(str(load_part(file, "failures".__eq__)["failures"]))]
+
+
 def put_together(
-    files: Sequence[Path],
-    form: Form,
-    coords: Sequence[str],
-    attrs: Callable[[list[dict[str, str]]], dict[str, Any]],
-    store: Path,
+    files: Sequence[Path], form: Form, coords: Sequence[str], attrs: Mapping[str, Any], store: Path
 ) -> None:
     """One cohort of all parts, as Zarr.
 
@@ -141,12 +142,11 @@ def put_together(
         Further dims and attributes of every variable.
     coords : sequence of str
         Variables that are coordinates.
-    attrs : callable
-        The cohort's attributes, from the list of records left out.
+    attrs : mapping
+        The cohort's attributes.
     store : Path
     """
-    parts = [load_part(file, lambda name: name not in LARGE) for file in files]
-    described = attrs([failure for part in parts for failure in json.loads(str(part.pop("failures")))])
+    parts = [load_part(file, lambda name: name not in (*LARGE, "failures")) for file in files]
     cycles = max(int(part.pop("cycles")) for part in parts)
     files = [file for file, part in zip(files, parts, strict=True) if part]  # of some, no record could be used
     parts = [part for part in parts if part]
@@ -155,7 +155,7 @@ def put_together(
     cohort = xr.Dataset(
         {name: (("record", *form[name][0]), v, form[name][1]) for name, v in values.items()},
         coords=BEAT_COORDS,
-        attrs=described | {_EVERY_CHUNK: True},
+        attrs={**attrs, _EVERY_CHUNK: True},
     ).set_coords(coords)
     # Zarr format 2: format 3 has no settled text type yet.
     whole = {str(name): {"chunks": v.shape} for name, v in cohort.variables.items()}

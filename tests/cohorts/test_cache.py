@@ -16,7 +16,7 @@ sys.path.insert(0, sys.argv[1])
 from ecgwb.cohorts.building import Inputs
 from ecgwb.cohorts.sources import Source
 from ecgwb.discovery.crossfit import Recipe
-print(Inputs(Source("nothing", [], "")).digest, Recipe().key)
+print(Inputs(Source("nothing", iter([]), "")).digest, Recipe().key)
 """
 
 
