@@ -175,7 +175,7 @@ def make_paper(
     os.environ[FOLDER_VARIABLE] = str(folder)
     run = {}
     for name in sorted(chosen, key=lambda n: (*(not n.startswith(k) for k in _SLOWEST_FIRST), n)):
-        if not parameters or _parametrise(sheets[name], parameters):
+        if _parametrise(sheets[name], parameters) or not subject:
             run[name] = sheets[name]
         else:
             leave_out(name, "It is about the cohorts and networks that come with the package.")
@@ -214,32 +214,28 @@ def _asked(
     """Parameters for the notebooks, and what provenance says of the cohort and network; nothing where none is given."""
     parameters: dict[str, Any] = {}
     subject: dict[str, Any] = {}
-    if cohort:
-        people = open_cohort(cohort)
+    if cohort or record:
+        people = open_cohort(cohort or "ludb")
         known = [str(r) for r in people["record"].values]
         if record and record not in known:
-            raise ValueError(f"no record {record!r} in {cohort}; it has {', '.join(known[:5])} and so on")
-        parameters |= {"cohort": _absolute(cohort), "record": record or known[0]}
-        subject["cohort"] = {
-            "name": Path(cohort).name,
-            "records": len(known),
-            "patients": len(np.unique(patients_of(people))),
-        }
-    elif record:
-        parameters["record"] = record
+            raise ValueError(f"no record {record!r} in {cohort or 'ludb'}; it has {', '.join(known[:5])} and so on")
+        parameters["record"] = record or known[0]
+    if cohort:
+        parameters["cohort"] = _absolute(cohort)
+        patients = len(np.unique(patients_of(people)))
+        subject["cohort"] = {"name": Path(cohort).name, "records": len(known), "patients": patients}
     if model or target:
-        names = [model] if model else ["compact-measures", "compact-sex"]
-        nets = {n: spec_of(load_model(n)) for n in names}
-        if rhythms := [n for n, spec in nets.items() if spec.input != "beat"]:
-            raise ValueError(f"{rhythms[0]} takes recordings of 10 s; the paper shows networks of representative beats")
-        known = [t for spec in nets.values() for t in spec.targets]
-        target = target or ("qt" if "qt" in known else known[0])
-        if target not in known:
-            raise ValueError(f"{' and '.join(names)} has no target {target!r}; expected one of {', '.join(known)}")
+        name = model or "compact-measures"
+        spec = spec_of(load_model(name))
+        if spec.input != "beat":
+            raise ValueError(f"{name} takes recordings of 10 s; the paper shows networks of representative beats")
+        target = target or ("qt" if "qt" in spec.targets else spec.targets[0])
+        if target not in spec.targets:
+            raise ValueError(f"{name} has no target {target!r}; expected one of {', '.join(spec.targets)}")
         parameters["target"] = target
     if model:
         parameters |= {"model": _absolute(model), "beside": None}
-        subject["network"] = {"name": Path(model).name, "targets": list(nets[model].targets)}
+        subject["network"] = {"name": Path(model).name, "targets": list(spec.targets)}
         if Path(model).is_file():
             subject["network"]["sha256"] = hashlib.sha256(Path(model).read_bytes()).hexdigest()
     return parameters, subject
@@ -251,11 +247,13 @@ def _absolute(name: str) -> str:
 
 
 def _parametrise(sheet: Any, parameters: dict[str, Any]) -> bool:
-    """Put parameters behind the cell tagged ``parameters``, as papermill does; False where there is none."""
+    """Put parameters behind the cell tagged ``parameters``, as papermill does; False where there is no such cell."""
     import nbformat
 
     for place, cell in enumerate(sheet.cells):
         if "parameters" in cell.metadata.get("tags", []):
+            if not parameters:
+                return True
             lines = [f"{k} = {v!r}" for k, v in parameters.items()]
             sheet.cells.insert(place + 1, nbformat.v4.new_code_cell("# What was asked for\n" + "\n".join(lines)))
             return True

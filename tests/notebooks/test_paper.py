@@ -130,9 +130,10 @@ keep("{name}", plt.figure(), pd.DataFrame({{"v": [1]}}), f"A <title>. {words}")
 def notebooks(tmp_path, monkeypatch):
     """Two notebooks: one of anybody's cohort and network, one of the package's own."""
     monkeypatch.setenv(paper.FOLDER_VARIABLE, "")
-    folder, parameters = tmp_path / "notebooks", 'cohort, model, beside = "ludb", "compact-measures", "compact-sex"'
+    folder = tmp_path / "notebooks"
+    parameters = 'cohort, model, beside, record = "ludb", "compact-measures", "compact-sex", "2"'
     notebook(
-        folder, "01_x", KEEP.format(name="1a_x", words="{cohort} and {model} and {beside}."), parameters=parameters
+        folder, "01_x", KEEP.format(name="1a_x", words="{cohort}, {model}, {beside}, {record}."), parameters=parameters
     )
     notebook(folder, "02_y", KEEP.format(name="2a_y", words="Words."))
     return folder
@@ -148,7 +149,7 @@ def test_the_paper_is_made_of_what_its_notebooks_keep_and_removes_nothing_else(t
     (out / "mine.pdf").write_bytes(b"mine")
     for _ in range(2):
         assert main(["paper", "--notebooks", str(notebooks), "--out", str(out)]) == 0
-    assert made(out) == {"1a_x": "ludb and compact-measures and compact-sex.", "2a_y": "Words."}
+    assert made(out) == {"1a_x": "ludb, compact-measures, compact-sex, 2.", "2a_y": "Words."}
     assert (out / "mine.pdf").read_bytes() == b"mine"
     assert (out / "01_x.html").is_file()
     page = (out / "index.html").read_text()
@@ -167,6 +168,11 @@ def test_one_figure_alone_is_made_by_its_notebook_and_the_others_stay(tmp_path, 
     assert set(made(out)) == {"1a_x"}
     assert main([*command, "--only", "02_y"]) == 0
     assert set(made(out)) == {"1a_x", "2a_y"}
+    assert main([*command, "--record", "3"]) == 0
+    assert set(made(out)) == {"1a_x", "2a_y"}
+    assert made(out)["1a_x"] == "ludb, compact-measures, compact-sex, 3."
+    assert main([*command, "--record", "x"]) == 1
+    assert "no record 'x' in ludb; it has 1, 2" in capsys.readouterr().err
     assert main([*command, "--only", "9z"]) == 1
     assert "no exhibit or notebook '9z'; expected one of 01_x, 02_y, 1a_x, 2a_y" in capsys.readouterr().err
 
@@ -177,7 +183,7 @@ def test_the_paper_of_ones_own_cohort_and_network_leaves_out_what_is_not_about_t
     wb.save_model(wb.load_model("compact-sex"), file)
     command = ["paper", "--notebooks", str(notebooks), "--out", str(out), "--cohort", str(store)]
     assert main([*command, "--model", str(file)]) == 0
-    assert made(out) == {"1a_x": f"{store} and {file} and None."}
+    assert made(out) == {"1a_x": f"{store}, {file}, None, 6."}
     page = (out / "index.html").read_text()
     assert "02_y: It is about the cohorts and networks that come with the package." in page
     assert "The cohort is mine.zarr, 4 records of 4 people." in page
