@@ -41,7 +41,7 @@ def named_patients(data: xr.DataArray | xr.Dataset) -> np.ndarray:
     """
     if "patient" not in data.coords or not all(map(str, data["patient"].values)):
         raise ValueError(
-            "some records have no patient, so that nobody can tell whether two are of one person; give each one: "
+            "some records have no patient, so that two of one person cannot be told from two people; give each one: "
             "cohort.assign_coords(patient=('record', names))"
         )
     return patients_of(data)

@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from ..cohorts.guards import check, kind_of
+from ..cohorts.people import named_patients
 from .features import Feature, people_table
 from .regression import FEWEST, Column, columns_of, design, frozen_coefficients
 
@@ -241,7 +242,5 @@ def _ledger(manifest: Manifest) -> Path | None:
 
 def hashed(cohort: xr.Dataset) -> list[str]:
     """Its patients, each once, as hashes of names, so that a manifest can be passed on without names."""
-    if "patient" not in cohort.coords or not all(map(str, cohort["patient"].values)):
-        raise ValueError("some records have no patient; without one, discovery patients cannot be known from others")
-    names = sorted({str(p) for p in cohort["patient"].values})
+    names = sorted(set(named_patients(cohort).tolist()))
     return [hashlib.sha256(n.encode()).hexdigest()[:16] for n in names]

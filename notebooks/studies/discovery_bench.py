@@ -29,8 +29,8 @@ from tqdm.auto import tqdm
 
 from ecgwb.attention.alignment import template_of
 from ecgwb.attention.contrasts import map_contrast
+from ecgwb.cohorts.cache import cache_dir
 from ecgwb.cohorts.people import split_patients
-from ecgwb.cohorts.sources import cache_dir
 from ecgwb.discovery.comparisons import compare_features
 from ecgwb.discovery.crossfit import Crossed, Recipe, cross_fit
 from ecgwb.discovery.manifests import freeze

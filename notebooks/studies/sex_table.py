@@ -27,9 +27,9 @@ from sklearn.model_selection import GridSearchCV
 from tqdm.auto import tqdm
 
 from ecgwb.attention.contrasts import map_contrast
+from ecgwb.cohorts.cache import cache_dir
 from ecgwb.cohorts.cohort import open_cohort
 from ecgwb.cohorts.people import groups, one_record_each, split_patients
-from ecgwb.cohorts.sources import cache_dir
 from ecgwb.discovery.classic import measure
 from ecgwb.discovery.comparisons import compare_features
 from ecgwb.discovery.crossfit import Recipe, cross_fit, permuted
