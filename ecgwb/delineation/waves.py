@@ -62,6 +62,8 @@ def delineate(records: Record | Iterable[Record], method: str = "ecgwb") -> pd.D
     """
     if method not in METHODS:
         raise ValueError(f"unknown delineation method {method!r}; expected one of {', '.join(METHODS)}")
+    if not isinstance(records, (Record, Iterable)):
+        raise TypeError(f"records is a {type(records).__name__}; expected a Record or a list of them, see read_record")
     records = [records] if isinstance(records, Record) else list(records)
     _check(records)
     if method == "ecgwb":
