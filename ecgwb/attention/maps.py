@@ -12,7 +12,7 @@ import xarray as xr
 from scipy import stats
 
 from ..cohorts.beats import RHYTHM
-from ..cohorts.guards import check, check_values
+from ..cohorts.guards import check, check_values, kind_of
 from ..cohorts.people import column, patients_of
 from ..delineation.landmarks import SEGMENTS
 from ..models.prediction import call, parts_of
@@ -189,9 +189,7 @@ def merge_maps(sums: Iterable[xr.Dataset]) -> xr.Dataset:
     """
     whole: xr.Dataset | None = None
     for part in sums:
-        lacking = [v for v in ("total", "count", "draw_total", "draw_count") if v not in part]
-        if lacking:
-            raise ValueError(f"a part has no {lacking[0]!r}; expected what map_sums gives, before finish_map")
+        _check_sums(part)
         if whole is None:
             whole = part
             continue
@@ -206,6 +204,14 @@ def merge_maps(sums: Iterable[xr.Dataset]) -> xr.Dataset:
     if whole is None:
         raise ValueError("there is no map to add up")
     return whole
+
+
+def _check_sums(sums: Any) -> None:
+    if not isinstance(sums, xr.Dataset):
+        raise TypeError(f"sums is {kind_of(sums)}; expected what map_sums gives")
+    lacking = [v for v in ("total", "count", "draw_total", "draw_count", "records") if v not in sums]
+    if lacking:
+        raise ValueError(f"the sums have no {lacking[0]!r}; expected what map_sums gives, before finish_map")
 
 
 def finish_map(sums: xr.Dataset, ci: float = 0.95) -> xr.Dataset:
@@ -229,6 +235,7 @@ def finish_map(sums: xr.Dataset, ci: float = 0.95) -> xr.Dataset:
         When no record has a value, or is in a group.
     """
     check_level(ci)
+    _check_sums(sums)
     if not float(sums["count"].sum()):
         raise ValueError(
             "no record has a value to average, or is in a group; wb.excluded lists why records were left out"

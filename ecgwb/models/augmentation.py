@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from ..cohorts.beats import RHYTHM
 from ..cohorts.measurements import N_BEFORE, N_SAMPLES, TARGETS, TIME, targets
 from ..delineation.landmarks import LANDMARKS, P_OFF, P_ON, QRS_ON, T_OFF, T_ON, J
 from ..recordings.record import FS, LEADS
@@ -76,11 +77,13 @@ class Copies:
         self.beats += list(beats[whole])
         self.qrs += list(qrs[whole])
         self.landmarks += list(landmarks)
-        if "rhythm" in cohort:
-            rhythms, used = cohort["rhythm"].values, cohort["cycle_used"].values == 1
-            r_ms = cohort["cycle_fiducial"].sel(landmark="R").values
+        rhythms = cohort["rhythm"].values if "rhythm" in cohort else np.empty(0)
+        r_ms: list[np.ndarray] = [np.empty(0)] * len(beats)
+        if all(name in cohort for name in RHYTHM):
+            of_cycles = cohort["cycle_fiducial"].sel(landmark="R").values
+            r_ms = [r[used == 1] for r, used in zip(of_cycles, cohort["cycle_used"].values, strict=True)]
         for i, beat in enumerate(beats):
-            cycles = _whole_cycles(rhythms[i], r_ms[i][used[i]]) if "rhythm" in cohort else np.empty(0, int)
+            cycles = _whole_cycles(rhythms[i], r_ms[i]) if len(r_ms[i]) else np.empty(0, int)
             if self.rhythm:
                 self.signals.append(np.nan_to_num(rhythms[i]))
             elif len(cycles):
@@ -162,6 +165,8 @@ def _warped(old: np.ndarray, stretch: float, rng: np.random.Generator) -> np.nda
 
 def _piecewise(x: np.ndarray, before: np.ndarray, after: np.ndarray, beyond: float) -> np.ndarray:
     """The map that takes `before` to `after`, linear between, with slope `beyond` outside; NaN stays."""
+    if not len(before):  # no landmark: all of it is stretched about the R wave
+        return x * beyond
     before, first = np.unique(before, return_index=True)  # two landmarks may coincide
     after = after[first]
     y = np.interp(x, before, after)

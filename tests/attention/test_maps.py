@@ -203,7 +203,7 @@ def test_finished_maps_and_maps_of_leads_are_refused_where_they_do_not_belong(me
         with pytest.raises(ValueError, match="without 'phase'; expected what"):
             ask(maps)
     done = wb.cohort_map(wb.align(maps, few))
-    with pytest.raises(ValueError, match="a part has no 'total'; expected what map_sums gives"):
+    with pytest.raises(ValueError, match="the sums have no 'total'; expected what map_sums gives"):
         merge_maps([done, done])
     with pytest.raises(ValueError, match="dimension 'lead'; select one, or sum them"):
         wb.segment_table(wb.align(wb.attribute(measures, few, "saliency", "qt"), few))

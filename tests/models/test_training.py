@@ -167,6 +167,14 @@ def test_a_label_without_a_rule_is_never_moved():
         assert copies.draw(np.array([0]), np.random.default_rng(0))[1].tolist() == [[1.0]]
 
 
+def test_a_beat_without_landmarks_is_stretched_as_a_whole_about_its_r_wave():
+    beat = 1000 * np.exp(-((TIME / 15.0) ** 2)) * np.ones((1, 8, 1))
+    copies = Copies([made_cohort(np.full(9, np.nan), beat)], np.array([[50.0]]), ["width"], ["ms"], False)
+    x, label = copies.draw(np.array([0]), np.random.default_rng(0))
+    assert abs(TIME[x[0].numpy().mean(axis=0).argmax()]) <= 14  # the shift of a copy, and noise
+    assert label[0, 0] != 50.0
+
+
 def test_rhythms_are_learnt_from_as_well(tmp_path):
     ludb = wb.open_cohort("ludb", rhythm=True).isel(record=slice(30))
     model = wb.fit(ludb, ["hr", "qt"], SMALL, input="rhythm", epochs=2, progress=False)
