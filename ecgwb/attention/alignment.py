@@ -81,7 +81,7 @@ def align(
     ValueError
         When records differ, or the values are not on a beat's time (maps of rhythms are not).
     """
-    cohort = check(cohort)
+    cohort = check(cohort, all_leads=False)
     values = check_values(values, "record", "time", name="values", source="wb.ecgradcam, or cohort['beat']")
     if float(values["time"][0]) >= 0:
         raise ValueError("align takes beats, whose time runs from before the QRS fiducial; these values start at 0 ms")

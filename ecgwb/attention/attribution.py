@@ -103,7 +103,7 @@ def attribute(
         When maps that should add up to f(x) - f(b) miss it, on average, by more than 5 % of its mean size.
     """
     spec, wanted, outputs = asked_of(model, targets)
-    cohort = check(cohort)
+    cohort = check(cohort, all_leads=False)
     if method in ("ecgradcam", *VARIANTS):
         return ecgradcam(model, cohort, wanted, variant="gradcam" if method == "ecgradcam" else method, layer=layer)
     if method == "occlusion":

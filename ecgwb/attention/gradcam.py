@@ -78,7 +78,7 @@ def ecgradcam(
         For an unknown target, variant or layer, or a cohort the network cannot read.
     """
     spec, wanted, _ = asked_of(model, targets)
-    cohort = check(cohort)
+    cohort = check(cohort, all_leads=False)
     if variant not in VARIANTS:
         raise ModelError(f"unknown variant {variant!r}; expected one of {', '.join(VARIANTS)}")
     name = layer or spec.layer

@@ -27,7 +27,7 @@ _DIMS: dict[str, tuple[str, ...]] = {  # of the variables that hold numbers
 _A_COHORT = "expected a cohort, as from wb.open_cohort or wb.build_cohort"
 
 
-def check(cohort: Any, *needs: str) -> xr.Dataset:
+def check(cohort: Any, *needs: str, all_leads: bool = True) -> xr.Dataset:
     """The cohort with its dimensions in the usual order, once it is known to be one.
 
     Parameters
@@ -36,6 +36,8 @@ def check(cohort: Any, *needs: str) -> xr.Dataset:
         As from `open_cohort` or `build_cohort`.
     *needs : str
         Variables or coordinates that the caller uses, beside ``beat`` and ``fiducial``.
+    all_leads : bool
+        Whether the caller needs the eight leads in their usual order. One that chooses leads by name does not.
 
     Returns
     -------
@@ -65,6 +67,8 @@ def check(cohort: Any, *needs: str) -> xr.Dataset:
         if cohort[name].dtype.kind not in "fiub":
             raise RecordError(f"the cohort has {name!r} as {cohort[name].dtype}; expected numbers")
     for name, labels in (("lead", LEADS), ("landmark", LANDMARKS)):
+        if name == "lead" and not all_leads:
+            continue
         if tuple(cohort[name].values.tolist()) != labels:
             raise RecordError(f"the cohort has other {name}s than {', '.join(labels)}; {_A_COHORT}")
     if not np.array_equal(cohort["time"].values, TIME):

@@ -67,7 +67,7 @@ def accuracy_table(
         When the network has seen some of these patients.
     """
     check_level(ci)
-    cohort = _cohort_of(predictions, check(cohort))
+    cohort = _cohort_of(predictions, cohort)
     n_seen = int(predictions["seen"].sum()) if "seen" in predictions.coords else 0
     if n_seen:
         warnings.warn(
@@ -90,6 +90,7 @@ def _cohort_of(predictions: Any, cohort: xr.Dataset) -> xr.Dataset:
         raise TypeError(f"predictions is {kind_of(predictions)}; expected what wb.predict gives")
     if "beat" in predictions or "fiducial" in predictions:
         raise ModelError("the first argument is a cohort; accuracy_table takes predictions, then the cohort")
+    cohort = check(cohort)
     records = predictions["record"].values
     unknown = set(records.tolist()) - set(cohort["record"].values.tolist())
     if unknown:

@@ -50,7 +50,7 @@ def predict(model: nn.Module, cohort: xr.Dataset, *, out_of_fold: bool = False, 
         When the model has no spec, the cohort lacks what the spec names, or there are no out-of-fold predictions.
     """
     spec = spec_of(model)
-    cohort = check(cohort)
+    cohort = check(cohort, all_leads=False)
     outputs = on_workers(client, partial(_outputs, model), cohort, spec)
     values = outputs.values
     seen = _seen(spec, cohort)
