@@ -71,10 +71,10 @@ def building(out: Path) -> Iterator[Path]:
     except OSError as e:
         if e.errno not in _NO_ROOM:
             raise
-        done = len(list(place.glob("*.npz")))
+        free = shutil.disk_usage(out.parent).free / 2**20
         raise RecordError(
-            f"no room to store {out} ({e.strerror}): {shutil.disk_usage(out.parent).free / 2**20:.0f} MB are free. "
-            f"The {done} chunks that are done are kept in {place}; make room and run the same call again"
+            f"no room to store {out} ({e.strerror}): {free:.0f} MB are free. Make room and run the same call again; it "
+            f"goes on from the chunks that {place} holds"
         ) from e
     finally:
         lock.release()

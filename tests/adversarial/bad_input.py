@@ -173,23 +173,23 @@ RECORDINGS = {
 
 def recording_rows(folder):
     """All spoilt recordings in one folder with good ones, built into one cohort."""
-    there = folder / "recordings"
-    there.mkdir()
+    spoilt_folder = folder / "recordings"
+    spoilt_folder.mkdir()
     for name in GOOD:
-        write(there, name, ptbxl(name))
+        write(spoilt_folder, name, ptbxl(name))
     ids = {f"r{k:02d}": given for k, given in enumerate(RECORDINGS)}
     for rid, given in ids.items():
-        RECORDINGS[given](there, rid)
-    cohort = wb.build_cohort(there)
+        RECORDINGS[given](spoilt_folder, rid)
+    cohort = wb.build_cohort(spoilt_folder)
     left = wb.excluded(cohort).set_index("record")
     assert sorted([*cohort["record"].values, *left.index]) == sorted([*GOOD, *ids])  # every record is accounted for
     assert set(GOOD) <= set(cohort["record"].values)
     rows = []
     for rid, given in ids.items():
         if rid in left.index:
-            said = left.loc[rid, "reason"].removeprefix(f"record '{rid}': ").replace(rid, "NAME")
+            message = left.loc[rid, "reason"].removeprefix(f"record '{rid}': ").replace(rid, "NAME")
             rows.append((given, f"left out when {'reading' if left.loc[rid, 'step'] == 'read' else 'making the beat'}",
-                         said, "all other recordings"))  # fmt: skip
+                         message, "all other recordings"))  # fmt: skip
             continue
         one = cohort.sel(record=rid)
         flags = str(one["flags"].values)
@@ -237,8 +237,8 @@ def lying(**lies):
 
 def wrong_scale(folder):
     cohort = wb.build_cohort(records("a", "b"))
-    said = wb.predict(lying(scale=0.001), cohort)["qt"].values
-    assert np.isfinite(said).all()
+    predicted = wb.predict(lying(scale=0.001), cohort)["qt"].values
+    assert np.isfinite(predicted).all()
     return "predictions, without a warning: only their accuracy tells"
 
 
@@ -338,10 +338,10 @@ def call_rows(folder):
             warnings.simplefilter("always", UserWarning)
             try:
                 kept = call(folder)
-                happens, said = ("kept, warned" if caught else "kept"), "; ".join(str(w.message) for w in caught)
+                happens, message = ("kept, warned" if caught else "kept"), "; ".join(str(w.message) for w in caught)
             except (wb.RecordError, wb.ModelError) as e:
-                happens, said, kept = f"refused ({type(e).__name__})", str(e).splitlines()[0], "what was there"
-        rows.append((given, happens, said or "nothing", kept))
+                happens, message, kept = f"refused ({type(e).__name__})", str(e).splitlines()[0], "what was there"
+        rows.append((given, happens, message or "nothing", kept))
     return rows
 
 

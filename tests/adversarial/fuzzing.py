@@ -155,10 +155,10 @@ def campaign(n_recordings, n_calls, seed=0):
         for what, run in (("`read_record`, each", read_all), ("`build_cohort`, all in one folder", build_all)):
             counts, seconds, mb, foreign = run(Path(tmp), names)
             assert counts.total() == n_recordings
-            said = ", ".join(f"{n:,} {k}" for k, n in sorted(counts.items()))
+            outcomes = ", ".join(f"{n:,} {k}" for k, n in sorted(counts.items()))
             limit = "slowest" if run is read_all else "in all"
             rows.append(
-                (what, f"{n_recordings:,} altered recordings", said, f"{limit} {seconds:.2g} s", f"{mb:.0f} MB")
+                (what, f"{n_recordings:,} altered recordings", outcomes, f"{limit} {seconds:.2g} s", f"{mb:.0f} MB")
             )
             wrong += foreign
     cohort, frozen = bent.good(), bent.with_manifest()
@@ -172,9 +172,9 @@ def campaign(n_recordings, n_calls, seed=0):
         slowest = max(slowest, time.perf_counter() - start)
         counts[outcome.partition(":")[0]] += 1
         wrong += [(bend, outcome)] if outcome.startswith("foreign") else []
-    said = ", ".join(f"{n:,} {k}" for k, n in sorted(counts.items()))
+    outcomes = ", ".join(f"{n:,} {k}" for k, n in sorted(counts.items()))
     tried = f"{counts.total():,} calls with bent cohorts and things of other kinds"
-    rows.append((f"{len(bent.CALLS)} calls of all public functions that take data", tried, said,
+    rows.append((f"{len(bent.CALLS)} calls of all public functions that take data", tried, outcomes,
                  f"slowest {slowest:.2g} s", f"{memory_mb() - before:.0f} MB"))  # fmt: skip
     head = ["| through | given | outcome | time | memory grew by |", "|---|---|---|---|---|"]
     return "\n".join([*head, *(f"| {' | '.join(row)} |" for row in rows)]), wrong

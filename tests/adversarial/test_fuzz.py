@@ -122,9 +122,9 @@ def test_two_people_are_no_ground_for_a_verdict_or_a_table(inputs):
 def test_a_table_of_paths_in_a_csv_is_a_source(tmp_path):
     from bad_input import ptbxl, write
 
-    (tmp_path / "there").mkdir()
-    write(tmp_path / "there", "a", ptbxl())
-    (tmp_path / "people.csv").write_text("path,record,age,sex\nthere/a,001,44,F\n")
+    (tmp_path / "recordings").mkdir()
+    write(tmp_path / "recordings", "a", ptbxl())
+    (tmp_path / "people.csv").write_text("path,record,age,sex\nrecordings/a,001,44,F\n")
     cohort = wb.build_cohort(tmp_path / "people.csv")
     assert cohort["record"].values.tolist() == ["001"]
     assert (cohort["age"].item(), cohort["sex"].item()) == (44, "female")

@@ -57,11 +57,11 @@ def test_a_cohort_and_its_store_hold_no_name_and_no_date(cohort):
     made, store = cohort
     opened = wb.open_cohort(store, rhythm=True)
     for data in (made, opened):
-        told = str(data.attrs) + "".join(
+        text = str(data.attrs) + "".join(
             str(v.values.tolist()) for v in data.variables.values() if v.dtype.kind in "OUST"
         )
-        assert not holds(told)
-        assert "left axis deviation" in told  # it would have been seen
+        assert not holds(text)
+        assert "left axis deviation" in text  # it would have been seen
     for file in store.rglob(".z*"):
         assert not holds(file.read_text())
 
@@ -69,11 +69,11 @@ def test_a_cohort_and_its_store_hold_no_name_and_no_date(cohort):
 def test_exports_hold_records_only_where_asked(cohort):
     made, _ = cohort
     model = wb.load_model("compact-measures")
-    said = wb.predict(model, made)
+    predicted = wb.predict(model, made)
     aligned = wb.align(wb.ecgradcam(model, made), made)
-    by_record = {"measure": wb.measure(made), "excluded": wb.excluded(made), "predictions": said.to_dataframe()}
+    by_record = {"measure": wb.measure(made), "excluded": wb.excluded(made), "predictions": predicted.to_dataframe()}
     of_all = {"map": wb.cohort_map(aligned).to_dataframe(), "segments": wb.segment_table(aligned),
-              "accuracy": wb.accuracy_table(said, made)}  # fmt: skip
+              "accuracy": wb.accuracy_table(predicted, made)}  # fmt: skip
     for name, table in (by_record | of_all).items():
         text = table.to_csv()
         assert not holds(text), name

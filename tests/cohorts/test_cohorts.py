@@ -106,9 +106,9 @@ def test_the_quality_of_each_lead_is_kept_beside_the_record(folder, tmp_path):
     assert float(bad["lead_noise"].sel(lead="V6")) == pytest.approx(25, rel=0.1)
     assert float(bad["lead_saturated"].sel(lead="V4")) == pytest.approx(0.02, abs=0.005)
     assert float(good["limb_error"]) < 0.01 < 0.1 < float(bad["limb_error"])
-    said = str(bad["flags"].values)
+    flags = str(bad["flags"].values)
     for words in ("V2 is flat for 20% of it", "V4 is saturated for", "V6 is noisy (2", "limb leads disagree"):
-        assert words in said
+        assert words in flags
     assert "limb leads" not in str(good["flags"].values)
 
 
@@ -165,7 +165,7 @@ def test_a_store_is_not_overwritten(folder, tmp_path):
         wb.build_cohort(folder, tmp_path / "c.zarr")
 
 
-def test_metadata_is_joined_and_what_does_not_join_is_said(folder):
+def test_metadata_is_joined_and_what_does_not_join_is_named(folder):
     metadata = pd.DataFrame(
         {
             "record": [1, 2, 99],
@@ -196,7 +196,7 @@ def test_a_table_of_paths_is_a_source(folder):
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "message"),
     [
         ("nowhere", "no folder nowhere"),
         ("synthetic:many", "whole number"),
@@ -205,8 +205,8 @@ def test_a_table_of_paths_is_a_source(folder):
         (pd.DataFrame({"file": ["x"]}), "no column 'path'"),
     ],
 )
-def test_a_source_that_holds_nothing_says_so(source, said):
-    with pytest.raises(wb.RecordError, match=said):
+def test_a_source_that_holds_nothing_is_refused(source, message):
+    with pytest.raises(wb.RecordError, match=message):
         wb.build_cohort(source)
 
 
@@ -265,7 +265,7 @@ def test_landmarks_put_in_change_what_is_measured_from_them_and_leave_a_trace(lu
 
 
 @pytest.mark.parametrize(
-    ("table", "said"),
+    ("table", "message"),
     [
         (pd.DataFrame({"T_off": [300.0]}, index=["nobody"]), "no record 'nobody'"),
         (pd.DataFrame({"U_off": [300.0]}, index=["1"]), "no landmark 'U_off'"),
@@ -275,8 +275,8 @@ def test_landmarks_put_in_change_what_is_measured_from_them_and_leave_a_trace(lu
         (pd.DataFrame({"T_off": [300.0, 310.0]}, index=["1", "1"]), "record '1' has two rows"),
     ],
 )
-def test_landmarks_that_cannot_be_are_refused(ludb, table, said):
-    with pytest.raises(wb.RecordError, match=said):
+def test_landmarks_that_cannot_be_are_refused(ludb, table, message):
+    with pytest.raises(wb.RecordError, match=message):
         wb.cohorts.put_landmarks(ludb, table, "test")
 
 
@@ -298,7 +298,7 @@ def test_a_changed_cohort_can_be_stored_and_opened(ludb, tmp_path):
     np.testing.assert_array_equal(wb.open_cohort(tmp_path / "c.zarr")["qt"], changed["qt"])
 
 
-def test_one_record_without_its_dimension_is_told_how_to_be_kept(ludb, measures):
+def test_one_record_without_its_dimension_is_refused_with_how_to_keep_it(ludb, measures):
     one = ludb.sel(record="2")
     for call in (lambda: wb.predict(measures, one), lambda: wb.edits.blank(one, "P"), lambda: wb.measure(one)):
         with pytest.raises(wb.RecordError, match=r"use cohort.sel\(record=\['2'\]\)"):

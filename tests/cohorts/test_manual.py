@@ -69,7 +69,7 @@ def test_undo_gives_the_cohort_before(few):
 
 
 @pytest.mark.parametrize(
-    ("record", "landmark", "ms", "said"),
+    ("record", "landmark", "ms", "message"),
     [
         ("nobody", "J", 50.0, "no record 'nobody'"),
         ("2", "U_off", 300.0, "no landmark 'U_off'"),
@@ -78,8 +78,8 @@ def test_undo_gives_the_cohort_before(few):
         ("2", "T_off", 900.0, "outside the beat"),
     ],
 )
-def test_a_landmark_that_cannot_be_is_refused(few, record, landmark, ms, said):
-    with pytest.raises(wb.RecordError, match=said):
+def test_a_landmark_that_cannot_be_is_refused(few, record, landmark, ms, message):
+    with pytest.raises(wb.RecordError, match=message):
         wb.cohorts.move_landmark(few, record, landmark, ms)
 
 

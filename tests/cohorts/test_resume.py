@@ -120,9 +120,9 @@ def test_killed_again_and_again_it_goes_on_and_gives_the_same_bytes(folder, whol
 
 
 def test_a_full_disk_says_so_and_the_same_call_goes_on(folder, whole, tmp_path, monkeypatch):
-    said = run(folder, tmp_path / "c.zarr", "no room")
-    assert "no room to store" in said
-    assert "run the same call again" in said
+    message = run(folder, tmp_path / "c.zarr", "no room")
+    assert "no room to store" in message
+    assert "run the same call again" in message
     assert not (tmp_path / "c.zarr").exists()
     monkeypatch.setattr(stores, "CHUNK", PER_CHUNK)
     wb.build_cohort(folder, tmp_path / "c.zarr")
@@ -224,12 +224,12 @@ BREAKS = {
 
 
 def test_a_broken_file_costs_its_own_record_alone(folder, tmp_path):
-    there = tmp_path / "broken"
-    shutil.copytree(folder, there)
-    shutil.copy(there / "8.dat", there / "4.dat")
+    spoilt = tmp_path / "broken"
+    shutil.copytree(folder, spoilt)
+    shutil.copy(spoilt / "8.dat", spoilt / "4.dat")
     for name, destroy in BREAKS.items():
-        destroy(there / name)
-    cohort = wb.build_cohort(there)
+        destroy(spoilt / name)
+    cohort = wb.build_cohort(spoilt)
     left = wb.excluded(cohort).set_index("record")
     assert set(left.index) == set(BREAKS)
     assert left["reason"].str.len().min() > 10

@@ -53,9 +53,9 @@ def test_a_path_is_opened_without_reading_its_beats(stored):
 
 def test_part_by_part_gives_what_all_at_once_gives(stored, ptbxl, measures, small_parts):
     cohort = wb.open_cohort(stored)
-    said, at_once = wb.predict(measures, cohort), wb.predict(measures, ptbxl)
-    same(said["qt"], at_once["qt"])
-    assert said.attrs == at_once.attrs
+    predicted, at_once = wb.predict(measures, cohort), wb.predict(measures, ptbxl)
+    same(predicted["qt"], at_once["qt"])
+    assert predicted.attrs == at_once.attrs
     maps = wb.ecgradcam(measures, cohort, ["qt", "r_v5"])
     aligned = wb.align(maps, cohort)
     values = partial(wb.ecgradcam, measures, targets=["qt", "r_v5"])
@@ -104,18 +104,18 @@ def test_two_workers_build_predict_and_map_as_one_process_does(
     (folder / "4.dat").write_bytes((folder / "4.dat").read_bytes()[:5000])
     monkeypatch.setattr(stores, "CHUNK", 6)
     monkeypatch.setattr(prediction, "CHUNK", 7)
-    there = wb.build_cohort(folder, tmp_path / "there.zarr", client=client)
-    here = wb.build_cohort(folder, tmp_path / "here.zarr")
-    assert set(there.variables) == set(here.variables)
-    for name, v in here.variables.items():
+    on_workers = wb.build_cohort(folder, tmp_path / "workers.zarr", client=client)
+    at_home = wb.build_cohort(folder, tmp_path / "home.zarr")
+    assert set(on_workers.variables) == set(at_home.variables)
+    for name, v in at_home.variables.items():
         if v.dtype.kind == "f":
-            np.testing.assert_allclose(there[name], v, rtol=1e-6, atol=1e-6 * float(np.nanmax(np.abs(v.values))))
+            np.testing.assert_allclose(on_workers[name], v, rtol=1e-6, atol=1e-6 * float(np.nanmax(np.abs(v.values))))
         else:
-            np.testing.assert_array_equal(there[name], v)
-    assert wb.excluded(there).equals(wb.excluded(here))
-    assert wb.excluded(there)["record"].tolist() == ["4"]
+            np.testing.assert_array_equal(on_workers[name], v)
+    assert wb.excluded(on_workers).equals(wb.excluded(at_home))
+    assert wb.excluded(on_workers)["record"].tolist() == ["4"]
 
-    cohort = wb.open_cohort(tmp_path / "here.zarr")
+    cohort = wb.open_cohort(tmp_path / "home.zarr")
     same(wb.predict(measures, cohort, client=client)["qt"], wb.predict(measures, cohort)["qt"])
     maps, single = wb.ecgradcam(measures, cohort, "qt", client=client), wb.ecgradcam(measures, cohort, "qt")
     same(maps, single)
@@ -130,18 +130,18 @@ def test_two_workers_build_predict_and_map_as_one_process_does(
             np.testing.assert_allclose(two[name], one[name], rtol=1e-6, atol=1e-9)
         assert two.attrs == one.attrs
     assert main(["build", str(folder), str(tmp_path / "cli.zarr"), "--scheduler", client.scheduler.address]) == 0
-    np.testing.assert_array_equal(wb.open_cohort(tmp_path / "cli.zarr")["qt"], there["qt"])
+    np.testing.assert_array_equal(wb.open_cohort(tmp_path / "cli.zarr")["qt"], on_workers["qt"])
     here_only = cohort.load()
     same(wb.predict(measures, here_only, client=client)["qt"], wb.predict(measures, cohort)["qt"])
 
 
 @pytest.mark.filterwarnings("ignore::Warning")
-def test_what_failed_on_a_worker_is_said_here(client, ludb, measures):
+def test_what_failed_on_a_worker_is_reported(client, ludb, measures):
     holed = ludb.isel(record=slice(4)).copy(deep=True)
     holed["beat"][2, 0, 5] = np.nan
-    said = wb.predict(measures, holed, client=client)
-    assert np.isnan(said["qt"].values).tolist() == [False, False, True, False]
-    assert wb.excluded(said)["record"].tolist() == [str(holed["record"].values[2])]
+    predicted = wb.predict(measures, holed, client=client)
+    assert np.isnan(predicted["qt"].values).tolist() == [False, False, True, False]
+    assert wb.excluded(predicted)["record"].tolist() == [str(holed["record"].values[2])]
     faint = holed.assign(beat=holed["beat"] / 1000)
     with pytest.raises(wb.ModelError, match="Signals in mV are to be multiplied"):
         wb.predict(measures, faint, client=client)
