@@ -206,8 +206,13 @@ def plot_groups(table: pd.DataFrame, everyone: pd.DataFrame, ax: Axes | None = N
     text = score.map(lambda v: "" if not np.isfinite(v) else f"{v:.0f}" if v >= 10 else f"{v:.1f}")
     names = [": ".join(map(str, g)) if isinstance(g, tuple) else str(g) for g in groups]
     rows = [f"{name} (n = {people:.0f})" for name, people in zip(names, n.max(axis=1), strict=True)]
-    ratios = (score / whole).set_axis(rows, axis=0).rename(columns=NAMES)
+    ratios = (score / whole).set_axis(rows, axis=0).rename(columns=lambda t: _narrow(t, 6))
     return _error_ratios(ratios, text.to_numpy(), ax, 1.5, "error, times everyone's")
+
+
+def _narrow(name: object, width: int) -> str:
+    """A column's name, a target's in words, on lines of so many characters, so that neighbours do not touch."""
+    return textwrap.fill(NAMES.get(str(name), str(name)), width, break_long_words=False)
 
 
 def _error_ratios(ratios: pd.DataFrame, text: np.ndarray, ax: Axes | None, limit: float, label: str) -> Axes:
@@ -246,7 +251,7 @@ def plot_matrix(
     -------
     Axes
     """
-    columns = {c: textwrap.fill(NAMES.get(c, str(c)), 9, break_long_words=False) for c in values.columns}
+    columns = {c: _narrow(c, 9) for c in values.columns}
     named = values.rename(index=NAMES, columns=columns)
     limit = limit or float(np.nanmax(np.abs(values.to_numpy(float)), initial=0.0)) or 1.0
     ax = sns.heatmap(
