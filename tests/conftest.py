@@ -1,5 +1,7 @@
 """Shared inputs: the real cohorts and shipped networks, opened once."""
 
+import json
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -87,6 +89,24 @@ def made_cohort(fiducial, beat=None, patient=None, hr=60.0):
 
 
 TYPICAL = [-200, -150, -100, -40, 0, 50, 150, 250, 350]
+
+
+def wrapped(net, n=2, layer=None):
+    """A network on beats, of n targets in ms."""
+    spec = wb.ModelSpec(targets=tuple(f"t{i}" for i in range(n)), units=("ms",) * n, layer=layer or net.layer)
+    return wb.wrap_model(net.eval(), spec)
+
+
+def aligned(values, patient=None, **coords):
+    """Maps (record, phase) on the common beat; every record is its own patient's unless they are given."""
+    n = len(values)
+    patient = [f"p{i}" for i in range(n)] if patient is None else patient
+    return xr.DataArray(
+        values, dims=("record", "phase"),
+        coords={"record": np.arange(n), "phase": TIME[: values.shape[1]], "patient": ("record", patient)}
+        | {k: ("record", v) for k, v in coords.items()},
+        attrs={"template": json.dumps(TYPICAL)},
+    )  # fmt: skip
 
 
 @pytest.fixture

@@ -137,16 +137,18 @@ def test_maps_that_promise_it_add_up_to_the_prediction(method, which, baseline, 
     model, few = request.getfixturevalue(which), ludb.isel(record=slice(3, 7))
     targets = [t for t in ("qt", "t_v5", "male") if t in model.spec.targets]
     maps = wb.attribute(model, few, method, targets, baseline=baseline, steps=100)
-    said = wb.predict(model, few)
+    predictions = wb.predict(model, few)
     assert maps.attrs["adds_up"] == "sum"
     for t in targets:
-        rise = said[t] - maps["bias"].sel(target=t)
+        rise = predictions[t] - maps["bias"].sel(target=t)
         gap = np.abs(maps.sel(target=t).sum(["lead", "time"]) - rise)
         # DeepLIFT's rule is exact; a path integral through ReLUs is as good as its steps.
         assert float(gap.mean()) < {"deeplift": 1e-4, "integrated_gradients": 0.05}[method] * float(np.abs(rise).mean())
         away = wb.attention.departure(maps).sel(target=t).sum(["lead", "time"])
         if method == "deeplift":
-            np.testing.assert_allclose(away, said[t] - said[t].mean(), atol=1e-3 * float(np.abs(rise).mean()))
+            np.testing.assert_allclose(
+                away, predictions[t] - predictions[t].mean(), atol=1e-3 * float(np.abs(rise).mean())
+            )
 
 
 def test_maps_that_fail_to_add_up_are_told_of(tiny, cohort):
@@ -280,7 +282,7 @@ class Reused(TinyNet):
 
 
 @pytest.mark.parametrize(
-    ("net", "method", "arguments", "said"),
+    ("net", "method", "arguments", "message"),
     [
         (TinyNet, "lime", {}, "unknown method"),
         (TinyNet, "saliency", {"targets": "qt"}, "no target"),
@@ -289,8 +291,8 @@ class Reused(TinyNet):
         (Reused, "deeplift", {}, "one activation module per use"),
     ],
 )
-def test_what_does_not_exist_or_suit_is_refused_by_name(net, method, arguments, said, cohort):
-    with pytest.raises(ModelError, match=said):
+def test_what_does_not_exist_or_suit_is_refused_by_name(net, method, arguments, message, cohort):
+    with pytest.raises(ModelError, match=message):
         wb.attribute(wrapped(net(), layer="features.2"), cohort, method, **arguments)
 
 

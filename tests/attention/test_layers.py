@@ -1,17 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from conftest import TYPICAL, made_cohort
+from conftest import TYPICAL, made_cohort, wrapped
 from torch import nn
 
 import ecgwb as wb
 from ecgwb.attention.layers import positions
-from ecgwb.models.spec import CompactNet, KanResWideX
-
-
-def wrapped(net, n=2, layer=None):
-    spec = wb.ModelSpec(targets=tuple(f"t{i}" for i in range(n)), units=("ms",) * n, layer=layer or net.layer)
-    return wb.wrap_model(net.eval(), spec)
+from ecgwb.models.networks import CompactNet, KanResWideX
 
 
 def test_receptive_fields_are_those_of_the_architectures():

@@ -3,22 +3,11 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import TYPICAL
+from conftest import TYPICAL, aligned
 
 import ecgwb as wb
 from ecgwb.attention import finish_map, map_difference, map_sums, merge_maps
 from ecgwb.cohorts.measurements import TIME
-
-
-def aligned(values, patient=None, **coords):
-    n = len(values)
-    who = [f"p{i}" for i in range(n)] if patient is None else patient
-    return xr.DataArray(
-        values, dims=("record", "phase"),
-        coords={"record": np.arange(n), "phase": TIME[: values.shape[1]], "patient": ("record", who)}
-        | {k: ("record", v) for k, v in coords.items()},
-        attrs={"template": json.dumps(TYPICAL)},
-    )  # fmt: skip
 
 
 def test_the_mean_is_the_mean_and_absent_parts_are_counted():
@@ -89,7 +78,7 @@ def test_shares_of_noise_are_the_lengths_of_the_segments():
 
 
 def pieces(values, n=3):
-    """The records dealt out like cards, so that one patient's lie in several hands."""
+    """The records taken in turns, so that one patient's lie in several parts."""
     return [values.isel(record=slice(k, None, n)) for k in range(n)]
 
 
@@ -144,50 +133,6 @@ def test_the_spread_of_seeds_stands_beside_the_band():
 def test_the_sd_is_between_records():
     values = np.random.default_rng(9).normal(300, 2, size=(50, 10))
     np.testing.assert_allclose(wb.cohort_map(aligned(values))["sd"], values.std(axis=0))
-
-
-def groups(rng, n=(25, 35), phases=40):
-    values = rng.normal(size=(sum(n), phases)).cumsum(axis=1) * 0.3 + rng.normal(size=(sum(n), phases))
-    return aligned(values, sex=["female"] * n[0] + ["male"] * n[1])
-
-
-def test_a_difference_that_is_not_there_is_found_as_often_as_the_level_says():
-    found = [
-        float(map_difference(groups(np.random.default_rng(seed)), permutations=199, seed=seed)["p_curve"]) <= 0.05
-        for seed in range(300)
-    ]
-    # 5 % of 300, give or take three binomial SD.
-    assert 0.012 <= np.mean(found) <= 0.088
-
-
-def test_a_difference_is_found_where_it_lies_and_said_in_its_direction():
-    values = groups(np.random.default_rng(10))
-    values[:25, 10:15] += 4.0
-    out = map_difference(values)
-    assert out.attrs["contrast"] == "sex: female minus male"
-    assert float(out["p_curve"]) < 0.01
-    assert (out["p"][10:15] < 0.05).all()
-    assert (out["difference"][10:15] > 0).all()
-    assert float((out["p"][20:] < 0.05).mean()) < 0.1
-    assert out["n"].values.tolist() == [25, 35]
-
-
-def test_a_shift_of_the_whole_map_is_no_difference_in_where_it_lies():
-    values = groups(np.random.default_rng(11))
-    values[:25] += 5.0
-    assert float(map_difference(values)["p_curve"]) < 0.01
-    assert float(map_difference(values, centred=True)["p_curve"]) > 0.05
-
-
-def test_patients_not_records_are_compared():
-    once = groups(np.random.default_rng(12))
-    thrice = once.isel(record=np.repeat(np.arange(60), 3)).assign_coords(record=np.arange(180))
-    np.testing.assert_allclose(map_difference(thrice)["p"], map_difference(once)["p"])
-    mixed = once.assign_coords(patient=("record", ["one"] * 60))
-    with pytest.raises(ValueError, match="patient 'one' has two values of 'sex'"):
-        map_difference(mixed)
-    with pytest.raises(ValueError, match="a difference takes two"):
-        map_difference(once[:25])
 
 
 def test_maps_that_are_not_aligned_are_named(measures, ludb):

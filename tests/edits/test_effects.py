@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import xarray as xr
 from conftest import TYPICAL, made_cohort
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -52,34 +51,6 @@ def test_an_absent_wave_cannot_be_blanked():
     assert np.isnan(out["beat"].values).all(axis=(1, 2)).tolist() == [True, False]
     with pytest.raises(ValueError, match="expected one of P, QRS, T"):
         wb.edits.blank(made_cohort(marks), "U")
-
-
-def test_the_table_is_the_mean_absolute_error_with_its_limits():
-    cohort = made_cohort([TYPICAL] * 50)
-    rng = np.random.default_rng(0)
-    true = rng.normal(400, 30, 50)
-    predicted = true + rng.normal(5, 10, 50)
-    cohort["qt"] = ("record", true, {"units": "ms"})
-    row = wb.accuracy_table(
-        xr.Dataset({"qt": ("record", predicted, {"units": "ms"})}, {"record": cohort["record"]}), cohort
-    ).loc["qt"]
-    error = predicted - true
-    assert row["score"] == pytest.approx(np.abs(error).mean())
-    assert row["low"] < row["score"] < row["high"]
-    assert row["bias"] == pytest.approx(error.mean())
-    assert row["limit_high"] == pytest.approx(error.mean() + 1.96 * error.std(ddof=1))
-    assert row["skill"] == pytest.approx(1 - row["score"] / np.abs(true - np.median(true)).mean())
-
-
-def test_predictions_are_paired_by_record_whatever_the_order(measures, ludb):
-    predicted = wb.predict(measures, ludb)
-    expected = wb.accuracy_table(predicted, ludb)
-    mixed = ludb.isel(record=np.random.default_rng(0).permutation(200))
-    np.testing.assert_allclose(wb.accuracy_table(predicted, mixed)["score"], expected["score"])
-    few = predicted.isel(record=slice(50))
-    assert wb.accuracy_table(few, ludb).loc["qrs", "n"] == 50
-    with pytest.raises(ModelError, match="has no record"):
-        wb.accuracy_table(predicted, ludb.isel(record=slice(50)))
 
 
 def test_blanking_on_real_people_shows_the_papers_pattern_beside_shams_that_do_little(measures, ludb):

@@ -3,23 +3,19 @@ import pytest
 import torch
 import xarray as xr
 from captum.attr import LayerGradCam
-from conftest import TYPICAL, TinyNet, made_cohort
+from conftest import TYPICAL, TinyNet, made_cohort, wrapped
 from torch import nn
 
 import ecgwb as wb
 from ecgwb.attention.layers import positions
 from ecgwb.models import prediction
-from ecgwb.models.spec import CompactNet, KanResWideX, ModelError
+from ecgwb.models.networks import CompactNet, KanResWideX
+from ecgwb.models.spec import ModelError
 
 
 @pytest.fixture
 def cohort():
     return made_cohort([TYPICAL] * 5)
-
-
-def wrapped(net, n=2, layer=None):
-    spec = wb.ModelSpec(targets=tuple(f"t{i}" for i in range(n)), units=("ms",) * n, layer=layer or net.layer)
-    return wb.wrap_model(net.eval(), spec)
 
 
 class OtherHead(TinyNet):
@@ -78,12 +74,12 @@ def test_gradcam_is_captums_times_the_number_of_positions(name, cohort):
 def test_mean_plus_bias_is_the_prediction_in_its_unit(which, request, ludb):
     model = request.getfixturevalue(which)
     maps = wb.ecgradcam(model, ludb)
-    said = wb.predict(model, ludb)
+    predictions = wb.predict(model, ludb)
     for t in model.spec.targets:
         m = maps.sel(target=t)
-        gap = np.abs(m.mean("time") + m["bias"] - said[t]) / (np.abs(said[t]) + 1)
+        gap = np.abs(m.mean("time") + m["bias"] - predictions[t]) / (np.abs(predictions[t]) + 1)
         assert float(gap.max()) < 1e-4
-        assert str(m["unit"].values) == said[t].attrs["units"]
+        assert str(m["unit"].values) == predictions[t].attrs["units"]
 
 
 def test_the_map_of_a_two_layer_net_worked_out_by_hand():
@@ -186,10 +182,10 @@ def test_no_hook_or_change_is_left_behind_even_after_an_error(tiny, cohort):
     tiny.train()
     tiny.head.weight.requires_grad_(False)
     tiny.head.bias.grad = torch.ones(2)
-    said = wb.predict(tiny, cohort)
+    predictions = wb.predict(tiny, cohort)
     before = {k: v.clone() for k, v in tiny.state_dict().items()}
     wb.ecgradcam(tiny, cohort)
-    xr.testing.assert_identical(wb.predict(tiny, cohort), said)
+    xr.testing.assert_identical(wb.predict(tiny, cohort), predictions)
     real = tiny.head.forward
 
     def fails(x):
@@ -261,12 +257,14 @@ def test_a_stored_cohort_is_read_piece_by_piece_with_the_same_result(tiny, tmp_p
 
 
 def test_a_departure_adds_up_to_the_prediction_less_the_cohorts_mean_prediction(measures, ludb):
-    maps, said = wb.ecgradcam(measures, ludb), wb.predict(measures, ludb)
+    maps, predictions = wb.ecgradcam(measures, ludb), wb.predict(measures, ludb)
     away = wb.attention.departure(maps)
     for t in measures.spec.targets:
-        wanted = said[t] - said[t].mean()
-        np.testing.assert_allclose(away.sel(target=t).mean("time"), wanted, atol=1e-4 * float(np.abs(said[t]).max()))
-        assert float(away.sel(target=t)["bias"]) == pytest.approx(float(said[t].mean()), rel=1e-4)
+        wanted = predictions[t] - predictions[t].mean()
+        np.testing.assert_allclose(
+            away.sel(target=t).mean("time"), wanted, atol=1e-4 * float(np.abs(predictions[t]).max())
+        )
+        assert float(away.sel(target=t)["bias"]) == pytest.approx(float(predictions[t].mean()), rel=1e-4)
     assert np.abs(away.mean("record")).max() < 1e-3 * np.abs(maps).max()
     one = wb.attention.departure(maps.isel(record=[3]), maps)
     np.testing.assert_allclose(one, away.isel(record=[3]), atol=1e-2)
@@ -278,7 +276,7 @@ def test_a_departure_adds_up_to_the_prediction_less_the_cohorts_mean_prediction(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"targets": "qt"}, "no target"),
         ({"variant": "cam"}, "unknown variant"),
@@ -286,6 +284,6 @@ def test_a_departure_adds_up_to_the_prediction_less_the_cohorts_mean_prediction(
         ({"layer": "head"}, "does not give"),
     ],
 )
-def test_what_does_not_exist_is_refused_by_name(tiny, cohort, arguments, said):
-    with pytest.raises(ModelError, match=said):
+def test_what_does_not_exist_is_refused_by_name(tiny, cohort, arguments, message):
+    with pytest.raises(ModelError, match=message):
         wb.ecgradcam(tiny, cohort, **arguments)

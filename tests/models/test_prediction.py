@@ -1,0 +1,169 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import TYPICAL, TinyNet, made_cohort
+from torch import nn
+
+import ecgwb as wb
+from ecgwb.models.prediction import model_input
+from ecgwb.models.spec import ModelError
+
+
+def test_wrapping_and_predicting_leave_the_model_as_it_was(tiny, ludb):
+    tiny.train()
+    tiny.features[1].eval()
+    before = [m.training for m in tiny.modules()], {k: v.clone() for k, v in tiny.state_dict().items()}
+    wb.predict(tiny, ludb)
+    assert [m.training for m in tiny.modules()] == before[0]
+    for k, v in tiny.state_dict().items():
+        torch.testing.assert_close(v, before[1][k])
+
+
+def test_predictions_do_not_depend_on_the_company_a_record_keeps(measures, ludb):
+    everyone = wb.predict(measures, ludb)
+    one = wb.predict(measures, ludb.isel(record=[17]))
+    np.testing.assert_allclose(one["qt"].values, everyone["qt"].values[17:18], rtol=1e-5)
+
+
+def test_a_record_that_cannot_be_used_is_nan_and_listed(measures, ludb):
+    some = ludb.isel(record=slice(4)).copy(deep=True)
+    some["beat"][1, 2, 100] = np.nan
+    some["beat"][3] = 0.0
+    predictions = wb.predict(measures, some)
+    assert np.isnan(predictions["pr"].values).tolist() == [False, True, False, True]
+    assert wb.excluded(predictions)["record"].tolist() == some["record"].values[[1, 3]].tolist()
+
+
+def test_leads_are_picked_ordered_and_scaled_as_the_spec_says(ludb):
+    class First(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Identity()
+
+        def forward(self, x):  # the first lead's value at time zero
+            return self.conv(x)[:, :1, 125]
+
+    spec = wb.ModelSpec(leads=("V3", "I"), fs=250, n_samples=300, scale=0.001, targets=("v",), layer="conv")
+    predictions = wb.predict(wb.wrap_model(First(), spec), ludb)["v"]
+    expected = ludb["beat"].sel(lead="V3", time=0.0) / 1000
+    # Halving the rate takes what lies above 125 Hz off the R peak (most of a pacing spike), no more.
+    assert float(np.abs(predictions - expected).median()) < 0.02
+    assert np.corrcoef(predictions, expected)[0, 1] > 0.998
+
+
+def test_a_cohort_that_lacks_something_is_refused_by_name(tiny, ludb):
+    with pytest.raises(wb.RecordError, match="other leads than I, II, V1"):
+        wb.predict(tiny, ludb.sel(lead=[x for x in wb.LEADS if x != "V5"]))
+    right = wb.ModelSpec(leads=("V4R", *wb.LEADS[1:]), targets=("a", "b"), layer="features")
+    with pytest.raises(ModelError, match="needs lead V4R; the cohort has I, II"):
+        wb.predict(wb.wrap_model(TinyNet(), right), ludb)
+    spec = wb.ModelSpec(input="rhythm", n_samples=5000, targets=("a", "b"), layer="features")
+    with pytest.raises(ModelError, match="rhythm=True"):
+        wb.predict(wb.wrap_model(TinyNet(), spec), ludb)
+    long = wb.ModelSpec(n_samples=900, targets=("a", "b"), layer="features")
+    with pytest.raises(ModelError, match="hold 600 samples"):
+        wb.predict(wb.wrap_model(TinyNet(), long), ludb)
+    with pytest.raises(ModelError, match="has no ModelSpec"):
+        wb.predict(TinyNet(), ludb)
+
+
+def test_patients_a_network_has_seen_are_marked_and_warned_of(sex_net, ptbxl, ludb):
+    _, test = wb.split_patients(ptbxl)
+    predictions = wb.predict(sex_net, ptbxl)
+    assert set(predictions["record"].values[~predictions["seen"].values]) == set(test["record"].values)
+    with pytest.warns(UserWarning, match="patients whose data shaped the network"):
+        wb.accuracy_table(predictions, ptbxl)
+    wb.accuracy_table(
+        predictions.isel(record=~predictions["seen"].values), ptbxl
+    )  # no warning, which would be an error here
+    assert not wb.predict(sex_net, ludb)["seen"].any()
+
+
+def test_sex_is_given_as_log_odds_with_its_probability(sex_net, ludb):
+    predictions = wb.predict(sex_net, ludb)
+    assert predictions["male"].attrs["units"] == "log-odds"
+    np.testing.assert_allclose(predictions["male_probability"], 1 / (1 + np.exp(-predictions["male"])))
+
+
+def test_a_network_on_other_limb_leads_gets_them_from_i_and_ii(tiny):
+    cohort = made_cohort([TYPICAL, TYPICAL])
+    spec = wb.ModelSpec(leads=("aVF", "III", *wb.LEADS[2:]), targets=("a", "b"), layer="features")
+    x, _ = model_input(wb.wrap_model(TinyNet(), spec), cohort)
+    i, ii = (cohort["beat"].sel(lead=lead).values for lead in ("I", "II"))
+    np.testing.assert_allclose(x[:, 0], ii - i / 2, atol=1e-3)
+    np.testing.assert_allclose(x[:, 1], ii - i, atol=1e-3)
+
+
+def test_model_input_is_the_beat_itself(tiny):
+    cohort = made_cohort([TYPICAL, TYPICAL])
+    x, usable = model_input(tiny, cohort)
+    np.testing.assert_array_equal(x, cohort["beat"].values)
+    assert usable.all()
+
+
+def test_out_of_fold_predictions_stand_in_for_those_of_patients_seen(tiny, ludb):
+    some = ludb.isel(record=slice(6))
+    records = [str(r) for r in some["record"].values]
+    patients = some["patient"].values.astype(str).tolist()
+    spec = replace(tiny.spec, trained_on={"ludb": patients[:2]}, out_of_fold={"ludb": {records[0]: [1.0, 2.0]}})
+    model = wb.wrap_model(tiny, spec)
+    plain = wb.predict(model, some)
+    assert plain["seen"].values.tolist() == [True, True, False, False, False, False]
+    with pytest.raises(ModelError, match=f"patient of record '{records[1]}'"):
+        wb.predict(model, some, out_of_fold=True)
+    here = some.isel(record=[0, 2, 3])
+    predictions = wb.predict(model, here, out_of_fold=True)
+    assert predictions["a"].values[0] == 1.0
+    assert predictions["b"].values[0] == 2.0
+    assert not predictions["seen"].any()
+    np.testing.assert_allclose(predictions["a"].values[1:], plain["a"].values[2:4])
+
+
+def test_a_cohort_without_patients_is_predicted_and_nobody_called_seen(tiny, ludb):
+    predictions = wb.predict(tiny, ludb.isel(record=slice(3)).drop_vars("patient"))
+    assert "seen" not in predictions.coords
+    assert np.isfinite(predictions["a"]).all()
+
+
+def test_the_same_people_under_another_source_are_seen_too(sex_net, ptbxl):
+    elsewhere = ptbxl.isel(record=slice(40)).assign_attrs(source="ptbxl")
+    expected = wb.predict(sex_net, ptbxl.isel(record=slice(40)))["seen"]
+    np.testing.assert_array_equal(wb.predict(sex_net, elsewhere)["seen"], expected)
+    with pytest.raises(ModelError, match="no out-of-fold prediction"):
+        wb.predict(sex_net, elsewhere, out_of_fold=True)
+
+
+def test_other_peoples_records_of_the_same_name_are_refused(measures, ludb, ptbxl):
+    predictions = wb.predict(measures, ludb)
+    with pytest.raises(ValueError, match="record '1' is patient 'ludb-1' in the values and 'ptbxl-"):
+        wb.accuracy_table(predictions, ptbxl)
+    with pytest.raises(ValueError, match="give the cohort that the values come from"):
+        wb.align(wb.ecgradcam(measures, ludb, "qt"), ptbxl)
+
+
+def test_beats_in_millivolts_are_refused(measures, ludb):
+    some = ludb.isel(record=slice(5)).copy()
+    some["beat"] = some["beat"] / 1000
+    with pytest.raises(ModelError, match="Signals in mV are to be multiplied by 1000"):
+        wb.predict(measures, some)
+
+
+def test_edited_beats_are_no_rhythms():
+    cohort = wb.open_cohort("ludb", rhythm=True).isel(record=slice(3))
+    net = wb.load_model("compact-rhythm")
+    for edited in (wb.edits.blank(cohort, "T"), wb.edits.stretch(cohort, "QT", 20), wb.edits.scale(cohort, "T", 0.8)):
+        with pytest.raises(ModelError, match="takes rhythms and the cohort has none"):
+            wb.predict(net, edited)
+
+
+def test_slips_are_named(measures, ludb):
+    with pytest.raises(ModelError, match="load the network first"):
+        wb.predict("compact-measures", ludb)
+    for call in (wb.ecgradcam, lambda m, c: wb.attribute(m, c, "saliency")):
+        with pytest.raises(ValueError, match="has no dimension 'record'"):
+            call(measures, ludb.isel(record=0))
+    assert wb.ModelSpec(targets="qt", units="ms", layer="x").targets == ("qt",)
+    one = ludb.isel(record=[0])
+    np.testing.assert_array_equal(wb.attribute(measures, one, "guided"), wb.ecgradcam(measures, one, variant="guided"))
