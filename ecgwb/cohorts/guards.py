@@ -66,9 +66,7 @@ def check(cohort: Any, *needs: str, all_leads: bool = True) -> xr.Dataset:
             raise RecordError(f"the cohort has {name!r} over {have}; expected {', '.join(dims)}")
         if cohort[name].dtype.kind not in "fiub":
             raise RecordError(f"the cohort has {name!r} as {cohort[name].dtype}; expected numbers")
-    for name, labels in (("lead", LEADS), ("landmark", LANDMARKS)):
-        if name == "lead" and not all_leads:
-            continue
+    for name, labels in {"landmark": LANDMARKS, **({"lead": LEADS} if all_leads else {})}.items():
         if tuple(cohort[name].values.tolist()) != labels:
             raise RecordError(f"the cohort has other {name}s than {', '.join(labels)}; {_A_COHORT}")
     if not np.array_equal(cohort["time"].values, TIME):
