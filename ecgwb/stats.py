@@ -1,6 +1,15 @@
 """Statistics: estimates with intervals from resampling patients, the area under the ROC curve, permutation tests.
 
 Patients are resampled, not records: two records of one person are not two observations.
+
+Parameters
+----------
+patient : array (record,)
+    The patient of each record. Draws depend on which records share a patient, not on the names.
+ci : float
+    Level of percentile intervals, 0 to 1.
+seed : int
+    Of the 1,000 resamplings.
 """
 
 from __future__ import annotations
@@ -29,12 +38,6 @@ class Estimate(NamedTuple):
 def patient_draws(patient: np.ndarray, seed: int = 0) -> np.ndarray:
     """How often each of 1,000 resamplings of patients, with replacement, draws each record.
 
-    Parameters
-    ----------
-    patient : array (record,)
-        The patient of each record. Draws depend on which records share a patient, not on the names.
-    seed : int
-
     Returns
     -------
     array (draw, record)
@@ -51,8 +54,6 @@ def resampled_sums(values: np.ndarray, patient: np.ndarray, seed: int = 0) -> np
     ----------
     values : array (record, ...)
         Finite.
-    patient : array (record,)
-    seed : int
 
     Returns
     -------
@@ -69,13 +70,7 @@ def _draws(n: int, seed: int) -> np.ndarray:
 
 
 def check_level(ci: float) -> None:
-    """Refuses a level of intervals that is none.
-
-    Raises
-    ------
-    ValueError
-        When `ci` is not between 0 and 1.
-    """
+    """Refuses a level of intervals that is not between 0 and 1."""
     if not isinstance(ci, (int, float)) or not 0 < ci < 1:
         raise ValueError(f"ci is {ci!r}; expected a level between 0 and 1, such as 0.95")
 
@@ -87,8 +82,6 @@ def interval(drawn: np.ndarray, ci: float = 0.95) -> tuple[np.ndarray, np.ndarra
     ----------
     drawn : array (draw, ...)
         NaN where a resampling has no value; these are left out.
-    ci : float
-        Level, 0 to 1.
 
     Returns
     -------
@@ -112,10 +105,6 @@ def bootstrap(
     statistic : callable
         From weights (draw, record) to values (draw,). A difference of two scores is paired when one statistic holds
         both: ``lambda w: auc(y, new, w) - auc(y, old, w)``.
-    patient : array (record,)
-    ci : float
-        Level, 0 to 1.
-    seed : int
 
     Returns
     -------
@@ -135,10 +124,6 @@ def ratio_interval(
     ----------
     top, bottom : array (record,)
         A record that lacks either adds nothing to both.
-    patient : array (record,)
-    ci : float
-        Level, 0 to 1.
-    seed : int
 
     Returns
     -------
@@ -163,10 +148,6 @@ def mean_interval(values: np.ndarray, patient: np.ndarray, ci: float = 0.95, see
     ----------
     values : array (record,)
         Records without a finite value are left out, and so are patients who have no other.
-    patient : array (record,)
-    ci : float
-        Level, 0 to 1.
-    seed : int
 
     Returns
     -------
@@ -273,7 +254,6 @@ def patient_weights(names: np.ndarray, seed: int = 0) -> np.ndarray:
     ----------
     names : array (record,) of str
         The patients' names.
-    seed : int
 
     Returns
     -------

@@ -1,4 +1,17 @@
-"""Attention: a network and a cohort in; maps of each record, aligned, averaged and compared, out."""
+"""Attention: a network and a cohort in; maps of each record, aligned, averaged and compared, out.
+
+In this order: `gradcam` and `attribution` make maps of records, `alignment` warps them onto a common beat, `maps`
+averages them, `contrasts` compares groups of people.
+
+Parameters
+----------
+by : str, optional
+    A coordinate of record, such as ``"sex"``: one map per value, along a dimension of that name.
+ci : float
+    Level of bands and intervals, 0 to 1.
+seed : int
+    Of resamplings and permutations.
+"""
 
 from .alignment import align, template_of
 from .attribution import attribute

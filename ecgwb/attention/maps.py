@@ -82,11 +82,7 @@ def map_sums(aligned: xr.DataArray, by: str | None = None, *, seed: int = 0) -> 
     Parameters
     ----------
     aligned : DataArray (record, ..., phase)
-        As in `cohort_map`.
-    by : str, optional
-        As in `cohort_map`.
-    seed : int
-        Of the resamplings.
+        As `by` and `seed`, see `cohort_map`.
 
     Returns
     -------
@@ -221,8 +217,6 @@ def finish_map(sums: xr.Dataset, ci: float = 0.95) -> xr.Dataset:
     ----------
     sums : Dataset
         From `map_sums` or `merge_maps`.
-    ci : float
-        The band's level, 0 to 1.
 
     Returns
     -------
@@ -301,17 +295,11 @@ def map_chunks(
         ``operator.itemgetter("beat")`` for the beats themselves. Several are taken for networks that differ by their
         training's seed alone.
     cohort : Dataset
-        One opened from its path is read part by part.
-    by : str, optional
-        As in `cohort_map`.
-    ci : float
-        As in `cohort_map`.
+        One opened from its path is read part by part. For `by`, `ci` and `seed` see `cohort_map`.
     template : DataArray (landmark,), optional
         The common beat's landmarks; the cohort's medians by default.
     client : dask.distributed.Client, optional
         Makes and adds up the parts on its workers; only the finished sums come back.
-    seed : int
-        Of the resamplings.
 
     Returns
     -------

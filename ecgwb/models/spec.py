@@ -170,7 +170,6 @@ def load_model(name: str | Path, module: nn.Module | None = None, spec: ModelSpe
     if module is None:
         if not spec.net:
             raise ModelError(f"{path} holds a network that is not part of ecgwb; pass it: load_model(path, module=...)")
-        _agree(path, spec)
         module = make_net(spec.net)
     own = {k: tuple(v.shape) for k, v in module.state_dict().items()}
     stored = {k: tuple(v.shape) for k, v in state.items()}
@@ -210,13 +209,6 @@ def _tensors(path: Path) -> tuple[dict[str, torch.Tensor], ModelSpec | None]:
         return state, ModelSpec(**json.loads(meta["ecgwb_spec"])) if "ecgwb_spec" in meta else None
     except (TypeError, json.JSONDecodeError) as e:  # an unknown field, or text that is no JSON
         raise ModelError(f"{path}: its spec cannot be read, {e}; it may need a newer ecgwb") from e
-
-
-def _agree(path: Path, spec: ModelSpec) -> None:
-    """Refuses a spec whose network of this package has another number of leads or outputs."""
-    for name, what, count in (("n_leads", "leads", len(spec.leads)), ("n_outputs", "targets", len(spec.targets))):
-        if spec.net.get(name, count) != count:
-            raise ModelError(f"{path}: spec.net has {name}={spec.net[name]}, but spec.{what} names {count}")
 
 
 def shipped() -> list[str]:

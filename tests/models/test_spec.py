@@ -69,8 +69,8 @@ def test_weights_without_a_spec_are_refused_with_one_to_fill_in(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"targets": ("qt",), "units": ("ms",)}, "n_outputs=2, but spec.targets names 1"),
-        ({"leads": ("I", "II")}, "n_leads=8, but spec.leads names 2"),
+        ({"targets": ("qt",), "units": ("ms",)}, "its spec names 1 targets"),
+        ({"leads": ("I", "II")}, "refuses what its spec promises"),
         ({"net": {"name": "compact", "n_outputs": 2, "width": 32}}, "is .* in the file and .* in the network"),
         ({"net": {"name": "kanres", "n_outputs": 2}}, "is not in the file and"),
         ({"layer": "features"}, "no layer 'features'"),
