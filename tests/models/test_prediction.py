@@ -54,7 +54,7 @@ def test_leads_are_picked_ordered_and_scaled_as_the_spec_says(ludb):
 
 
 def test_a_cohort_that_lacks_something_is_refused_by_name(tiny, ludb):
-    with pytest.raises(wb.RecordError, match="other leads than I, II, V1"):
+    with pytest.raises(ModelError, match="needs lead V5; the cohort has I, II, V1"):
         wb.predict(tiny, ludb.sel(lead=[x for x in wb.LEADS if x != "V5"]))
     right = wb.ModelSpec(leads=("V4R", *wb.LEADS[1:]), targets=("a", "b"), layer="features")
     with pytest.raises(ModelError, match="needs lead V4R; the cohort has I, II"):
