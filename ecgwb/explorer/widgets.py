@@ -10,6 +10,7 @@ import asyncio
 import base64
 import html
 import io
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -43,7 +44,11 @@ class Controls(w.VBox):
     """The explorer's widgets, and the `View` that they are set to."""
 
     def __init__(self, of: Exploration) -> None:
-        self.of, self._quiet = of, False
+        self.of = of
+        # A kernel may hand over what a user does in another thread, while this one computes. Torch's hooks and pyplot
+        # bear one thread at a time, so everything is done in this one.
+        self._thread, self._loop = threading.get_ident(), _running_loop()
+        self._silent_in: int | None = None  # the thread that is setting widgets itself
         targets, leads = list(of.spec.targets), [str(v) for v in of.cohort["lead"].values]
         ids = of.records()
         self.search = w.Text(placeholder=_SEARCH, layout=_width("98%"))
@@ -119,11 +124,11 @@ class Controls(w.VBox):
     @contextmanager
     def silently(self) -> Iterator[None]:
         """Set widgets without being told of it."""
-        before, self._quiet = self._quiet, True
+        before, self._silent_in = self._silent_in, threading.get_ident()
         try:
             yield
         finally:
-            self._quiet = before
+            self._silent_in = before
 
     def set_to(self, values: Mapping[Any, Any]) -> None:
         """Set widgets to values; nothing is drawn."""
@@ -133,8 +138,20 @@ class Controls(w.VBox):
 
     def when_set(self, controls: list[Any], do: Callable[[], None]) -> None:
         """Call a function when a user sets one of these."""
+
+        def is_set(_change: Any) -> None:
+            if threading.get_ident() != self._silent_in:
+                self.do(do)
+
         for control in controls:
-            control.observe(lambda _: None if self._quiet else do(), "value")
+            control.observe(is_set, "value")
+
+    def do(self, what: Callable[[], None]) -> None:
+        """Call a function in the thread of the widgets: at once, or when it is free."""
+        if self._loop is None or threading.get_ident() == self._thread:
+            what()
+        else:
+            self._loop.call_soon_threadsafe(what)
 
 
 class Explorer(Controls):
@@ -177,7 +194,7 @@ class Explorer(Controls):
             (self.reset, self._undo_edits), (self.keep, self._keep), (self.take_back, self._take_back),
             (self.export, self._export),
         ):  # fmt: skip
-            button.on_click(lambda _, do=do: do())
+            button.on_click(lambda _, do=do: self.do(do))
         self.refresh()
 
     @property
@@ -220,8 +237,8 @@ class Explorer(Controls):
         if self._due:
             return
         self._due = True
-        if _in_kernel():
-            asyncio.get_running_loop().call_later(0.02, self.refresh)
+        if self._loop:
+            self._loop.call_later(0.02, self.refresh)
         else:  # nothing else will come
             self.refresh()
 
@@ -229,19 +246,19 @@ class Explorer(Controls):
         """Show what the widgets are set to; a change that cannot be shown is taken back, and the message says why."""
         self._due = False
         began = time.perf_counter()
-        picture, refused = self._picture()
-        self.shown = self.selected
+        self.shown, picture, refused = self._picture()
         self._shown_by = {control: control.value for control in self.deciding}
         self.picture.value = picture
         self.summary.value = self._summary(self.shown) if self.shown else ""
         if refused:
             self.message.value = _warning(refused)
         self.took_ms = 1000 * (time.perf_counter() - began)
-        if self.shown and self._waits_for_cohort_map(self.shown):
-            asyncio.get_running_loop().call_later(0.1, self._add_cohort_map, self.shown)
+        view = self.shown
+        if self._loop and view and view.view == "beat" and not self.of.trouble and not self.of.has_cohort_map(view):
+            self._loop.call_later(0.1, self._add_cohort_map, view)
 
-    def _picture(self) -> tuple[bytes, str]:
-        """The picture of what the widgets are set to, or else of what they are set back to, and why."""
+    def _picture(self) -> tuple[View | None, bytes, str]:
+        """What the widgets are set to, or else what they are set back to; its picture; and why."""
         wanted, refused = self.selected, ""
         before = self._shown_by if self.shown and wanted and self.shown.record == wanted.record else {}
         with figures.styled(), plt.rc_context({"figure.max_open_warning": 0}):
@@ -249,16 +266,13 @@ class Explorer(Controls):
                 self.set_to(values)
                 view = self.selected
                 if view is None:
-                    return _png(_text("no record fits this search")), _NOTHING
+                    return None, _png(_text("no record fits this search")), _NOTHING
                 try:
-                    # The cohort's map may take a second the first time: the record's own is shown before.
-                    return _png(draw(self.of, view, wait=not _in_kernel())), refused
+                    # The cohort's map may take a second the first time: in a kernel, the record's own is shown before.
+                    return view, _png(draw(self.of, view, wait=self._loop is None)), refused
                 except ValueError as e:  # the package's own errors are ValueErrors and say what to do
                     refused = refused or str(e)
-            return _png(_text("this record cannot be shown")), refused
-
-    def _waits_for_cohort_map(self, view: View) -> bool:
-        return _in_kernel() and view.view == "beat" and not self.of.trouble and not self.of.has_cohort_map(view)
+            return view, _png(_text("this record cannot be shown")), refused
 
     def _add_cohort_map(self, view: View) -> None:
         """Add the cohort's map, unless something else is shown by now."""
@@ -405,12 +419,12 @@ def _button(description: str, width: str = "98%", tooltip: str = "") -> w.Button
     return w.Button(description=description, layout=_width(width), tooltip=tooltip)
 
 
-def _in_kernel() -> bool:
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop that a kernel runs; None outside of one."""
     try:
-        asyncio.get_running_loop()
+        return asyncio.get_running_loop()
     except RuntimeError:
-        return False
-    return True
+        return None
 
 
 def _text(text: str) -> Figure:

@@ -48,11 +48,15 @@ def lab(tmp_path_factory):
         "ServerApp.ip": "127.0.0.1", "ServerApp.open_browser": False, "ServerApp.allow_root": True,
         "LabApp.expose_app_in_browser": True,
     }  # fmt: skip
-    # Settings of its own, with a notebook's opening question about news already answered.
+    # Settings of its own: opening's question about news is answered, and cells out of sight stay on the page.
     own = folder / "settings"
-    news = own / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
-    news.parent.mkdir(parents=True)
-    news.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
+    for extension, name, setting in (
+        ("apputils-extension", "notification", {"fetchNews": "false", "checkForUpdates": False}),
+        ("notebook-extension", "tracker", {"windowingMode": "none"}),
+    ):
+        file = own / "@jupyterlab" / extension / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(setting))
     places = {"JUPYTERLAB_SETTINGS_DIR": str(own), "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces")}
     command = [sys.executable, "-m", "jupyterlab", *(f"--{k}={v}" for k, v in settings.items())]
     with (folder / "lab.log").open("wb") as log:
@@ -97,8 +101,10 @@ def page(lab):
                 continue
         answer_dialogs(page)
         page.wait_for_selector("text=after stretching it by 30 ms")  # a later cell has run, too
+        page.wait_for_selector(".jp-OutputArea-output.jp-RenderedImage img >> nth=1", state="attached")
         page.wait_for_timeout(2000)
         answer_dialogs(page)
+        page.locator(PICTURE).scroll_into_view_if_needed()
         yield page
         browser.close()
 
@@ -217,6 +223,19 @@ def test_export_names_the_file_and_shows_the_code(page):
     shots(page, "export")
 
 
+def test_an_edit_that_a_record_cannot_take_is_taken_back(page):
+    field = page.get_by_placeholder("search: 12, male, age>60")
+    changed(page, lambda: field.fill("fibrillation"))
+    before = still(page)
+    dropdown(page, "blank").select_option("P")
+    page.wait_for_selector("text=P blanked: this beat has no such wave")
+    assert dropdown(page, "blank").input_value() == "none"
+    assert still(page) == before or page.locator("td:text-is('edited')").count() == 0
+    shots(page, "refused")
+    field.fill("")
+    page.wait_for_function("!document.body.innerText.includes('no such wave')")
+
+
 def test_an_empty_search_is_said_in_place(page):
     field = page.get_by_placeholder("search: 12, male, age>60")
     field.fill("nobody")
@@ -229,6 +248,10 @@ def test_an_empty_search_is_said_in_place(page):
 def test_the_static_picture_for_exported_pages_is_hidden_where_widgets_live(page):
     assert page.locator(".ecgwb-static").count() == 1
     assert not page.locator(".ecgwb-static").is_visible()
+
+
+def test_the_figures_of_later_cells_are_shown(page):
+    assert page.locator(".jp-OutputArea-output.jp-RenderedImage img").count() == 2
 
 
 def test_nothing_went_wrong_on_the_way(page):
