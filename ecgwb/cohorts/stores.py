@@ -236,4 +236,8 @@ def open_store(store: Path) -> xr.Dataset:
                 f"{store} lacks {lacking} of the {array.nchunks} chunks of {name!r}; fetch it again, or remove it and "
                 "build it again"
             )
-    return cohort.drop_encoding()  # so that a changed cohort can be stored again in any format
+    # So that a changed cohort can be stored again in any format; the method for it reads all in older xarray.
+    cohort.encoding = {}
+    for variable in cohort.variables.values():
+        variable.encoding = {}
+    return cohort

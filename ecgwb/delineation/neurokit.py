@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -23,6 +24,17 @@ _POINTS = {
     "QRS": ("ECG_R_Onsets", "ECG_R_Peaks", "ECG_R_Offsets", 200.0),
     "T": ("ECG_T_Onsets", "ECG_T_Peaks", "ECG_T_Offsets", 400.0),
 }
+
+
+def lacking(method: str) -> str:
+    """What has to be installed for one of the methods; "" where nothing has."""
+    import neurokit2 as nk
+
+    if method == "cwt" and find_spec("pywt") is None:
+        return "PyWavelets, which is not installed: pip install PyWavelets"
+    if method == "prominence" and "prominence" not in str(nk.ecg_delineate.__doc__):
+        return f"a newer NeuroKit2 than {nk.__version__}: pip install --upgrade neurokit2"
+    return ""
 
 
 def neurokit_waves(signal: np.ndarray, method: str) -> tuple[list[Wave], dict[int, str]]:

@@ -19,7 +19,7 @@ from ..recordings.record import FS, Record, RecordError, lasting
 from .decoding import decode
 from .landmarks import Wave
 from .network import RATE, Delineator, load_delineator, probabilities
-from .neurokit import NEUROKIT_METHODS, neurokit_waves
+from .neurokit import NEUROKIT_METHODS, lacking, neurokit_waves
 
 COLUMNS = ("record", "lead", "wave", "onset_ms", "peak_ms", "offset_ms")
 METHODS = ("ecgwb", *NEUROKIT_METHODS)
@@ -47,7 +47,7 @@ def delineate(records: Record | Iterable[Record], method: str = "ecgwb") -> pd.D
     Raises
     ------
     ValueError
-        For an unknown method, or when two records share an id.
+        For an unknown method, one that the installed NeuroKit2 lacks, or when two records share an id.
     RecordError
         When a record is too short or its sampling rate is out of range.
 
@@ -68,6 +68,8 @@ def delineate(records: Record | Iterable[Record], method: str = "ecgwb") -> pd.D
     _check(records)
     if method == "ecgwb":
         return delineate_with(load_delineator(), records)
+    if need := lacking(method):
+        raise ValueError(f"delineation method {method!r} needs {need}")
     found = {}
     for i, record in enumerate(records):
         leads, signal, gaps = _prepared(record, FS)

@@ -50,9 +50,9 @@ def _twice(c):
 
 
 def _some(values, what):
-    values = values.astype(float)
-    values[: max(len(values) // 2, 1)] = what
-    return values
+    changed = np.atleast_1d(values.astype(float))
+    changed[: max(len(changed) // 2, 1)] = what
+    return changed.reshape(values.shape)
 
 
 BENDS = {

@@ -95,7 +95,7 @@ def test_a_record_without_a_beat_says_why(one, change, message):
 def test_a_second_opinion_adds_to_the_doubt_and_moves_nothing(one):
     record, waves = one
     alone = wb.representative_beat(record, waves)
-    both = wb.representative_beat(record, waves, second="prominence")
+    both = wb.representative_beat(record, waves, second="dwt")
     np.testing.assert_array_equal(both["fiducial"], alone["fiducial"])
     more = both["doubt"] - alone["doubt"]
     assert (more >= 0).all()
