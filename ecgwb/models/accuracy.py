@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,8 @@ def accuracy_table(
     Raises
     ------
     ModelError
-        When a cohort is given for the predictions, or the cohort lacks a record or has nothing to compare with.
+        When a cohort is given for the predictions, when the cohort lacks a record or has nothing to compare with, or
+        when predictions and measurements are in different units.
     RecordError
         When `by` is no column of records, or none of its groups has ten patients.
     ValueError
@@ -105,8 +106,9 @@ def _table(predictions: xr.Dataset, cohort: xr.Dataset, suffix: str, ci: float) 
         name = f"{target}{suffix}"
         if name not in cohort:
             continue
-        if cohort[name].dtype.kind not in "fiub":
-            raise ModelError(f"{name!r} of the cohort holds {cohort[name].dtype}; expected numbers to compare with")
+        for of, values in (("the predictions", predicted), ("the cohort", cohort[name])):
+            if values.dtype.kind not in "fiub":
+                raise ModelError(f"{name!r} of {of} holds {values.dtype}; expected numbers to compare")
         ok = np.isfinite(predicted.values) & np.isfinite(cohort[name].values)
         if not ok.any():
             continue
@@ -114,11 +116,22 @@ def _table(predictions: xr.Dataset, cohort: xr.Dataset, suffix: str, ci: float) 
         if predicted.attrs.get("units") == "log-odds":
             rows[target] = _of_a_class(values, true, patient[ok], ci)
         else:
-            unit = cohort[name].attrs.get("units", "")
+            unit = _same_unit(target, predicted.attrs.get("units", ""), cohort[name].attrs.get("units", ""))
             rows[target] = _of_a_number(values, true, patient[ok], ci) | {"unit": unit}
     if not rows:
         raise ModelError(f"the cohort has none of {', '.join(map(str, predictions.data_vars))} to compare with")
     return pd.DataFrame(list(rows.values()), index=pd.Index(list(rows), name="target"))
+
+
+def _same_unit(target: Hashable, predicted: str, measured: str) -> str:
+    """The unit of both; an error where each has its own, as for a network that gives QT in s."""
+    if predicted and measured and predicted != measured:
+        raise ModelError(
+            f"{target!r} is predicted in {predicted}, as the network's spec says, and measured in {measured}; convert "
+            f"the predictions first, such as predictions[{target!r}] = (1000 * predictions[{target!r}]).assign_attrs("
+            f"units={measured!r})"
+        )
+    return measured or predicted
 
 
 def _of_a_class(log_odds: np.ndarray, true: np.ndarray, patient: np.ndarray, ci: float) -> dict[str, Any]:

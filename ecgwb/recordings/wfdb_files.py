@@ -1,4 +1,7 @@
-"""Reading WFDB files: a header is believed only as far as the files bear it out, and names and dates stay behind."""
+"""Reading WFDB files: a header is believed only as far as the files bear it out, and names and dates stay behind.
+
+A reader of another format is a module beside this one. `build_cohort` calls it in `_item` of `ecgwb.cohorts.sources`.
+"""
 
 from __future__ import annotations
 

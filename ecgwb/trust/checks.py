@@ -3,7 +3,8 @@
 A check is a function that returns a `Check`. It takes a network that takes representative beats, a cohort whose labels
 it does not use, and the targets to judge, all by default. `response` and `leads` look at the network's predictions
 alone; the others look at its maps by a `method`, a variant of `ecgradcam` or a method of `attribute`. A map that fails
-while the network passes those two is itself to blame. Passing is no proof.
+while the network passes those two is itself to blame. Passing is no proof. `ecgwb.trust.panel` lists the checks that
+`trust_panel` makes.
 """
 
 from __future__ import annotations

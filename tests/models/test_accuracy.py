@@ -43,3 +43,13 @@ def test_thirds_of_any_column_are_thirds(ludb, measures):
     assert wb.accuracy_table(predictions, two, by="tall")["n"].unstack()["qt"].tolist() == [100, 100]
     with pytest.raises(wb.RecordError, match="no value of 'level' is known"):
         wb.accuracy_table(predictions, ludb.assign(level=("record", np.full(200, np.nan))), by="level")
+
+
+def test_predictions_in_another_unit_than_the_measurements_are_refused(measures, ludb):
+    predictions = wb.predict(measures, ludb)
+    in_seconds = predictions.assign(qt=(predictions["qt"] / 1000).assign_attrs(units="s"))
+    with pytest.raises(ModelError, match="'qt' is predicted in s, .* measured in ms; convert"):
+        wb.accuracy_table(in_seconds, ludb)
+    texts = predictions.assign(qt=predictions["qt"].astype(str))
+    with pytest.raises(ModelError, match="'qt' of the predictions holds <U"):
+        wb.accuracy_table(texts, ludb)
