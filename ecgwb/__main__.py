@@ -19,10 +19,11 @@ def main(argv: list[str] | None = None) -> int:
     paper.add_argument("--notebooks", default="notebooks", help="their folder")
     paper.add_argument("--out", default="paper", help="the folder to write")
     paper.add_argument("--cohort", help="your own, such as my.zarr; LUDB by default")
-    paper.add_argument("--model", help="a network of wb.fit, stored by wb.save_model, as my.safetensors; the shipped ones by default")
+    paper.add_argument("--model", help="of wb.fit, stored by wb.save_model; the shipped ones by default")
     paper.add_argument("--target", help="shown where one target is shown")
     paper.add_argument("--record", help="shown where one record is shown")
-    paper.add_argument("--only", nargs="+", default=(), metavar="NAME", help="exhibits or notebooks, as 3c_map_qt; the notebooks they are made in run whole")
+    only = "exhibits or notebooks, as 3c_map_qt; the notebooks that make them run as a whole"
+    paper.add_argument("--only", nargs="+", default=(), metavar="NAME", help=only)
     build = commands.add_parser("build", help="make a cohort of a folder of recordings")
     build.add_argument("source", help="a folder of WFDB records, of LUDB or of PTB-XL")
     build.add_argument("out", help="the Zarr store to write, such as my.zarr")

@@ -48,7 +48,7 @@ def test_thirds_of_any_column_are_thirds(ludb, measures):
 def test_predictions_in_another_unit_than_the_measurements_are_refused(measures, ludb):
     predictions = wb.predict(measures, ludb)
     in_seconds = predictions.assign(qt=(predictions["qt"] / 1000).assign_attrs(units="s"))
-    with pytest.raises(ModelError, match="'qt' is predicted in s, .* measured in ms; convert"):
+    with pytest.raises(ModelError, match=r"'qt' is predicted in s, .* measured in ms; convert"):
         wb.accuracy_table(in_seconds, ludb)
     texts = predictions.assign(qt=predictions["qt"].astype(str))
     with pytest.raises(ModelError, match="'qt' of the predictions holds <U"):
