@@ -37,7 +37,7 @@ from .recordings.record import LEADS, Record, RecordError
 from .recordings.wfdb_files import read_record
 from .trust.panel import trust_panel
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "LANDMARKS",

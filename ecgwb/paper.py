@@ -434,7 +434,7 @@ def _shown_table(folder: Path, about: dict[str, Any]) -> list[list[str]] | None:
         table = pd.read_csv(file, dtype=str, keep_default_na=False, header=list(range(rows)), index_col=0)
         table.columns = [" ".join(map(str, c)) for c in table.columns.tolist()]
         table = table.reset_index()
-    table = table.astype(str)  # pandas 2.2 reads an index as numbers whatever it is told
+    table = table.astype(str)  # pandas 2.2 reads an index as numbers in spite of dtype
     if len(table) > _MOST_ROWS or table.shape[1] > _MOST_COLUMNS or table.map(len).to_numpy().max(initial=0) > 600:
         return None
     return [[str(c).replace("_", " ") for c in table], *table.map(_rounded).to_numpy().tolist()]

@@ -188,13 +188,6 @@ def auc_interval(y: np.ndarray, score: np.ndarray, patient: np.ndarray, ci: floa
     return bootstrap(lambda w: auc(y, score, w), patient, ci, seed)
 
 
-def auc_difference(
-    y: np.ndarray, score: np.ndarray, other: np.ndarray, patient: np.ndarray, ci: float = 0.95, seed: int = 0
-) -> Estimate:
-    """The area of `score` less that of `other`, both on the same resamplings of patients. See `bootstrap`."""
-    return bootstrap(lambda w: auc(y, score, w) - auc(y, other, w), patient, ci, seed)
-
-
 def permutation_p(observed: np.ndarray, permuted: np.ndarray) -> np.ndarray:
     """p-values of statistics against those of permutations: (1 + how many are as large) / (1 + how many there are).
 

@@ -7,7 +7,6 @@ from ecgwb.stats import (
     RESAMPLES,
     adjusted_p,
     auc,
-    auc_difference,
     auc_interval,
     bootstrap,
     interval,
@@ -83,16 +82,6 @@ def test_the_area_is_scikit_learns_with_ties_and_weights():
     assert auc(y, score)[0] == pytest.approx(roc_auc_score(y, score))
     assert np.isnan(auc(np.ones(5), np.arange(5.0))[0])
     assert np.isnan(auc_interval(np.ones(5), np.arange(5.0), np.arange(5))).all()
-
-
-def test_a_difference_of_areas_is_paired():
-    y = np.arange(200) % 2
-    score = y + RNG.normal(size=200)
-    other = score + 0.01 * RNG.normal(size=200)
-    area, change = auc_interval(y, score, np.arange(200)), auc_difference(y, score, other, np.arange(200))
-    assert change.value == pytest.approx(area.value - auc(y, other)[0])
-    assert change.high - change.low < (area.high - area.low) / 5
-    assert auc_difference(y, score, score, np.arange(200)) == (0.0, 0.0, 0.0)
 
 
 def test_a_permutation_p_counts_the_data_among_the_permutations():

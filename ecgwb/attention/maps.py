@@ -29,7 +29,7 @@ MEASURED_IN = {  # the segments that hold a target's landmarks, or its voltage
 }
 _MOST_GROUPS = 20
 _AT_ONCE = 1000  # records summed together
-_FEWEST = 4  # patients that a band needs
+_FEWEST_FOR_BAND = 4  # patients that a band needs
 
 
 # ---------------------------------------------------------------- the mean map and its band
@@ -260,7 +260,7 @@ def _half_width(total: np.ndarray, count: np.ndarray, mean: np.ndarray, n: np.nd
     drawn = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
     # The variance of a resampled count is the sum of squares of patients' counts: Kish's effective number of patients.
     people = n**2 / np.maximum(count.var(axis=0, ddof=1), 1e-12)
-    enough = np.isfinite(mean) & (people > _FEWEST) & ((count > 0).mean(axis=0) > 0.95)
+    enough = np.isfinite(mean) & (people > _FEWEST_FOR_BAND) & ((count > 0).mean(axis=0) > 0.95)
     out = np.full(mean.shape, np.nan)
     if not enough.any():
         return out

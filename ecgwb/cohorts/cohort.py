@@ -67,7 +67,7 @@ def open_cohort(name: str | Path, rhythm: bool = False) -> xr.Dataset:
         store = cache_dir() / "cohorts" / f"{text.replace(':', '-')}-{content_key(*COHORT)}.zarr"
         if not store.is_dir():
             store.parent.mkdir(parents=True, exist_ok=True)
-            with filelock.FileLock(store.with_suffix(".lock")):  # who comes second waits for the first
+            with filelock.FileLock(store.with_suffix(".lock")):  # a second process waits for the first
                 build_cohort(text, out=store)
         return _without_rhythm(open_store(store), rhythm).load()
     unfinished = Path(text.removesuffix(".building") + ".building")

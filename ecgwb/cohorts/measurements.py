@@ -10,7 +10,8 @@ from ..recordings.record import FS, LEADS
 TARGETS = ("pr", "qrs", "qt", "hr", "j_v5", "r_v5", "t_v5")
 UNITS = {"pr": "ms", "qrs": "ms", "qt": "ms", "hr": "bpm", "j_v5": "µV", "r_v5": "µV", "t_v5": "µV", "male": ""}
 N_BEFORE, N_SAMPLES = 250, 600
-TIME = (np.arange(N_SAMPLES) - N_BEFORE) * 1000.0 / FS  # -500 .. +698 ms
+STEP = 1000.0 / FS  # ms
+TIME = (np.arange(N_SAMPLES) - N_BEFORE) * STEP  # -500 .. +698 ms
 # A pacing spike bends a lead by more than this within two samples, where a QRS only begins. In LUDB and PTB-XL-500
 # 14 of the 16 paced recordings bend by 390 to 7,320 µV there, and no other one by more than 125.
 SPIKE_UV = 250.0

@@ -1,4 +1,4 @@
-"""Who is who: the patients behind records, groups of them, and splits that keep a patient on one side."""
+"""Patients: whose recording each is, groups of patients, and splits that keep a patient on one side."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..recordings.record import RecordError
 from .guards import check
 
 TEST_SHARE = 1 / 3
-FEWEST = 10  # patients of a group that a number is worth
+FEWEST_IN_GROUP = 10  # patients of a group that a number is worth
 
 
 def patients_of(data: xr.DataArray | xr.Dataset) -> np.ndarray:
@@ -198,9 +198,9 @@ def groups(cohort: xr.Dataset, by: str, edges: Sequence[float] | None = None) ->
         parts = [{part.strip() for part in str(v).split(";")} - {"", "nan"} for v in values]
         members = {name: np.array([name in p for p in parts]) for name in sorted(set().union(*parts))}
     patient = patients_of(cohort)
-    found = {k: np.flatnonzero(m) for k, m in members.items() if len(np.unique(patient[m])) >= FEWEST}
+    found = {k: np.flatnonzero(m) for k, m in members.items() if len(np.unique(patient[m])) >= FEWEST_IN_GROUP}
     if not found:
-        raise RecordError(f"no group of {by!r} has {FEWEST} patients")
+        raise RecordError(f"no group of {by!r} has {FEWEST_IN_GROUP} patients")
     return found
 
 

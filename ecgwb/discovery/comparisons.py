@@ -15,7 +15,7 @@ from ..cohorts.guards import check, kind_of
 from ..stats import CORRECTIONS, adjusted_p
 from .features import people_table
 from .manifests import ALL, Manifest, earlier_tests, hashed, note_test
-from .regression import FEWEST, calibration_slope, design, likelihood_ratio, regress, score_row
+from .regression import FEWEST_FOR_TEST, calibration_slope, design, likelihood_ratio, regress, score_row
 
 
 def compare_features(
@@ -132,12 +132,12 @@ def _check_frozen(what: str, given: Any, frozen: Any) -> None:
 def _check_people(people: pd.DataFrame, manifest: Manifest) -> None:
     """Refuses people among whom even the baseline cannot be tested."""
     complete = people[[manifest.outcome, *manifest.baseline]].dropna()
-    if len(complete) < FEWEST:
+    if len(complete) < FEWEST_FOR_TEST:
         lacking = people.isna().sum()
         worst = f"; {lacking.max()} lack {lacking.idxmax()!r}" if lacking.max() else ""
         raise ValueError(
             f"{len(complete)} of {len(people)} patients have {manifest.outcome} and the baseline{worst}; a test needs "
-            f"at least {FEWEST}"
+            f"at least {FEWEST_FOR_TEST}"
         )
     if manifest.binary and complete[manifest.outcome].nunique() < 2:
         only = complete[manifest.outcome].iloc[0]
@@ -150,8 +150,8 @@ def _row(model: str, people: pd.DataFrame, manifest: Manifest, ci: float, seed: 
     y, binary = complete[manifest.outcome].to_numpy(float), manifest.binary
     row: dict[str, Any] = {"n": len(y), "n_missing": len(people) - len(y)}
     notes = [manifest.notes.get(model, "")]
-    if len(y) < FEWEST or (binary and len(np.unique(y)) < 2):
-        return row | {"note": f"{len(y)} complete cases, at least {FEWEST} with both outcomes are needed"}
+    if len(y) < FEWEST_FOR_TEST or (binary and len(np.unique(y)) < 2):
+        return row | {"note": f"{len(y)} complete cases, at least {FEWEST_FOR_TEST} with both outcomes are needed"}
     if model != "baseline":
         still = [c.name for c in columns[len(covariates) :] if complete[c.name].nunique() < 2]
         notes += [f"{n!r} is constant on these people" for n in still]

@@ -1,7 +1,8 @@
 """Features in a small grammar over landmarks: amplitude at, slope between, area of, duration between, ratio of.
 
 A feature is words, a formula and a unit; it is computed for any cohort from beats and landmarks alone. A new kind of
-feature is a line of `KINDS`, its words, its formula, and how it is read from a beat, all in this file.
+feature is a line of `KINDS`, its words, its formula, and how it is read from a beat, all in this file. To be proposed
+it must also be made in `ecgwb.discovery.proposals`: in `candidates_at` from maps, or in `screening_features`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import xarray as xr
 from scipy.integrate import cumulative_trapezoid
 
 from ..cohorts.guards import check
-from ..cohorts.measurements import TIME
+from ..cohorts.measurements import STEP, TIME
 from ..cohorts.people import one_record_each, patients_of
 from ..delineation.landmarks import LANDMARKS
 from .classic import measure, voltages
@@ -324,9 +325,8 @@ def _divided(top: np.ndarray, bottom: np.ndarray, least: float) -> np.ndarray:
 
 def _at(x: np.ndarray, t: np.ndarray) -> np.ndarray:
     """`x` (record, time) at one moment each, linear between samples; NaN beyond the beat."""
-    step = TIME[1] - TIME[0]
     inside = (t >= TIME[0]) & (t <= TIME[-1])
-    place = np.where(inside, (t - TIME[0]) / step, 0.0)
+    place = np.where(inside, (t - TIME[0]) / STEP, 0.0)
     k = np.minimum(place.astype(int), x.shape[1] - 2)
     rows = np.arange(len(x))
     value = x[rows, k] + (place - k) * (x[rows, k + 1] - x[rows, k])
@@ -335,8 +335,7 @@ def _at(x: np.ndarray, t: np.ndarray) -> np.ndarray:
 
 def _integral(x: np.ndarray, t: np.ndarray) -> np.ndarray:
     """Integral of `x` (record, time) from the beat's start to one moment each, exact for lines between samples."""
-    step = TIME[1] - TIME[0]
-    total = cumulative_trapezoid(x, dx=step, axis=1, initial=0)
-    k = np.clip(np.nan_to_num((t - TIME[0]) / step).astype(int), 0, x.shape[1] - 2)
+    total = cumulative_trapezoid(x, dx=STEP, axis=1, initial=0)
+    k = np.clip(np.nan_to_num((t - TIME[0]) / STEP).astype(int), 0, x.shape[1] - 2)
     rows = np.arange(len(x))
     return total[rows, k] + (t - TIME[k]) * (x[rows, k] + _at(x, t)) / 2

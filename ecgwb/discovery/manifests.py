@@ -9,13 +9,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from ..cohorts.guards import check, kind_of
 from ..cohorts.people import named_patients
 from .features import Feature, people_table
-from .regression import FEWEST, Column, columns_of, design, frozen_coefficients
+from .regression import FEWEST_FOR_TEST, Column, columns_of, design, frozen_coefficients, is_binary
 
 ALL = "all features"
 
@@ -119,13 +118,13 @@ def freeze(
     patients = hashed(discovery)
     people = people_table(discovery, outcome, baseline, features)
     complete = people.dropna()
-    if len(complete) < FEWEST:
+    if len(complete) < FEWEST_FOR_TEST:
         raise ValueError(
             f"{len(complete)} of {len(people)} discovery patients have {outcome}, the baseline and every feature; "
-            f"expected at least {FEWEST}"
+            f"expected at least {FEWEST_FOR_TEST}"
         )
     y = complete[outcome].to_numpy(float)
-    binary = _is_binary(y, outcome)
+    binary = is_binary(y, outcome)
     manifest = Manifest(
         features=tuple(features),
         outcome=outcome,
@@ -162,16 +161,6 @@ def _check_features(features: Any) -> list[Feature]:
     if len(set(names)) < len(names):
         raise ValueError(f"{next(n for n in names if names.count(n) > 1)!r} is given twice; give each feature once")
     return list(features)
-
-
-def _is_binary(y: np.ndarray, outcome: str) -> bool:
-    """Whether an outcome has two values, which then are 0 and 1."""
-    values = np.unique(y)
-    if len(values) < 2:
-        raise ValueError(f"{outcome!r} is {values[0]:g} for all {len(y)} discovery patients; two values are needed")
-    if len(values) == 2 and not np.array_equal(values, [0.0, 1.0]):
-        raise ValueError(f"{outcome!r} has the values {values[0]:g} and {values[1]:g}; expected 0 and 1")
-    return len(values) == 2
 
 
 def load_manifest(path: str | Path) -> Manifest:

@@ -24,7 +24,7 @@ from ..delineation.landmarks import WAVE_POINTS
 from ..edits.changes import erase
 from ..stats import adjusted_p, permutation_p
 from .features import Feature, Point, feature_table, people_table
-from .regression import FEWEST, columns_of, design, likelihood_ratio
+from .regression import FEWEST_FOR_TEST, columns_of, design, is_binary, likelihood_ratio
 
 ALIKE = 0.8  # correlation with better features, one or several, from which a feature adds nothing to them
 PLACES = 12  # that one map may name at most: networks spread a contrast over positions whose loss they hardly notice
@@ -100,8 +100,8 @@ def screen_features(
         raise ValueError(f"the outcome {outcome!r} is in the baseline {tuple(baseline)}; give another baseline")
     if outcome in cohort and cohort[outcome].dtype.kind in "fiub":
         known = int(np.isfinite(cohort[outcome].values.astype(float)).sum())
-        if known < FEWEST:
-            raise ValueError(f"{known} records have {outcome!r}; expected at least {FEWEST} to screen on")
+        if known < FEWEST_FOR_TEST:
+            raise ValueError(f"{known} records have {outcome!r}; expected at least {FEWEST_FOR_TEST} to screen on")
     candidates = screening_features([str(v) for v in cohort["lead"].values])
     ranked = rank_features(candidates, cohort, outcome, baseline)
     adjusted = adjusted_p(np.array([p for _, p in ranked]), "holm", tests=len(candidates))
@@ -143,19 +143,25 @@ def rank_features(
     -------
     list of (Feature, float)
         With the p of each, smallest first; features that have no p are left out.
+
+    Raises
+    ------
+    ValueError
+        When the outcome has one value, or two that are not 0 and 1.
     """
     people = people_table(cohort, outcome, baseline, features)
+    binary = is_binary(people[outcome].dropna().to_numpy(float), outcome)
     ranked = []
     for f in features:
         table = people[[outcome, *baseline, f.name]].dropna()
-        if len(table) < max(FEWEST, len(people) // 2):
+        y = table[outcome].to_numpy(float)
+        if len(table) < max(FEWEST_FOR_TEST, len(people) // 2) or len(np.unique(y)) < 2:
             continue
         try:
             columns = columns_of(table, list(baseline), [f.name])
         except ValueError:  # constant, or the baseline by another name: nothing to rank
             continue
-        y = table[outcome].to_numpy(float)
-        p, _ = likelihood_ratio(y, design(columns[:-1], table), design(columns, table), len(np.unique(y)) == 2)
+        p, _ = likelihood_ratio(y, design(columns[:-1], table), design(columns, table), binary)
         if np.isfinite(p):
             ranked.append((f, p))
     return sorted(ranked, key=lambda one: one[1])
@@ -354,7 +360,6 @@ def find_places(
         - ``start``, ``at``, ``stop``: first, largest and last moment, ms of the common beat
         - ``t``: of the lead's map at ``at``
     """
-    phase = lead_map["phase"].values
     lead_map = lead_map.transpose("record", "lead", "phase")
     phase, template = lead_map["phase"].values, template_of(lead_map)
     moments = phase[exceeds.any([d for d in exceeds.dims if d != "phase"]).values]

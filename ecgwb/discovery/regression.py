@@ -21,7 +21,7 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning, PerfectSeparatio
 from ..cohorts.guards import kind_of
 from ..stats import Estimate, auc, bootstrap
 
-FEWEST = 20  # patients for any test, and any choice of features
+FEWEST_FOR_TEST = 20  # patients for any test, and any choice of features
 PER_COLUMN = 5  # people for each column, below which no coefficient is estimated
 _STRAIGHT = 10  # a column with fewer different values than this gets no spline
 _REDUNDANT = 0.999  # R2 of a column on those before it
@@ -181,6 +181,16 @@ def frozen_coefficients(y: np.ndarray, x: np.ndarray, binary: bool) -> tuple[np.
     if not fitted.note:
         return fitted.params, ""
     return shrunk(y, x, binary), f"frozen coefficients have a ridge of one per SD ({fitted.note})"
+
+
+def is_binary(y: np.ndarray, outcome: str) -> bool:
+    """Whether an outcome has two values, which then are 0 and 1."""
+    values = np.unique(y)
+    if len(values) < 2:
+        raise ValueError(f"{outcome!r} is {values[0]:g} for all {len(y)} patients; two values are needed")
+    if len(values) == 2 and not np.array_equal(values, [0.0, 1.0]):
+        raise ValueError(f"{outcome!r} has the values {values[0]:g} and {values[1]:g}; expected 0 and 1")
+    return len(values) == 2
 
 
 def likelihood_ratio(y: np.ndarray, small: np.ndarray, large: np.ndarray, binary: bool) -> tuple[float, str]:

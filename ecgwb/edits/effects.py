@@ -128,8 +128,8 @@ def dose_response(
         - ``moved``: mean absolute change in prediction at the smallest and the largest dose;
         - ``outside``: the share of changed beats that leave what was seen;
         - ``measured_slope``, ``measured_low``, ``measured_high``: the same of the workbench's own measurement, which is
-          what a perfect network would give (a wider QRS is a longer QT); NaN for targets the workbench does not measure
-          from the beat.
+          what a network that follows the edit exactly gives (a wider QRS is a longer QT); NaN for targets the workbench
+          does not measure from the beat.
 
     Raises
     ------

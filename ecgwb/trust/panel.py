@@ -19,7 +19,7 @@ from ..models.spec import ModelError
 from . import checks
 from .checks import Check
 
-FEWEST = 10  # people of whom a verdict may be given
+FEWEST_FOR_VERDICT = 10  # people of whom a verdict may be given
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -94,10 +94,10 @@ def trust_panel(
     asked_of(model, targets)  # what is wrong is found before minutes of work
     check_takes_beats(model)
     people = len(np.unique(patients_of(cohort)))
-    if people < FEWEST:
+    if people < FEWEST_FOR_VERDICT:
         raise ModelError(
-            f"the cohort has {people} people; verdicts need {FEWEST} or more, and some 200 to be of use. The single "
-            "checks of ecgwb.trust ask for no number"
+            f"the cohort has {people} people; verdicts need {FEWEST_FOR_VERDICT} or more, and some 200 to be of use. "
+            "The single checks of ecgwb.trust ask for no number"
         )
     time_maps(model, cohort.isel(record=slice(1)), method, targets)
     beside = [m for m in ("gradcam", "guided", "input_x_gradient", "saliency") if m != method]

@@ -51,7 +51,7 @@ BASE, CLASSIC, NETWORK = "age + heart rate", "+ classic measurements", "network"
 _SHAPE = ("r_uv", "s_uv", "r_time_ms", "s_time_ms")  # what the paper added to QRS duration
 _WAVES = ("r_upslope", "r_downslope", "qrs_area_uvms", "j_uv", "t_uv", "t_area_uvms")
 _WHOLE = ("qrs_ms", "jt_ms", "qtc_ms", "tpe_ms", "qrs_axis_deg", "t_axis_deg")  # all that need no P wave
-_FEWEST = 20  # people of a group that a row is worth
+_FEWEST_IN_ROW = 20  # people of a group that a row is worth
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -287,7 +287,7 @@ def _by_group(
         if not any(str(v) not in ("", "nan") for v in some[by].values):
             continue  # LUDB does not say which device
         for group, members in groups(some, by).items():
-            if len(members) < _FEWEST or len(np.unique(y[members])) < 2:
+            if len(members) < _FEWEST_IN_ROW or len(np.unique(y[members])) < 2:
                 continue
             about: dict[str, Any] = {"people": people, "by": by, "group": group, "n": len(members)}
             for model, score in scores.items():

@@ -64,8 +64,8 @@ def test_what_is_no_cohort_is_named(given, message):
         ("landmarks far away", r"record '0': landmarks are outside the beat \(-500 to 698 ms\)"),
         ("fiducial infinite in half", "record '0': landmarks are outside the beat"),
         ("landmarks at one moment", "record '0': a wave ends where it begins"),
-        ("fs as text", "has the sampling rate 'fast'; expected a positive number of Hz"),
-        ("fs of 0", "has the sampling rate 0; expected a positive number of Hz"),
+        ("fs as text", "has the sampling rate 'fast'; its beats are sampled at 500 Hz"),
+        ("fs of 0", "has the sampling rate 0; its beats are sampled at 500 Hz"),
         ("hr 0 in half", "has heart rates of 0 bpm or less; expected more, or NaN where it is unknown"),
     ],
 )
