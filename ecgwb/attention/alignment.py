@@ -79,7 +79,8 @@ def align(
     Raises
     ------
     ValueError
-        When records differ, or the values are not on a beat's time (maps of rhythms are not).
+        When records differ, the values are not on a beat's time (maps of rhythms are not), or the template's landmarks
+        are unknown or out of order.
     """
     cohort = check(cohort, all_leads=False)
     values = check_values(values, "record", "time", name="values", source="wb.ecgradcam, or cohort['beat']")
@@ -90,7 +91,12 @@ def align(
         raise ValueError(f"no landmarks for record {min(map(str, unknown))!r}: give the cohort the values come from")
     same_people(values, cohort)
     fiducial = cohort["fiducial"].sel(record=values["record"]).values  # (record, landmark)
+    if template is not None and (not isinstance(template, xr.DataArray) or template.shape != (len(LANDMARKS),)):
+        raise TypeError("template is no DataArray of the nine landmarks; expected what wb.attention.template_of gives")
     common = (template_of(cohort) if template is None else template).values
+    known = common[np.isfinite(common)]
+    if not known.size or (np.diff(known) < 0).any():
+        raise ValueError(f"the template's landmarks are {common.tolist()} ms; expected them in the order of time")
     time = values["time"].values
     data = values.values
     series = data.reshape(len(data), -1, len(time))  # (record, series, time)

@@ -147,6 +147,8 @@ def _check(records: list[Record]) -> None:
 
 def need_rate(record: Record) -> None:
     """Refuses a recording sampled too seldom or too often for landmarks, before it is resampled to any length."""
+    if not isinstance(record, Record):
+        raise TypeError(f"record is a {type(record).__name__}; expected a Record, see read_record")
     if not MIN_FS <= record.fs <= MAX_FS:
         raise RecordError(
             f"record {record.record_id!r}: sampling rate is {record.fs:g} Hz, expected {MIN_FS:g} to "

@@ -114,12 +114,15 @@ def _table(predictions: xr.Dataset, cohort: xr.Dataset, suffix: str, ci: float) 
             continue
         values, true = predicted.values[ok], cohort[name].values[ok]
         if predicted.attrs.get("units") == "log-odds":
+            if not np.isin(true, (0, 1)).all():
+                raise ModelError(f"{target!r} is predicted in log-odds; the cohort's {name!r} is not 0 or 1 throughout")
             rows[target] = _of_a_class(values, true, patient[ok], ci)
         else:
             unit = _same_unit(target, predicted.attrs.get("units", ""), cohort[name].attrs.get("units", ""))
             rows[target] = _of_a_number(values, true, patient[ok], ci) | {"unit": unit}
     if not rows:
-        raise ModelError(f"the cohort has none of {', '.join(map(str, predictions.data_vars))} to compare with")
+        names = ", ".join(map(str, predictions.data_vars))
+        raise ModelError(f"nothing to compare: no record has both a prediction and a value in the cohort of {names}")
     return pd.DataFrame(list(rows.values()), index=pd.Index(list(rows), name="target"))
 
 
@@ -128,7 +131,7 @@ def _same_unit(target: Hashable, predicted: str, measured: str) -> str:
     if predicted and measured and predicted != measured:
         raise ModelError(
             f"{target!r} is predicted in {predicted}, as the network's spec says, and measured in {measured}; convert "
-            f"the predictions first, such as predictions[{target!r}] = (1000 * predictions[{target!r}]).assign_attrs("
+            f"the predictions first: predictions[{target!r}] = (factor * predictions[{target!r}]).assign_attrs("
             f"units={measured!r})"
         )
     return measured or predicted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -48,6 +49,11 @@ def predict(model: nn.Module, cohort: xr.Dataset, *, out_of_fold: bool = False, 
     ------
     ModelError
         When the model has no spec, the cohort lacks what the spec names, or there are no out-of-fold predictions.
+
+    Warns
+    -----
+    UserWarning
+        When the network's output is NaN or infinite.
     """
     spec = spec_of(model)
     cohort = check(cohort, all_leads=False)
@@ -78,6 +84,14 @@ def _outputs(model: nn.Module, cohort: xr.Dataset) -> xr.DataArray:
         for rows, part, ok in pieces(model, cohort):
             out[rows], usable[rows] = model(part).double().cpu().numpy(), ok
     out[~usable] = np.nan
+    wrong = usable & ~np.isfinite(out).all(axis=1)
+    if wrong.any():
+        first = cohort["record"].values[np.argmax(wrong)]
+        warnings.warn(
+            f"the network gives no finite number for {wrong.sum()} of {usable.sum()} records, such as {str(first)!r}; "
+            "look at its weights and at what it does to its input",
+            stacklevel=3,
+        )
     return xr.DataArray(out, dims=("record", "target"), attrs={"excluded": json.dumps(unusable(cohort, usable))})
 
 

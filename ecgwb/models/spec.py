@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from torch import nn
 from .networks import CompactNet, KanResWideX
 
 WEIGHTS = Path(__file__).parent / "weights"
+_TAKEN = {"record", "patient", "lead", "time", "sample", "landmark", "target", "seen", "beat", "fiducial", "rhythm"}
 
 
 class ModelError(ValueError):
@@ -78,13 +81,31 @@ class ModelSpec:
         for name in ("leads", "targets", "units"):
             given = getattr(self, name)
             object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
+        for name in ("leads", "targets"):
+            given = getattr(self, name)
+            if not all(isinstance(v, str) for v in given) or len(set(given)) < len(given):
+                raise ModelError(f"spec.{name} is {given!r}; expected texts, each once")
+        taken = sorted(set(self.targets) & _TAKEN)
+        if taken:
+            raise ModelError(
+                f"spec.targets has {taken[0]!r}, which a cohort uses for something else; choose another name"
+            )
+        # A micro sign, a Greek mu and a u are one unit.
+        units = tuple({"uV": "µV", "\u03bcV": "µV"}.get(str(u), str(u)) for u in self.units)
+        object.__setattr__(self, "units", units)
         if self.input not in ("beat", "rhythm"):
             raise ModelError(f"spec.input is {self.input!r}; expected 'beat' or 'rhythm'")
         if self.link not in ("identity", "logit"):
             raise ModelError(f"spec.link is {self.link!r}; expected 'identity' or 'logit'")
         sizes = {"fs": self.fs, "n_samples": self.n_samples, "scale": self.scale}
-        if not all(isinstance(v, (int, float)) and v > 0 for v in sizes.values()):
+        if not all(isinstance(v, Real) and 0 < v < math.inf for v in sizes.values()):
             raise ModelError(f"spec: {', '.join(f'{k} {v!r}' for k, v in sizes.items())}; expected positive numbers")
+        if self.n_samples != int(self.n_samples):
+            raise ModelError(f"spec.n_samples is {self.n_samples!r}; expected a whole number")
+        if not isinstance(self.start_ms, Real) or not math.isfinite(self.start_ms):
+            raise ModelError(f"spec.start_ms is {self.start_ms!r}; expected a number of ms, such as -500")
+        for name, plain in (("fs", float), ("n_samples", int), ("scale", float), ("start_ms", float)):
+            object.__setattr__(self, name, plain(getattr(self, name)))  # numpy's numbers cannot be stored as text
         if self.units and len(self.units) != len(self.targets):
             raise ModelError(f"spec: {len(self.units)} units for {len(self.targets)} targets; one each is expected")
 
@@ -123,10 +144,13 @@ def save_model(model: nn.Module, path: str | Path) -> None:
     Raises
     ------
     ModelError
-        When the model has no spec (see `wrap_model`).
+        When the model has no spec (see `wrap_model`), or the path is a folder.
     """
     spec = spec_of(model)
-    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    if Path(path).is_dir():
+        raise ModelError(f"{path} is a folder; expected a file, such as {Path(path) / 'mine.safetensors'}")
+    # Weights that two layers share are stored for each.
+    tensors = {k: v.detach().cpu().clone().contiguous() for k, v in model.state_dict().items()}
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, str(path), metadata={"ecgwb_spec": json.dumps(asdict(spec), ensure_ascii=False)})
 
@@ -171,6 +195,8 @@ def load_model(name: str | Path, module: nn.Module | None = None, spec: ModelSpe
         if not spec.net:
             raise ModelError(f"{path} holds a network that is not part of ecgwb; pass it: load_model(path, module=...)")
         module = make_net(spec.net)
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module is {module!r}; expected a network, an instance of torch.nn.Module")
     own = {k: tuple(v.shape) for k, v in module.state_dict().items()}
     stored = {k: tuple(v.shape) for k, v in state.items()}
     wrong = [
@@ -252,6 +278,8 @@ def wrap_model(module: nn.Module, spec: ModelSpec) -> nn.Module:
         raise TypeError(f"module is a {type(module).__name__}; expected a network, torch.nn.Module")
     if not isinstance(spec, ModelSpec):
         raise TypeError(f"spec is a {type(spec).__name__}; expected what the network takes and gives:\n{_EXAMPLE}")
+    if not spec.targets:
+        raise ModelError(f"spec.targets is empty; name what the network predicts, as in\n{_EXAMPLE}")
     if spec.layer and spec.layer not in dict(module.named_modules()):
         raise ModelError(
             f"the network has no layer {spec.layer!r}; it has {', '.join(n for n, _ in module.named_modules() if n)}"

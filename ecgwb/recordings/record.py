@@ -59,6 +59,8 @@ class Record:
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if isinstance(self.leads, str) or not isinstance(self.leads, Iterable):
+            raise TypeError(f"leads is {self.leads!r}; expected a list of names, such as ['I', 'II', 'V1']")
         leads = tuple(standard_lead(x) for x in self.leads)
         checked = {
             "signal": _checked_signal(self.signal, leads, str(self.record_id)),

@@ -116,3 +116,12 @@ def test_the_next_beat_keeps_its_distance_to_t_off():
     cohort = made_cohort(own, beat)
     out = wb.align(cohort["beat"], cohort, template()).isel(record=0, lead=0)
     assert float(out.phase[out.values.argmax()]) == TYPICAL[8] + 100
+
+
+def test_a_template_that_is_none_is_refused(ludb):
+    few = ludb.isel(record=slice(3))
+    common = wb.attention.template_of(few)
+    with pytest.raises(TypeError, match="no DataArray of the nine landmarks"):
+        wb.align(few["beat"], few, common.values)
+    with pytest.raises(ValueError, match="expected them in the order of time"):
+        wb.align(few["beat"], few, common[::-1])

@@ -53,3 +53,9 @@ def test_predictions_in_another_unit_than_the_measurements_are_refused(measures,
     texts = predictions.assign(qt=predictions["qt"].astype(str))
     with pytest.raises(ModelError, match="'qt' of the predictions holds <U"):
         wb.accuracy_table(texts, ludb)
+
+
+def test_log_odds_are_compared_with_0_and_1_alone(ludb):
+    predictions = xr.Dataset({"qt": ("record", np.zeros(200), {"units": "log-odds"})}, {"record": ludb["record"]})
+    with pytest.raises(ModelError, match="'qt' is predicted in log-odds; the cohort's 'qt' is not 0 or 1"):
+        wb.accuracy_table(predictions, ludb)

@@ -167,3 +167,14 @@ def test_slips_are_named(measures, ludb):
     assert wb.ModelSpec(targets="qt", units="ms", layer="x").targets == ("qt",)
     one = ludb.isel(record=[0])
     np.testing.assert_array_equal(wb.attribute(measures, one, "guided"), wb.ecgradcam(measures, one, variant="guided"))
+
+
+def test_a_network_that_gives_no_number_is_named(ludb):
+    class Nothing(TinyNet):
+        def forward(self, x):
+            return super().forward(x) * float("nan")
+
+    spec = wb.ModelSpec(targets=("a", "b"), layer="features")
+    with pytest.warns(UserWarning, match="gives no finite number for 200 of 200 records, such as '1'"):
+        predictions = wb.predict(wb.wrap_model(Nothing(), spec), ludb)
+    assert np.isnan(predictions["a"]).all()

@@ -100,3 +100,41 @@ def test_a_file_whose_spec_disagrees_with_its_weights_is_refused_by_name(tmp_pat
 def test_a_spec_that_disagrees_is_refused_by_name(spec, message):
     with pytest.raises(ModelError, match=message):
         wb.wrap_model(TinyNet(), wb.ModelSpec(**spec))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("targets", ("qt", "qt"), "expected texts, each once"),
+        ("leads", ("I", "I"), "expected texts, each once"),
+        ("targets", ("record",), "a cohort uses for something else"),
+        ("n_samples", 600.5, "expected a whole number"),
+        ("fs", float("inf"), "expected positive numbers"),
+        ("start_ms", float("nan"), "expected a number of ms"),
+        ("start_ms", "0", "expected a number of ms"),
+    ],
+)
+def test_a_spec_that_cannot_be_meant_is_refused(field, value, message):
+    with pytest.raises(ModelError, match=message):
+        wb.ModelSpec(**{field: value})
+
+
+def test_numpys_numbers_and_other_micro_signs_are_understood(tmp_path):
+    spec = wb.ModelSpec(
+        fs=np.float64(500), n_samples=np.int64(600), targets=("a", "b"), units=("uV", "\u03bcV"), layer="features"
+    )
+    assert spec.units == ("µV", "µV")
+    wb.save_model(wb.wrap_model(TinyNet(), spec), tmp_path / "m.safetensors")
+    assert wb.load_model(tmp_path / "m.safetensors", TinyNet()).spec == spec
+    with pytest.raises(ModelError, match="is a folder; expected a file"):
+        wb.save_model(wb.wrap_model(TinyNet(), spec), tmp_path)
+    with pytest.raises(TypeError, match="expected a network, an instance"):
+        wb.load_model(tmp_path / "m.safetensors", TinyNet)
+
+
+def test_weights_that_two_layers_share_are_stored(tmp_path):
+    net, other = TinyNet(), TinyNet()
+    net.again, other.again = net.head, other.head
+    wb.save_model(wb.wrap_model(net, wb.ModelSpec(targets=("a", "b"), layer="features")), tmp_path / "m.safetensors")
+    loaded = wb.load_model(tmp_path / "m.safetensors", other)
+    torch.testing.assert_close(loaded.again.weight, net.head.weight)
