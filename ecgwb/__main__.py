@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{a.out}: {cohort.sizes['record']} records, {len(left_out)} left out")
             if len(left_out):
                 print(left_out.to_string(index=False))
-    except (ValueError, FileNotFoundError) as e:  # the package's own errors are ValueErrors
+    except (ValueError, OSError) as e:  # the package's own errors are ValueErrors
         print(f"error: {e}", file=sys.stderr)
         return 1
     return 0

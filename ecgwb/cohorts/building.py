@@ -247,6 +247,8 @@ class Inputs:
         self._all, self._content = hashlib.sha256(self._code.encode()), hashlib.sha256()
         self.chunks: Iterable[tuple[list[Item], str]] = self._chunks()
         if isinstance(source.items, list):
+            source = replace(source, items=_each_a_patient(source.items))
+            self.source = source
             self.chunks = list(self.chunks)
             self.check()
 
@@ -286,6 +288,17 @@ class Inputs:
     @property
     def digest(self) -> str:
         return hashlib.sha256(f"{self._all.hexdigest()} {self.sha256} {self.source.name}".encode()).hexdigest()
+
+
+def _each_a_patient(items: list[Item]) -> list[Item]:
+    """The items, those without a patient renamed where their own name, which stands for one, is another's patient."""
+    patients = {item.metadata["patient"] for item in items if item.metadata.get("patient")}
+    return [
+        replace(item, metadata=item.metadata | {"patient": f"record {item.record_id}"})
+        if not item.metadata.get("patient") and item.record_id in patients
+        else item
+        for item in items
+    ]
 
 
 def _same_or_refuse(out: Path, inputs: Inputs) -> None:

@@ -191,8 +191,11 @@ def groups(cohort: xr.Dataset, by: str, edges: Sequence[float] | None = None) ->
         values = values.astype(float)
         if not np.isfinite(values).any():
             raise RecordError(f"no value of {by!r} is known; there are no groups")
-        inner = [float(f"{v:.3g}") for v in np.nanquantile(values, [1 / 3, 2 / 3])] if edges is None else edges
-        cuts = [-np.inf, *sorted(set(map(float, inner))), np.inf]
+        if edges is None:
+            edges = [float(f"{v:.3g}") for v in np.nanquantile(values, [1 / 3, 2 / 3])]
+        elif isinstance(edges, str) or not np.size(edges) or not np.isfinite(np.ravel(edges)).all():
+            raise RecordError(f"edges is {edges!r}; expected numbers at which {by!r} is cut, such as (50, 70)")
+        cuts = [-np.inf, *sorted(set(map(float, np.ravel(edges)))), np.inf]
         members = {_span(a, b): (values >= a) & (values < b) for a, b in itertools.pairwise(cuts)}
     else:
         parts = [{part.strip() for part in str(v).split(";")} - {"", "nan"} for v in values]

@@ -23,13 +23,13 @@ import pandas as pd
 import torch
 
 from ..recordings.record import LEADS, Record, RecordError
-from ..recordings.wfdb_files import read_flagged
+from ..recordings.wfdb_files import OLDEST, SEXES, read_flagged
 from .cache import cache_dir
 from .guards import kind_of
 
 METADATA = ("age", "sex", "patient", "diagnosis", "rhythm_label", "device", "site", "fold")
 """The columns a cohort carries along `record`. Nothing else of a header or table is kept: no names, no dates."""
-_OLDEST = 130
+
 _DATA = Path(__file__).parent / "data"
 _ARCHIVES = {  # name: (archive, folder in the cache, top folder inside the archive)
     "ludb": ("ludb-1.0.1.tar.xz", "ludb-1.0.1", "lobachevsky-university-electrocardiography-database-1.0.1"),
@@ -215,7 +215,7 @@ def tidy(row: Mapping[Any, Any]) -> dict[str, Any]:
     where = f"metadata of record {str(row['record'])!r}" if "record" in row else "metadata"
     if "sex" in out:
         word = str(out["sex"]).strip().lower()
-        out["sex"] = {"m": "male", "male": "male", "f": "female", "female": "female"}.get(word, "")
+        out["sex"] = SEXES.get(word, "")
         if not out["sex"] and word:
             raise RecordError(f"{where}: sex is {row['sex']!r}; expected 'male' or 'female' (or M, F)")
     for name, kind, what in (("age", float, "number of years"), ("fold", int, "whole number")):
@@ -224,9 +224,11 @@ def tidy(row: Mapping[Any, Any]) -> dict[str, Any]:
                 out[name] = kind(out[name])
             except (TypeError, ValueError, OverflowError):
                 raise RecordError(f"{where}: {name} is {row[name]!r}; expected a {what}") from None
-    if "age" in out and not 0 <= out["age"] <= _OLDEST:
-        raise RecordError(f"{where}: age is {row['age']!r}; expected 0 to {_OLDEST} years, or nothing")
-    return out | {k: str(out[k]) for k in ("patient", "diagnosis", "rhythm_label", "device", "site") if k in out}
+    if "age" in out and not 0 <= out["age"] <= OLDEST:
+        raise RecordError(f"{where}: age is {row['age']!r}; expected 0 to {OLDEST} years, or nothing")
+    if "patient" in out:  # numbers with a gap among them are 7.0 and so on
+        out["patient"] = _whole(out["patient"]) if isinstance(out["patient"], float) else str(out["patient"]).strip()
+    return out | {k: str(out[k]) for k in ("diagnosis", "rhythm_label", "device", "site") if k in out}
 
 
 # ---------------------------------------------------------------- each kind of source

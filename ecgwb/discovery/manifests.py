@@ -108,6 +108,8 @@ def freeze(
         a record without one, a binary outcome is not 0 and 1, a column is constant or redundant, or `path` exists.
     """
     discovery = check(discovery)
+    if isinstance(baseline, str) or outcome in baseline or len(set(baseline)) < len(baseline):
+        raise ValueError(f"the baseline is {baseline!r}; expected columns, each once, without the outcome {outcome!r}")
     given = getattr(features, "tried", {}) if tried is None else tried
     counts = {str(k): int(v) for k, v in given.items()}
     features = _check_features(features)

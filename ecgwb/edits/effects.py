@@ -139,7 +139,8 @@ def dose_response(
     check_takes_beats(model)
     cohort = check(cohort, "hr")
     names, patient = list(spec_of(model).targets), patients_of(cohort)
-    remeasurable = [t for t in names if measured and t in TARGETS and t != "hr"]
+    known = {t for t in names if t in TARGETS and t != "hr" and spec_of(model).unit(t) in ("", UNITS[t])}
+    remeasurable = [t for t in names if measured and t in known]
     intact = plant(cohort, 0.0, 0.0)  # measured from its landmarks, as the changed beats are
     predictions = _columns(predict(model, cohort), names)
     remeasured = _columns(remeasure(cohort), remeasurable) if remeasurable else None

@@ -118,7 +118,7 @@ def _table(predictions: xr.Dataset, cohort: xr.Dataset, suffix: str, ci: float) 
                 raise ModelError(f"{target!r} is predicted in log-odds; the cohort's {name!r} is not 0 or 1 throughout")
             rows[target] = _of_a_class(values, true, patient[ok], ci)
         else:
-            unit = _same_unit(target, predicted.attrs.get("units", ""), cohort[name].attrs.get("units", ""))
+            unit = same_unit(target, predicted.attrs.get("units", ""), cohort[name].attrs.get("units", ""))
             rows[target] = _of_a_number(values, true, patient[ok], ci) | {"unit": unit}
     if not rows:
         names = ", ".join(map(str, predictions.data_vars))
@@ -126,7 +126,7 @@ def _table(predictions: xr.Dataset, cohort: xr.Dataset, suffix: str, ci: float) 
     return pd.DataFrame(list(rows.values()), index=pd.Index(list(rows), name="target"))
 
 
-def _same_unit(target: Hashable, predicted: str, measured: str) -> str:
+def same_unit(target: Hashable, predicted: str, measured: str) -> str:
     """The unit of both; an error where each has its own, as for a network that gives QT in s."""
     if predicted and measured and predicted != measured:
         raise ModelError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -85,10 +86,9 @@ def fit(
     """
     names = [targets] if isinstance(targets, str) else list(targets)
     cohorts = [check(c) for c in (cohort if isinstance(cohort, (list, tuple)) else [cohort])]
-    _check_arguments(cohorts, net, input, epochs, epoch, batch)
+    _check_arguments(cohorts, net, input, epochs, epoch, batch, validation)
     records = _records(cohorts, names, input)
     pools, valid = _divided(records, names, validation, seed)
-    torch.manual_seed(seed)
     arguments = {"name": net} if isinstance(net, str) else dict(net)
     arguments |= {"n_leads": records.x.shape[1], "n_outputs": len(names)}
     share = round((epoch or len(pools[0]) * len(cohorts)) / len(cohorts))  # copies an epoch shows of each cohort
@@ -96,11 +96,14 @@ def fit(
     units = [str(cohorts[0][n].attrs.get("units", "")) for n in names]
     copies = Copies(cohorts, records.y, names, units, input == "rhythm")
     train = np.concatenate(pools)
-    trainer = _Trainer(make_net(arguments), records.y[train], records.binary, lr, epochs * steps)
+    with torch.random.fork_rng():  # the caller's own stream stays as it is
+        torch.manual_seed(seed)
+        network = make_net(arguments)
+    trainer = _Trainer(network, records.y[train], records.binary, lr, epochs * steps)
     # What a checkpoint must agree with; its file is opened without unpickling, so plain text serves.
     task = (
         f"{names}, {input}, {arguments}, {epochs} epochs of {share} x {len(cohorts)} by {batch}, lr {lr}, seed {seed}, "
-        f"{len(train)} + {len(valid)} records"
+        f"{len(train)} + {len(valid)} records, data {_digest(records)}"
     )
     state_file = Path(checkpoint) if checkpoint else None
     if state_file and state_file.is_file():
@@ -110,10 +113,11 @@ def fit(
     for turn in bar:
         # One stream per epoch, so a resumed training draws what an uninterrupted one does.
         stream = np.random.default_rng([seed, turn])
-        torch.manual_seed(seed * 100003 + turn)
         rows = np.concatenate([_some(pool, share, stream) for pool in pools])
-        for x, labels in _ahead(copies.draw, np.array_split(stream.permutation(rows), steps), stream):
-            trainer.step(x, labels)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed * 100003 + turn)
+            for x, labels in _ahead(copies.draw, np.array_split(stream.permutation(rows), steps), stream):
+                trainer.step(x, labels)
         bar.set_postfix(loss=f"{trainer.validate(records.x[valid], records.y[valid]):.4f}")
         if state_file:
             trainer.save(state_file, task)
@@ -136,12 +140,14 @@ def fit(
 
 
 def _check_arguments(
-    cohorts: list[xr.Dataset], net: Any, name: str, epochs: int, epoch: int | None, batch: int
+    cohorts: list[xr.Dataset], net: Any, name: str, epochs: int, epoch: int | None, batch: int, validation: float
 ) -> None:
     if not cohorts or epochs < 1 or batch < 1 or (epoch is not None and epoch < 1):
         raise ValueError(
             f"{len(cohorts)} cohorts, epochs {epochs}, epoch {epoch}, batch {batch}: expected at least 1 of each"
         )
+    if not 0 < validation < 1:
+        raise ValueError(f"validation is {validation!r}; expected a share of patients between 0 and 1, such as 0.15")
     if not isinstance(net, (str, dict)):
         raise ValueError("fit trains this package's networks: net is 'compact', 'kanres' or a dict with arguments")
     if name not in ("beat", "rhythm"):
@@ -176,6 +182,12 @@ def _records(cohorts: list[xr.Dataset], names: list[str], name: str) -> _Records
 
 def _labels(cohorts: list[xr.Dataset], names: list[str]) -> tuple[np.ndarray, bool]:
     """Labels (record, target) of all cohorts, and whether they are 0 and 1."""
+    if len(set(names)) < len(names):
+        raise ValueError(f"targets {', '.join(names)}: each is to be named once")
+    for n in names:
+        units = {str(c[n].attrs["units"]) for c in cohorts if n in c and c[n].attrs.get("units")}
+        if len(units) > 1:
+            raise ValueError(f"target {n!r} is in {' and in '.join(sorted(units))}; expected one unit in all cohorts")
     for cohort in cohorts:
         unknown = [n for n in names if n not in cohort or cohort[n].dims != ("record",)]
         if unknown or not names:
@@ -197,6 +209,14 @@ def _labels(cohorts: list[xr.Dataset], names: list[str]) -> tuple[np.ndarray, bo
     if any(two) and not all(two):
         raise ValueError("binary and continuous targets need a network each; fit them one after the other")
     return y, all(two)
+
+
+def _digest(records: _Records) -> str:
+    """Changes when the records, their labels or their patients do."""
+    digest = hashlib.sha256(" ".join(map(str, records.patient)).encode())
+    for values in (records.x, records.y):
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _divided(records: _Records, names: list[str], validation: float, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
@@ -306,7 +326,12 @@ class _Trainer:
 
     def load(self, file: Path, task: str) -> None:
         """Go on from what `save` wrote; an error where that was another training."""
-        state = torch.load(file, weights_only=True, map_location=self.device)
+        try:
+            state = torch.load(file, weights_only=True, map_location=self.device)
+        except Exception as e:  # torch's errors differ by what the file is
+            raise ValueError(f"{file} is no checkpoint of fit ({type(e).__name__}); name another file") from e
+        if not isinstance(state, dict) or "task" not in state:
+            raise ValueError(f"{file} is no checkpoint of fit; name another file")
         if state["task"] != task:
             raise ValueError(f"{file} belongs to another training: {state['task']}, not {task}; name another file")
         for name, thing in self._parts().items():

@@ -89,7 +89,9 @@ class Record:
 def _checked_signal(signal: Any, leads: tuple[str, ...], rid: str) -> np.ndarray:
     """A copy in float64, infinities missing, once it fits the leads."""
     try:
-        x = np.array(signal, dtype=np.float64)
+        if np.iscomplexobj(signal):
+            raise TypeError("complex numbers")
+        x = np.array(np.ma.filled(np.ma.asarray(signal).astype(np.float64), np.nan))
     except (TypeError, ValueError) as e:
         raise RecordError(f"record {rid!r}: the signal is not a rectangular array of numbers ({e})") from None
     if x.ndim != 2 or x.shape[0] != len(leads) or x.shape[1] == 0:

@@ -30,6 +30,10 @@ _CLINICAL = re.compile(
     re.IGNORECASE,
 )
 _ONE_AT_A_TIME = Lock()  # the filters of warnings belong to the process, and recordings are read by several threads
+OLDEST = 130  # years
+_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:y|yrs?|years?)?(?: old)?", re.IGNORECASE)
+SEXES = {"m": "male", "male": "male", "f": "female", "female": "female"}
+_UNKNOWN = ("", "?", "-", "unknown", "not known", "nan", "n/a", "na", "none", "other")
 _DATE = re.compile(r"\b\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b|\b(19|20)\d\d\b")
 
 
@@ -110,7 +114,8 @@ def read_flagged(path: str | Path) -> Record:
     error = limb_error(record.signal, record.leads)
     if error > LIMB_TOLERANCE:
         flags.append(f"limb leads disagree: they break II = I + III by {100 * error:.0f} % of their size")
-    record.metadata.update(_read_comments(wf.comments), flags=flags)
+    found = _read_comments(wf.comments)
+    record.metadata.update(found, flags=flags + found["flags"])
     return record
 
 
@@ -210,19 +215,22 @@ def _read_comments(comments: Iterable[str]) -> dict[str, Any]:
     holds a date.
     """
     found: dict[str, Any] = {}
-    diagnoses, in_list = [], False
+    diagnoses, in_list, doubts = [], False, []
     for line in comments:
         text = line.strip().lstrip("#").strip()
         label, colon, value = text.partition(":")
         key, value = label.strip(" <>").lower(), value.strip().rstrip(".")
         if key == "age":
-            number = re.search(r"\d+(\.\d+)?", value)
-            if number:
-                found["age"] = float(number.group())
+            number = _AGE.fullmatch(value)
+            if number and float(number[1]) <= OLDEST:
+                found["age"] = float(number[1])
+            elif value.lower() not in _UNKNOWN:
+                doubts.append("the age in the header is not understood, and left out")
         elif key in ("sex", "gender"):
-            letter = value[:1].lower()
-            if letter in ("m", "f"):
-                found["sex"] = "male" if letter == "m" else "female"
+            if value.lower() in SEXES:
+                found["sex"] = SEXES[value.lower()]
+            elif value.lower() not in _UNKNOWN:
+                doubts.append("the sex in the header is not understood, and left out")
         elif _DATE.search(text):
             continue
         elif key == "rhythm":
@@ -234,4 +242,4 @@ def _read_comments(comments: Iterable[str]) -> dict[str, Any]:
             diagnoses.append(text.rstrip("."))
     if diagnoses:
         found["diagnosis"] = "; ".join(diagnoses)
-    return found
+    return found | {"flags": doubts}

@@ -27,12 +27,13 @@ from ..attention.attribution import attribute
 from ..attention.gradcam import VARIANTS, asked_of
 from ..attention.maps import MEASURED_IN, segments
 from ..cohorts import guards
-from ..cohorts.measurements import TIME
+from ..cohorts.measurements import TARGETS, TIME, UNITS
 from ..cohorts.people import patients_of
 from ..delineation.landmarks import SEGMENTS
 from ..edits.changes import erase
 from ..edits.effects import DOSES, dose_response
 from ..edits.maps import faithfulness, point_spread, time_maps
+from ..models.accuracy import same_unit
 from ..models.prediction import predict
 from ..models.spec import ModelError, spec_of
 from ..stats import mean_interval, ratio_interval
@@ -125,6 +126,8 @@ def response(model: nn.Module, cohort: xr.Dataset, targets: Sequence[str] | str 
         by at least a tenth of its standard deviation between people. Heart rate is not judged: no edit changes it.
     """
     cohort, names, _ = _asked(model, cohort, targets)
+    for t in set(names) & set(TARGETS):
+        same_unit(t, spec_of(model).unit(t), UNITS[t])
     table = dose_response(model, cohort)
     table = table[table.index.get_level_values("target").isin(names)]
     predictions = predict(model, cohort)

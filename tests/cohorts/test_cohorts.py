@@ -190,6 +190,13 @@ def test_metadata_is_joined_and_what_does_not_join_is_named(folder):
         wb.build_cohort([wb.read_record(folder / "1")], metadata=pd.DataFrame({"record": ["other"]}))
 
 
+def test_a_record_without_a_patient_is_no_one_elses(folder):
+    records = [wb.Record((r := wb.read_record(folder / "1")).signal, 500, r.leads, n) for n in ("1", "2", "7")]
+    rows = pd.DataFrame({"record": ["1", "2"], "patient": [7.0, 8.0]})
+    cohort = wb.build_cohort(records, metadata=rows)
+    assert cohort["patient"].values.tolist() == ["7", "8", "record 7"]
+
+
 def test_a_table_of_paths_is_a_source(folder):
     table = pd.DataFrame({"path": [folder / "1", folder / "2.hea"], "age": [30, 31]})
     assert wb.build_cohort(table)["age"].values.tolist() == [30, 31]

@@ -73,7 +73,7 @@ def test_blanking_on_real_people_shows_the_papers_pattern_beside_shams_that_do_l
 
 
 def test_a_network_on_rhythms_and_a_cohort_without_targets_are_refused(tiny, ludb):
-    with pytest.raises(ModelError, match="none of a, b"):
+    with pytest.raises(ModelError, match="no record has both a prediction and a value in the cohort of a, b"):
         wb.blanking_table(tiny, ludb)
 
 

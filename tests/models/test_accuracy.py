@@ -59,3 +59,9 @@ def test_log_odds_are_compared_with_0_and_1_alone(ludb):
     predictions = xr.Dataset({"qt": ("record", np.zeros(200), {"units": "log-odds"})}, {"record": ludb["record"]})
     with pytest.raises(ModelError, match="'qt' is predicted in log-odds; the cohort's 'qt' is not 0 or 1"):
         wb.accuracy_table(predictions, ludb)
+
+
+@pytest.mark.parametrize("edges", ["60", [], [np.nan]])
+def test_edges_that_cut_nothing_are_refused(measures, ludb, edges):
+    with pytest.raises(wb.RecordError, match="expected numbers at which 'age' is cut"):
+        wb.accuracy_table(wb.predict(measures, ludb), ludb, by="age", edges=edges)

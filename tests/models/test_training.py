@@ -92,6 +92,28 @@ def test_a_checkpoint_of_another_task_is_refused(simple, tmp_path):
         arguments = {"targets": "r_v5", "epochs": 1, "seed": 0} | change
         with pytest.raises(ValueError, match="belongs to another training"):
             wb.fit(simple, net=SMALL, progress=False, checkpoint=tmp_path / "c.pt", **arguments)
+    other = simple.assign(r_v5=simple["r_v5"].copy(data=simple["r_v5"].values[::-1]))
+    with pytest.raises(ValueError, match="belongs to another training"):
+        wb.fit(other, "r_v5", SMALL, epochs=1, progress=False, checkpoint=tmp_path / "c.pt")
+    (tmp_path / "text.pt").write_text("no checkpoint")
+    with pytest.raises(ValueError, match="is no checkpoint of fit"):
+        wb.fit(simple, "r_v5", SMALL, epochs=1, progress=False, checkpoint=tmp_path / "text.pt")
+
+
+def test_training_leaves_torchs_own_stream_as_it_was(simple):
+    before = torch.get_rng_state()
+    wb.fit(simple, "r_v5", SMALL, epochs=1, progress=False)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_units_that_differ_and_shares_that_are_none_are_refused(simple):
+    in_mv = simple.assign(r_v5=(simple["r_v5"] / 1000).assign_attrs(units="mV"))
+    with pytest.raises(ValueError, match="target 'r_v5' is in mV and in µV"):
+        wb.fit([simple.assign(r_v5=simple["r_v5"].assign_attrs(units="µV")), in_mv], "r_v5", SMALL, progress=False)
+    with pytest.raises(ValueError, match="expected a share of patients between 0 and 1"):
+        wb.fit(simple, "r_v5", SMALL, validation=15, progress=False)
+    with pytest.raises(ValueError, match="each is to be named once"):
+        wb.fit(simple, ["r_v5", "r_v5"], SMALL, progress=False)
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,28 @@ def test_names_and_dates_in_headers_stay_behind(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("comments", "known", "n_flags"),
+    [
+        (["Age: 61 years", "Sex: m"], {"age": 61.0, "sex": "male"}, 0),
+        (["Age: 8 months", "Sex: missing"], {}, 2),
+        (["Age: -5", "Sex: Mujer"], {}, 2),
+        (["Age: 300", "Gender: M/F"], {}, 2),
+        (["Age: 60-70", "Sex: Unknown"], {}, 1),
+        (["Age: ", "Sex: ?"], {}, 0),
+    ],
+)
+def test_what_a_header_says_of_age_and_sex_is_not_guessed(tmp_path, comments, known, n_flags):
+    metadata = wb.read_record(write(tmp_path, limb(np.random.default_rng(0)), comments=comments)).metadata
+    assert len(metadata.pop("flags")) == n_flags
+    assert metadata == known
+
+
+def test_what_is_masked_is_missing():
+    masked = np.ma.masked_greater(np.array([[1.0, 9999.0, 3.0]]), 1000)
+    np.testing.assert_array_equal(wb.Record(masked, 500, ["I"]).signal, [[1, np.nan, 3]])
+
+
+@pytest.mark.parametrize(
     ("signal", "fs", "leads", "message"),
     [
         (np.zeros((500, 2)), 500, ("I", "II"), "pass signal.T"),
@@ -103,6 +125,7 @@ def test_names_and_dates_in_headers_stay_behind(tmp_path):
         (np.zeros((2, 500)), 0, ("I", "II"), "positive number of Hz"),
         (np.zeros((2, 500)), np.nan, ("I", "II"), "positive number of Hz"),
         ([[1, 2], [3]], 500, ("I", "II"), "rectangular"),
+        (np.zeros((2, 500), complex), 500, ("I", "II"), "complex"),
     ],
 )
 def test_a_record_that_does_not_fit_together_is_refused(signal, fs, leads, message):
