@@ -21,7 +21,7 @@ def check(answer: Any, truth: Any, *, within: float = 0.0, unit: str = "", hint:
     unit : str
         Of the number.
     hint : str
-        The message after a wrong answer.
+        Message shown after a wrong answer.
 
     Returns
     -------

@@ -123,7 +123,7 @@ class Controls(w.VBox):
 
     @contextmanager
     def silently(self) -> Iterator[None]:
-        """Set widgets without calling what observes them."""
+        """Set widgets without triggering their callbacks."""
         before, self._silent_in = self._silent_in, threading.get_ident()
         try:
             yield

@@ -1,4 +1,4 @@
-"""Checks: is what a map or a network shows to be believed?
+"""Checks: can what a map or a network shows be trusted?
 
 A check is a function that returns a `Check`. It takes a network that takes representative beats, a cohort whose labels
 it does not use, and the targets to judge, all by default. `response` and `leads` look at the network's predictions
