@@ -319,3 +319,26 @@ def test_a_lead_neurokit_fails_on_is_named_once(monkeypatch):
     with pytest.warns(UserWarning, match=r"'1'.*'dwt' failed on lead I \(IndexError.*II \(IndexError") as caught:
         assert delineate(ludb(1), method="dwt").empty
     assert len(caught) == 1
+
+
+def test_leads_that_are_mostly_gap_leave_the_others_alone():
+    record = ludb(1)
+    printout = np.full(record.signal.shape, np.nan)
+    for i in range(12):  # three rows of four columns of 2.5 s, and lead II whole
+        columns = slice(1250 * (i // 3), 1250 * (i // 3) + 1250)
+        printout[i, columns] = record.signal[i, columns]
+    printout[1] = record.signal[1]
+    found = delineate(replace(record, signal=printout))
+    second = delineate(replace(record, signal=record.signal[[1]], leads=("II",)))
+    pd.testing.assert_frame_equal(
+        found[found["lead"] == "II"].reset_index(drop=True), second, check_exact=False, atol=0.01
+    )
+    whole = delineate(record)
+    for i, lead in enumerate(record.leads):
+        if lead != "II":
+            start = 2500.0 * (i // 3)
+            peaks = found.loc[(found["lead"] == lead) & (found["wave"] == "QRS"), "peak_ms"]
+            expected = whole.loc[(whole["lead"] == lead) & (whole["wave"] == "QRS"), "peak_ms"]
+            inside = expected[expected.between(start + 100, start + 2400)]
+            assert all((abs(peaks - at) < 20).any() for at in inside)
+            assert peaks.between(start, start + 2500).all()
