@@ -12,7 +12,7 @@ BIN := .venv/bin
 comma := ,
 PYTEST = -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-.PHONY: paper test browser lab bad-input fuzz bench bench-fields bench-scale discovery-bench sex-table networks lint types \
+.PHONY: paper test browser lab bad-input fuzz bench bench-fields bench-scale discovery-bench sex-table networks rebuild lint types \
   lowest newest relock clean
 
 # Two threads of torch that share a busy core wait for each other; processes side by side do not.
@@ -69,6 +69,10 @@ networks: .venv/.ready
 # An hour where sex-campaign.json is not there yet, seconds where it is.
 sex-table: .venv/.ready
 	cd notebooks && ../$(BIN)/python -m studies.sex_table $(ARGS)
+
+# Hours: networks, tables and studies that stand on landmarks, made anew in order where the landmarks have changed.
+rebuild: .venv/.ready
+	cd notebooks && ../$(BIN)/python -m studies.rebuild $(ARGS)
 
 lint: .venv/.ready
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """The paper's case, sex, on real people as one table: what attention adds to what was known, and to screening.
 
-python -m studies.sex_table [--permuted 20] [--epochs 100] [--out FOLDER]
+python -m studies.sex_table [--permuted 20] [--epochs 100] [--out FOLDER] [--anew]
 
 First, once: networks on PTB-XL-500's discovery patients, and again with their sex permuted, 20 times; features from
 their maps; what the whole pipeline finds where there is nothing. A killed run goes on where it was. Its results are
@@ -59,9 +59,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--permuted", type=int, default=20, help="runs with sex permuted, at least 20")
     parser.add_argument("--epochs", type=int, default=RECIPE.epochs)
     parser.add_argument("--out", type=Path, default=FOLDER, help="where the campaign's results and the tables go")
+    parser.add_argument("--anew", action="store_true", help="make the campaign anew, although its results are there")
     given = parser.parse_args(argv)
     file = given.out / CAMPAIGN
-    if not file.is_file():
+    if given.anew or not file.is_file():
         campaign(given.out, given.permuted, Recipe(RECIPE.net, given.epochs, RECIPE.folds))
     table, by = sex_table(json.loads(file.read_text()))
     table.to_csv(given.out / "sex-table.csv", float_format="%.4g", lineterminator="\n")
