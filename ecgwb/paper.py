@@ -488,7 +488,7 @@ def methods(found: dict[str, Any]) -> list[str]:
         "cross-correlation, 600 samples from -500 to +698 ms around the peak of the leads' root mean square within "
         "QRS. P, QRS and T are found in every lead by a network; for LUDB, by networks that had not seen the person. "
         "Global landmarks are the fifth earliest onset and fifth latest offset of twelve leads, or as many in "
-        "proportion. A landmark's doubt is how much leads and beats disagree, as one standard deviation.",
+        "proportion. A landmark's doubt is a standard error, calibrated on LUDB, from how leads and beats disagree.",
         "A network's attention is the signed ECGradCAM map in the target's own unit: its mean over time plus a bias "
         "is the prediction. The map is warped by the landmarks onto the cohort's median beat, piecewise linearly, and "
         "averaged over people. Beats are edited by known amounts, and measured anew, to see what a stretch of the ECG "

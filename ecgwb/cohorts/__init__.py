@@ -6,6 +6,7 @@ from .corrections import move_landmark, put_landmarks, undo_landmark
 from .guards import check, check_values
 from .measurements import TARGETS, TIME, UNITS
 from .people import in_words, one_record_each, patients_of, split_patients
+from .precision import reliability, standard_errors
 
 __all__ = [
     "TARGETS",
@@ -21,7 +22,9 @@ __all__ = [
     "open_cohort",
     "patients_of",
     "put_landmarks",
+    "reliability",
     "representative_beat",
     "split_patients",
+    "standard_errors",
     "undo_landmark",
 ]

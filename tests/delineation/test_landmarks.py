@@ -8,6 +8,7 @@ from ecgwb.delineation.landmarks import (
     P_OFF,
     P_ON,
     QRS_ON,
+    STANDARD_ERROR,
     T_OFF,
     T_ON,
     J,
@@ -66,14 +67,27 @@ def test_a_beats_landmarks_are_medians_of_the_beats_that_make_it():
     assert np.isnan(found.fiducial[P_ON])  # one of three shows it
     assert beat_landmarks(marks, r, used, share=0.0).fiducial[P_ON] == -200
     np.testing.assert_array_equal(found.cycles[:, R], r)
-    assert found.doubt[T_OFF] == pytest.approx(1.4826 * 6)  # the median of 6, 0 and 6
-    assert found.doubt[J] == 0
+    floor, factor = STANDARD_ERROR["T_off"]
+    assert found.doubt[T_OFF] == pytest.approx(np.hypot(floor, factor * 1.4826 * 6))  # the median of 6, 0 and 6
+    assert found.doubt[J] == STANDARD_ERROR["J"][0]
 
 
-def test_doubt_is_half_the_gap_between_the_neighbouring_leads_where_beats_agree():
+def test_spread_is_half_the_gap_between_the_neighbouring_leads_where_beats_agree():
     marks = np.full((1, 12, len(LANDMARKS)), np.nan)
     marks[0, :, QRS_ON] = np.arange(12) * 10.0 - 100
     found = beat_landmarks(marks, np.zeros(1), np.array([True]))
     outer, inner = found.neighbour[:, QRS_ON]
     assert (outer, found.fiducial[QRS_ON], inner) == (-70, -60, -50)
-    assert found.doubt[QRS_ON] == 10
+    floor, factor = STANDARD_ERROR["QRS_on"]
+    assert found.doubt[QRS_ON] == pytest.approx(np.hypot(floor, factor * 10))
+
+
+def test_the_standard_error_is_that_of_the_study(ludb):
+    from studies.landmark_doubt import constants, coverage
+
+    for name, fitted in constants(ludb).items():
+        np.testing.assert_allclose(fitted, STANDARD_ERROR[name], atol=0.05)
+    table = coverage(ludb).xs("all", level="by")
+    boundaries = table.loc[["P_on", "P_off", "QRS_on", "J", "T_off"]]
+    assert boundaries["within_1"].between(0.60, 0.76).all()
+    assert boundaries["within_2"].between(0.91, 0.98).all()
