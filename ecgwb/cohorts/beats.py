@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..delineation.landmarks import LANDMARKS, QRS_ON, WAVES, J, beat_landmarks, global_marks, intervals
+from ..delineation.landmarks import LANDMARKS, P_ON, QRS_ON, WAVES, J, beat_landmarks, global_marks, intervals
 from ..delineation.waves import delineate, need_rate
 from ..recordings.filters import fill_gaps, prepare
 from ..recordings.record import FS, LEADS, Record, RecordError, lead_quality, limb_error, pick_leads
@@ -20,6 +20,9 @@ from .measurements import N_BEFORE, N_SAMPLES, TARGETS, TIME, UNITS, targets
 
 RHYTHM = ("rhythm", "cycle_fiducial", "cycle_used")  # what a cohort holds of whole recordings
 SIMILAR = 0.9  # correlation with the record's own median beat from which on a beat is of the same kind
+# Shares of the beats: a beat stands for too few; so many make a kind where the median of all is like none; a kind with
+# fewer is not taken for the conducted one.
+FEW_ALIKE, MANY, RARE = 0.6, 0.35, 0.2
 FAINT_UV, HUGE_UV = 30.0, 1e5  # no ECG is as small in all eight leads, or as large in half of them
 _MAX_LAG = 15  # samples (30 ms) that cross-correlation may move a beat
 _QRS_REACH_MS = 60.0  # of a QRS complex without boundaries, to either side
@@ -51,6 +54,8 @@ BEAT_VARIABLES: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     "limb_error": ((), {"comment": "largest break of III, aVR, aVL, aVF against I and II, relative to their size"}),
     "n_beats": ((), {}),
     "n_beats_found": ((), {}),
+    "share_alike": ((), {"comment": "share of the complete beats that are like the representative one"}),
+    "n_kinds": ((), {"comment": "kinds of beats, of two or more beats each"}),
 }
 
 
@@ -75,11 +80,13 @@ def representative_beat(
     annotations: pd.DataFrame | None = None,
     method: str = "ecgwb",
     second: str | None = None,
+    kind: int = 1,
 ) -> xr.Dataset:
     """The median of a recording's similar beats, with global landmarks, their doubt, and the targets.
 
     Beats are aligned by cross-correlation with their median; beats that correlate with it below 0.9 (ectopic, noisy)
-    are left out, unless that leaves less than half of them: then the more similar half stays.
+    are of another kind. Of two kinds the conducted one is chosen (a P wave before it, in time, a narrower QRS complex),
+    as in bigeminy, where each has half of the beats. Where noise leaves no kind, the more similar half stays.
 
     Parameters
     ----------
@@ -94,6 +101,8 @@ def representative_beat(
         Of `delineate`, where `waves` is missing.
     second : str, optional
         A second method of `delineate`, such as "prominence": where it disagrees with the first, the doubt grows.
+    kind : int
+        2 for the other kind of beat, where two beats or more are alike and unlike the chosen ones.
 
     Returns
     -------
@@ -104,6 +113,7 @@ def representative_beat(
         - ``doubt`` (landmark): ms, see `beat_landmarks`
         - ``neighbour`` (side, landmark): the landmark by the next order statistic outwards and inwards, ms
         - ``n_beats``, ``n_beats_found``: the beats it is made of, and all that were found
+        - ``share_alike``: the share of the complete beats that are like it; ``n_kinds``: 2 where others are alike, too
         - ``rhythm`` (lead, sample): the filtered recording, µV
         - ``cycle_fiducial`` (cycle, landmark): landmarks of every beat, ms from the record's start
         - ``cycle_used`` (cycle): 1 where a beat is part of the representative beat
@@ -115,9 +125,9 @@ def representative_beat(
     Raises
     ------
     RecordError
-        When a lead is missing, no QRS is found, or no complete beat lies within the recording.
+        When a lead is missing, no QRS is found, no complete beat lies within the recording, or it has no second kind.
     """
-    arrays = beat_arrays(record, waves, annotations=annotations, method=method, second=second)
+    arrays = beat_arrays(record, waves, annotations=annotations, method=method, second=second, kind=kind)
     variables = {name: (BEAT_VARIABLES[name][0], x, BEAT_VARIABLES[name][1]) for name, x in arrays.items()}
     return xr.Dataset(variables, coords=BEAT_COORDS).set_coords(["n_beats", "n_beats_found"])
 
@@ -129,6 +139,7 @@ def beat_arrays(
     annotations: pd.DataFrame | None = None,
     method: str = "ecgwb",
     second: str | None = None,
+    kind: int = 1,
 ) -> dict[str, Any]:
     """What `representative_beat` returns, as plain arrays by name; their dims are `BEAT_VARIABLES`."""
     need_rate(record)
@@ -136,7 +147,11 @@ def beat_arrays(
     if waves is None:
         waves = delineate(record, method=method)
     found = find_beats(waves, eight)
-    used, shift = _similar_beats(eight, found.r_ms)
+    kinds = kinds_of_beats(eight, found)
+    if kind not in range(1, len(kinds) + 1):
+        alike = f"{len(kinds)} kind{'s' if len(kinds) > 1 else ''} of beats"
+        raise RecordError(f"record {record.record_id!r} has {alike}, counted from 1; kind is {kind!r}")
+    used, shift, share = kinds[kind - 1]
     r = found.r_ms + shift * 1000.0 / FS
     own = beat_landmarks(found.marks_ms, r, used)
     beat = np.median(_cut(eight.signal, r[used]), axis=0).astype(np.float32)
@@ -154,6 +169,8 @@ def beat_arrays(
         "limb_error": limb_error(record.signal, record.leads),
         "n_beats": int(used.sum()),
         "n_beats_found": len(r),
+        "share_alike": share,
+        "n_kinds": len(kinds),
     }
     if second is not None:
         opinion = delineate(record, method=second)
@@ -283,35 +300,99 @@ def _is_whole(windows: np.ndarray) -> np.ndarray:
     return np.isfinite(windows).all(axis=(1, 2))
 
 
-def _similar_beats(record: Record, r_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which beats (bool, all of `r_ms`) make the representative beat, and every beat's shift in samples."""
+class Kind(NamedTuple):
+    """Beats of one kind."""
+
+    used: np.ndarray  # bool (beat,): they make the representative beat
+    shift: np.ndarray  # (beat,): samples that bring each beat onto it
+    share: float  # of the recording's complete beats that are like it
+
+
+def kinds_of_beats(record: Record, found: Beats) -> list[Kind]:
+    """The kinds of beats in a prepared recording, the conducted one first: one, or two where two beats are otherwise.
+
+    Conducted beats have a P wave before them, come in time, and have the narrower QRS complex. A kind that has more of
+    these three than the more frequent one, and a fifth of the beats at least, stands before it.
+
+    Raises
+    ------
+    RecordError
+        When no beat is complete.
+    """
     padding = (np.diff(record.signal, axis=1, prepend=np.nan) == 0).all(axis=0)  # where all leads stand still
     signal = np.where(padding, np.nan, record.signal)
-    windows = _cut(signal, r_ms)
+    windows = _cut(signal, found.r_ms)
     complete = _is_whole(windows)
     if not complete.any():
         raise RecordError(
-            f"record {record.record_id!r}: none of its {len(r_ms)} beats is complete from -500 to +698 ms without "
-            "gaps; expected at least one"
+            f"record {record.record_id!r}: none of its {len(found.r_ms)} beats is complete from -500 to +698 ms "
+            "without gaps; expected at least one"
         )
-    shift, used = np.zeros(len(r_ms)), complete
-    shifted, size = windows, _size_at_lags(windows[complete])
+    first, alike = _similar_beats(signal, windows, found.r_ms, complete, complete)
+    if alike.sum() < FEW_ALIKE * complete.sum():  # of two kinds, or of noise, the median of all may be like no beat
+        other, more = _similar_beats(signal, windows, found.r_ms, complete, _like_most(windows, complete))
+        first, alike = (other, more) if more.sum() > max(alike.sum(), MANY * complete.sum()) else (first, alike)
+    kinds, rest = [first], complete & ~alike
+    if rest.sum() > 1:
+        second, alike = _similar_beats(signal, windows, found.r_ms, rest, _like_most(windows, rest))
+        if alike.sum() > 1:
+            kinds.append(second._replace(share=float(alike.sum() / complete.sum())))
+    if len(kinds) == 2 and kinds[1].share >= RARE and _conducted(kinds[1], kinds[0], found):
+        kinds.reverse()
+    return kinds
+
+
+def _conducted(kind: Kind, other: Kind, found: Beats) -> bool:
+    """Whether a kind has more marks of conduction than another one."""
+    cycles = global_marks(found.marks_ms)[0]
+    before = np.diff(found.r_ms, prepend=np.nan) / np.median(np.diff(found.r_ms))  # cycle before each beat
+
+    def signs(k: Kind, than: Kind) -> int:
+        has_p = np.isfinite(cycles[k.used, P_ON]).mean() >= 0.5
+        in_time = np.nanmedian(np.r_[before[k.used], np.nan, 1.0]) > 0.85
+        width, others = (np.nanmedian(np.r_[(cycles[:, J] - cycles[:, QRS_ON])[x.used], 1e3]) for x in (k, than))
+        return int(has_p) + int(in_time) + int(width < others - 20)
+
+    return signs(kind, other) > signs(other, kind)
+
+
+def _like_most(windows: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """(beat,): the one beat that most others of these are like; at most 60 of them are compared."""
+    some = np.flatnonzero(among)
+    some = some[np.linspace(0, len(some) - 1, min(len(some), 60)).round().astype(int)]
+    x = windows[some][:, :, _CORE]
+    x = (x - x.mean(axis=2, keepdims=True)).reshape(len(some), -1)
+    x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    alike = x @ x.T
+    return np.arange(len(among)) == some[np.lexsort((alike.sum(1), (alike >= SIMILAR).sum(1)))[-1]]
+
+
+def _similar_beats(
+    signal: np.ndarray, windows: np.ndarray, r_ms: np.ndarray, among: np.ndarray, start: np.ndarray
+) -> tuple[Kind, np.ndarray]:
+    """The beats of one kind: those of `among` that are like each other, from the median of the beats `start` on.
+
+    The second of the result says which are as like it as `SIMILAR` asks.
+    """
+    shift, used = np.zeros(len(r_ms)), start
+    shifted, size = windows, _size_at_lags(windows[among])
     for _ in range(3):
         similar = np.full(len(r_ms), -np.inf)
-        lag, similar[complete] = _best_lag(windows[complete], size, np.median(shifted[used], axis=0))
-        shift[complete] = lag
+        lag, similar[among] = _best_lag(windows[among], size, np.median(shifted[used], axis=0))
+        shift[among] = lag
         # A shift may have pushed an edge beat's window beyond the recording.
         shifted = _cut(signal, r_ms + shift * 1000.0 / FS)
-        whole = _is_whole(shifted) & complete
+        whole = _is_whole(shifted) & among
         similar[~whole] = -np.inf
-        used = similar >= SIMILAR
-        if used.sum() < whole.sum() / 2:
+        alike = used = similar >= SIMILAR
+        if used.sum() < whole.sum() / 2 and start.sum() > 1:
             used = similar >= np.median(similar[whole])
     # Zero stays the peak of the RMS within QRS, now of the representative beat.
     rms = np.sqrt((np.median(shifted[used], axis=0) ** 2).mean(axis=0))
     to_peak = int(np.argmax(rms[N_BEFORE - _MAX_LAG : N_BEFORE + _MAX_LAG + 1])) - _MAX_LAG
     centred = used & _is_whole(_cut(signal, r_ms + (shift + to_peak) * 1000.0 / FS))
-    return (centred, shift + to_peak) if centred.any() else (used, shift)
+    share = float(alike.sum() / among.sum())
+    return (Kind(centred, shift + to_peak, share) if centred.any() else Kind(used, shift, share)), alike
 
 
 _CORE = slice(N_BEFORE - 150, N_BEFORE + 225)  # -300 .. +450 ms: P to T at common rates

@@ -30,7 +30,7 @@ from ..delineation.waves import delineate
 from ..recordings.filters import FILTERS
 from ..recordings.record import FS, LEADS, LIMB_TOLERANCE, Record, RecordError
 from . import stores
-from .beats import BEAT_VARIABLES, beat_arrays
+from .beats import BEAT_VARIABLES, FEW_ALIKE, beat_arrays
 from .cache import COHORT, content_key
 from .electrodes import LOG_ODDS, likeliest_swap
 from .measurements import UNITS, pacing_spike
@@ -147,6 +147,11 @@ def _doubts_of_beat(beat: dict[str, Any]) -> list[str]:
         flags.append(f"the largest lead spans {span:.0f} µV: a rare ECG, or a wrong gain")
     if beat["qrs"] < USUAL_QRS_MS or not (np.isnan(beat["qt"]) or USUAL_QT_MS[0] <= beat["qt"] <= USUAL_QT_MS[1]):
         flags.append(f"QRS {beat['qrs']:.0f} ms, QT {beat['qt']:.0f} ms: a rare ECG, or a wrong sampling rate")
+    if beat["share_alike"] < FEW_ALIKE:
+        others = "; representative_beat(record, kind=2) has the others" if beat["n_kinds"] > 1 else ""
+        flags.append(f"only {beat['share_alike']:.0%} of the beats are like the representative one{others}")
+    if np.isnan(beat["pr"]) and _is_regular(beat["cycle_fiducial"][:, R]):
+        flags.append("regular rhythm without a P wave: P may lie in T")
     qrs_on = beat["fiducial"][QRS_ON]
     spike = pacing_spike(beat["beat"], qrs_on) if np.isfinite(qrs_on) else None
     if spike is not None:
@@ -156,6 +161,12 @@ def _doubts_of_beat(beat: dict[str, Any]) -> list[str]:
     if log_odds > LOG_ODDS:
         flags.append(f"the limb leads look like those of interchanged electrodes ({swap}, perhaps)")
     return flags
+
+
+def _is_regular(r_ms: np.ndarray) -> bool:
+    """Whether of five beats or more the cycles differ little from each other: the middle half by a twentieth."""
+    cycles = np.diff(r_ms)
+    return len(cycles) > 3 and bool(np.subtract(*np.percentile(cycles, [75, 25])) < 0.05 * np.median(cycles))
 
 
 def _stacked(rows: list[dict[str, Any]]) -> Part:
