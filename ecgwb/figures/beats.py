@@ -87,14 +87,16 @@ def mark_waves(ax: Axes, fiducial: xr.DataArray, *, shades: bool = True, names: 
 def mark_doubt(
     ax: Axes, fiducial: xr.DataArray, doubt: xr.DataArray | None = None, manual: xr.DataArray | None = None
 ) -> Axes:
-    """Mark each landmark by a line with a band of plus and minus its doubt; one put in by hand dashed, under a flag.
+    """Mark each landmark by a line with a band of once and, paler, twice its doubt; one put in by hand dashed, flagged.
+
+    About 68 % of the marks of cardiologists lie in the inner band, and 95 % in the outer.
 
     Parameters
     ----------
     fiducial : DataArray (landmark,)
         Landmarks in ms. R, which is time zero by definition and in no doubt, is not marked.
     doubt : DataArray (landmark,), optional
-        One standard deviation, in ms; where it is unknown (NaN), as by hand, there is no band.
+        A standard error, in ms; where it is unknown (NaN), as by hand, there is no band.
     manual : DataArray (landmark,) of bool, optional
     """
     at = np.asarray(fiducial, dtype=float)
@@ -105,7 +107,9 @@ def mark_doubt(
             continue
         colour = BY_HAND if hand else "0.25"
         if half > 0:
-            ax.axvspan(x - half, x + half, color=colour, alpha=0.22, lw=0, zorder=-1.5, gid=f"doubt {name}")
+            for times in (2, 1):
+                place = (x - times * half, x + times * half)
+                ax.axvspan(*place, color=colour, alpha=0.12, lw=0, zorder=-1.5, gid=f"{times} doubt {name}")
         ax.axvline(x, color=colour, lw=1.1 if hand else 0.5, ls="--" if hand else "-", zorder=-1, gid=f"mark {name}")
         if hand:
             ax.plot(

@@ -111,7 +111,7 @@ def plot_paper_beat(
     beat : DataArray (lead, time)
         One record in µV; time in ms.
     fiducial, doubt, manual : DataArray (landmark,), optional
-        Landmarks with bands of plus and minus their doubt (ms), those put in by hand dashed under a flag.
+        Landmarks with bands of once and twice their doubt (ms), those put in by hand dashed under a flag.
     attention : DataArray (time,) or (lead, time), optional
         A coloured background, red where it adds to the prediction, blue where it takes, with a bar in its unit.
     leads : sequence of str

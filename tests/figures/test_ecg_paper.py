@@ -121,9 +121,10 @@ def test_a_landmarks_doubt_is_a_band_and_one_by_hand_is_drawn_otherwise(ludb):
     ax = next(a for a in plot_paper_beat(one["beat"], **marks).axes if a.get_label() == "V5")
     bands = {p.get_gid(): p for p in ax.patches if p.get_gid()}
     at, off = (float(one[k].sel(landmark="P_on")) for k in ("fiducial", "doubt"))
-    band = bands["doubt P_on"].get_extents().transformed(ax.transData.inverted())
-    assert (band.x0, band.x1) == pytest.approx((at - off, at + off))
-    assert "doubt T_off" not in bands  # by hand: how surely is not known
+    for times in (1, 2):
+        band = bands[f"{times} doubt P_on"].get_extents().transformed(ax.transData.inverted())
+        assert (band.x0, band.x1) == pytest.approx((at - times * off, at + times * off))
+    assert not {"1 doubt T_off", "2 doubt T_off"} & set(bands)  # by hand: how surely is not known
     lines = {line.get_gid(): line for line in ax.lines}
     assert lines["mark T_off"].get_linestyle() == "--"
     assert lines["mark P_on"].get_linestyle() == "-"
