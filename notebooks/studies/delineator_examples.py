@@ -24,6 +24,9 @@ N_LEADS = {1: 0.12, 2: 0.25, 3: 0.13, 6: 0.2, 12: 0.3}
 LENGTHS = (768, 1280, 2496)  # samples: short pieces and whole recordings
 LEADS_PER_STEP = 48  # at 1280 samples
 OFF_WEIGHT = 0.3  # of a lead that is off: it must be learned, but is easy
+# Shares of copies whose rhythm or waves are changed: LUDB has four people with PR above 220 ms, none above 115 a minute
+# in sinus rhythm, and few whose T wave is flat, inverted or absent.
+FAST, LONG_PR, OTHER_P, OTHER_T, NO_T, NO_P = 0.3, 0.25, 0.3, 0.25, 0.05, 0.14
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Person:
     number: int
     signal: np.ndarray  # (lead, sample) at 500 Hz, prepared
     waves: list[np.ndarray]  # per lead (wave, 4): number of its kind, onset, peak, offset in ms, NaN where unmarked
+    spans: list[np.ndarray]  # per kind (wave, 2): from the earliest onset to the latest offset of all leads, ms
 
 
 def load_people(folder: Path) -> list[Person]:
@@ -49,7 +53,16 @@ def load_person(path: Path) -> Person:
         table.loc[table["lead"] == lead, ["kind", "onset_ms", "peak_ms", "offset_ms"]].to_numpy(float)
         for lead in record.leads
     ]
-    return Person(int(path.stem), record.signal.astype(np.float32), waves)
+    return Person(int(path.stem), record.signal.astype(np.float32), waves, [spans_of(waves, k) for k in range(3)])
+
+
+def spans_of(waves: list[np.ndarray], kind: int) -> np.ndarray:
+    """Where any lead shows a wave of a kind: (wave, 2), onset and offset, in the marks' unit."""
+    marks = np.concatenate([w[w[:, 0] == kind, 1:] for w in waves])
+    marks = np.stack([np.nanmin(marks, 1), np.nanmax(marks, 1)], axis=1)[np.argsort(np.nanmin(marks, 1))]
+    new = np.r_[True, marks[1:, 0] > np.maximum.accumulate(marks[:, 1])[:-1]] if len(marks) else np.zeros(0, bool)
+    first = np.flatnonzero(new)
+    return np.stack([marks[first, 0], np.maximum.reduceat(marks[:, 1], first)], axis=1) if len(first) else marks
 
 
 # ---------------------------------------------------------------- labels
@@ -68,8 +81,8 @@ def targets(waves: list[np.ndarray], n: int) -> tuple[np.ndarray, np.ndarray]:
     Returns
     -------
     target : array (row, 7, n)
-        Share of each sample's span that is neither, P, QRS, T (so that a boundary between samples is kept), then the
-        peaks' bumps.
+        Share of each sample's span that is neither QRS nor T, P, QRS, T (so that a boundary between samples is kept),
+        then the peaks' bumps. A P wave may lie upon a T wave.
     weight : array (row, n)
         0 where nothing is known: before the first and after the last mark, and beside waves without a boundary.
     """
@@ -84,7 +97,7 @@ def targets(waves: list[np.ndarray], n: int) -> tuple[np.ndarray, np.ndarray]:
     for missing, start, stop in ((np.isnan(onset), peak - 30, peak), (np.isnan(offset), peak, peak + 50)):
         _cover(steps, row[missing], KNOWN, start[missing], stop[missing], -1.0)
     area = steps.cumsum(-1)[..., :n].clip(0, 1)
-    neither = (1 - area[:, :KNOWN].sum(1, keepdims=True)).clip(0, 1)
+    neither = (1 - area[:, 1:KNOWN].sum(1, keepdims=True)).clip(0, 1)
     peaks = np.zeros((len(waves), 3, n), np.float32)
     near = np.round(peak).astype(int)[:, None] + np.arange(-9, 10)
     bump = np.exp(-0.5 * ((near - peak[:, None]) / PEAK_SD) ** 2)
@@ -136,25 +149,113 @@ def _piece(person: Person, n: int, n_leads: int, rng: np.random.Generator) -> tu
     """A stretch of some leads at 250 Hz, slower or faster than recorded, with its waves in samples."""
     leads = rng.permutation(len(person.signal))[:n_leads]
     step = FS / RATE * math.exp(rng.uniform(-0.25, 0.25))  # recorded samples a sample
-    length = person.signal.shape[1]
+    recorded = np.arange(person.signal.shape[1])
+    played = recorded.astype(float)  # when each recorded sample is heard, in recorded samples
+    if rng.random() < FAST:
+        played = _shorter_pauses(person, rng)
+    length = played[-1] + 1
     span = n * step
     # Marks begin a beat late and end a beat early; pieces keep to them where they fit.
     low, high = 0.08 * length, 0.92 * length - span
     start = rng.uniform(low, high) if high > low else rng.uniform(min(0, length - span), max(0, length - span))
-    at = start + step * np.arange(n)
-    whole = np.floor(at).astype(int).clip(0, length - 2)
+    moment = start + step * np.arange(n)
+    at = np.interp(moment, played, recorded)
+    whole = np.floor(at).astype(int).clip(0, len(recorded) - 2)
     part = np.clip(at - whole, 0, 1).astype(np.float32)
     signal = person.signal[leads]
     piece = signal[:, whole] * (1 - part) + signal[:, whole + 1] * part
-    piece[:, (at < 0) | (at > length - 1)] = 0
-    waves = []
-    for lead in leads:
-        w = person.waves[lead].copy()
-        w[:, 1:] = (w[:, 1:] * (FS / 1000.0) - start) / step
-        waves.append(w)
-    if rng.random() < 0.06:
-        waves = _fibrillate(piece, waves, rng)
+    piece[:, (moment < 0) | (moment > length - 1)] = 0
+
+    def place(ms: np.ndarray) -> np.ndarray:
+        return (np.interp(ms * (FS / 1000.0), recorded, played) - start) / step
+
+    waves = [np.column_stack([w[:, 0], place(w[:, 1:])]) for w in (person.waves[lead] for lead in leads)]
+    spans = [place(s) for s in person.spans]
+    waves = _other_t(piece, waves, spans, rng)
+    if rng.random() < NO_P:
+        return piece, _fibrillate(piece, waves, rng)
+    _other_p(piece, waves, spans, rng)
     return piece, waves
+
+
+def _shorter_pauses(person: Person, rng: np.random.Generator) -> np.ndarray:
+    """When each recorded sample comes if the pauses from T to the next P are shortened, in recorded samples.
+
+    What is left of a pause is the same share everywhere, but for a tenth from beat to beat: a fast rhythm, in which P
+    follows T closely.
+    """
+    speed = np.ones(person.signal.shape[1])
+    p, _, t = person.spans
+    share = rng.uniform(0.02, 0.8)
+    for end in t[:, 1]:
+        following = p[p[:, 0] > end, 0]
+        if len(following) and following[0] - end < 1500:
+            # A seam at the marks themselves would tell where they are.
+            first, last = np.array([end, -following[0]]) + min(40, (following[0] - end) / 4) * rng.random(2)
+            speed[int(first * FS / 1000) : int(-last * FS / 1000)] = share * math.exp(0.1 * rng.standard_normal())
+    return np.cumsum(speed) - speed[0]
+
+
+def _hump(x: np.ndarray, start: int, stop: int, smooth: int = 5) -> np.ndarray:
+    """What rises above the straight line from start to stop (lead, sample), without noise faster than 20 ms."""
+    padded = np.pad(x[:, start:stop], ((0, 0), (smooth // 2, smooth // 2)), mode="edge")
+    slow = np.lib.stride_tricks.sliding_window_view(padded, smooth, axis=1).mean(-1)
+    return slow - np.linspace(slow[:, 0], slow[:, -1], stop - start, axis=1)
+
+
+def _other_p(x: np.ndarray, waves: list[np.ndarray], spans: list[np.ndarray], rng: np.random.Generator) -> None:
+    """Move the P waves of some records earlier, upon T if they come to lie there, and make some smaller; in place."""
+    earlier = rng.uniform(5, 65) if rng.random() < LONG_PR else 0.0  # samples: 20 to 260 ms
+    gain = 10 ** rng.uniform(-0.6, 0.15) if rng.random() < OTHER_P else 1.0
+    if not earlier and gain == 1:
+        return
+    for onset, offset in spans[0]:
+        following = spans[1][spans[1][:, 1] > offset, 0]
+        before = spans[1][spans[1][:, 1] < onset, 1]
+        start = math.floor(onset - rng.uniform(2, 9))
+        stop = math.ceil(offset + rng.uniform(2, 9))
+        stop = min(stop, int(following[0] + rng.uniform(-3, 1)) if len(following) else x.shape[1])
+        room = onset - before[-1] - 15 if len(before) else 0  # 60 ms after the QRS complex before
+        by = int(max(min(earlier + rng.normal(0, 1.5), room), 0)) if earlier else 0
+        if start - by < 0 or stop > x.shape[1] or stop - start < 6:
+            continue
+        hump = _hump(x, start, stop)
+        x[:, start:stop] -= hump
+        x[:, start - by : stop - by] += gain * hump
+        for w in waves:
+            mine = (w[:, 0] == 0) & (w[:, 2] >= onset - 1) & (w[:, 2] <= offset + 1)
+            w[mine, 1:] -= by
+
+
+def _other_t(
+    x: np.ndarray, waves: list[np.ndarray], spans: list[np.ndarray], rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Make the T waves of some records smaller or inverted, in place, or take them off."""
+    chance = rng.random()
+    if chance > OTHER_T + NO_T:
+        return waves
+    gain = (
+        rng.uniform(0.2, 1.1, (len(x), 1))
+        * rng.choice([-1, 1], p=[0.7, 0.3])
+        * rng.choice([1, -1], (len(x), 1), p=[0.85, 0.15])
+    )
+    for onset, offset in spans[2]:
+        before = spans[1][spans[1][:, 1] <= onset + 1, 1]
+        start, stop = math.floor(onset - rng.uniform(0, 8)), math.ceil(offset + rng.uniform(1, 9))
+        if len(before):
+            start = max(start, math.ceil(before[-1]))
+            start = math.ceil(before[-1]) if chance < NO_T and onset - before[-1] < 60 else start
+        if start < 0 or stop > x.shape[1] or stop - start < 12:
+            continue
+        hump = _hump(x, start, stop)
+        if chance >= NO_T:
+            x[:, start:stop] += (gain - 1) * hump
+            continue
+        level = x[:, start : start + 1] - x[:, stop - 3 : stop].mean(1, keepdims=True)
+        line = level * np.linspace(1, 0, stop - start)
+        x[:, start:stop] += level * np.exp(-np.arange(stop - start) / rng.uniform(2, 12)) - line - hump
+        waves = [w[(w[:, 0] != 2) | (w[:, 2] < onset - 1) | (w[:, 2] > offset + 1)] for w in waves]
+    return waves
 
 
 def _fibrillate(x: np.ndarray, waves: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:

@@ -29,7 +29,7 @@ from tqdm import tqdm
 from ecgwb.cohorts.sources import unpack
 from ecgwb.delineation.annotations import OUT_OF_FOLD, UNKNOWN, read_annotations
 from ecgwb.delineation.landmarks import WAVES
-from ecgwb.delineation.network import WEIGHTS, Delineator
+from ecgwb.delineation.network import ALONE, EXCLUSIVE, WEIGHTS, Delineator
 from ecgwb.delineation.waves import delineate_with
 from ecgwb.recordings.record import LEADS12
 from ecgwb.recordings.wfdb_files import read_record
@@ -39,10 +39,11 @@ STEPS = 4800
 
 
 def loss_of(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Cross-entropy of the classes plus half that of the peaks, mean over the samples that are known."""
-    classes = -(target[:, :, :4] * logits[:, :, :4].log_softmax(2)).sum(2)
-    peaks = F.binary_cross_entropy_with_logits(logits[:, :, 4:], target[:, :, 4:], reduction="none").sum(2)
-    return ((classes + 0.5 * peaks) * weight).sum() / weight.sum().clamp_min(1.0)
+    """Cross-entropy of the classes, of P, and half that of the peaks; mean over the samples that are known."""
+    classes = -(target[:, :, EXCLUSIVE] * logits[:, :, EXCLUSIVE].log_softmax(2)).sum(2)
+    alone = F.binary_cross_entropy_with_logits(logits[:, :, ALONE], target[:, :, ALONE], reduction="none")
+    share = torch.tensor([1.0, 0.5, 0.5, 0.5])[:, None]
+    return ((classes + (alone * share).sum(2)) * weight).sum() / weight.sum().clamp_min(1.0)
 
 
 def fit(
@@ -210,14 +211,15 @@ of beats.
 **Made by** `python -m studies.delineator_training --seed {seed} --steps {steps} --threads {threads}`: AdamW, a
 learning rate that falls to nothing over the last third, a moving average of the weights, bfloat16 convolutions in
 training. Augmentation: polarity, gain, noise, wander, mains, bandwidth, stretch of time, pacing spikes, fibrillation
-put in, leads left out or off. torch {torch}, numpy {numpy}; the same seed, versions, threads and processor give the
-same weights. They are stored in half precision.
+put in, leads left out or off; pauses shortened until P follows T, P moved earlier by up to 260 ms, also onto T, P made
+smaller, T made smaller, turned over or taken off. torch {torch}, numpy {numpy}; the same seed, versions, threads and
+processor give the same weights. They are stored in half precision.
 
 sha256 of `delineator.safetensors`: `{sha256}`
 
 **Choices that saw people it is scored on.** The design was tried on fold 0. How far the foot of a probability counts
 (`TAIL`) was chosen on folds 0 and 3 and moves no SD by more than 0.1 ms. The rule that keeps only sure P waves where
-most beats have none was chosen on folds 0, 1, 3 and 4; without it the figure for fibrillation and flutter is 3.2 %.
+most beats have none, or where P waves stand at all distances from QRS, was chosen on folds 0 and 3.
 
 **Meant for** research and teaching: intervals and landmarks of resting ECGs, the alignment of attention. Not a
 medical device; not for decisions about patients.
