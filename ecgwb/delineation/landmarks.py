@@ -26,8 +26,8 @@ SEGMENTS = {
 # A landmark's standard error is the root of the sum of squares of a floor (ms) and of its spread over leads and beats
 # times a factor; fitted out of fold on LUDB by notebooks/studies/landmark_doubt.py, which a test holds them to.
 STANDARD_ERROR = {
-    "P_on": (2.36, 0.86), "P_peak": (1.62, 0.71), "P_off": (1.63, 1.18), "QRS_on": (3.07, 1.40), "R": (0.0, 0.0),
-    "J": (3.55, 0.56), "T_on": (5.84, 0.86), "T_peak": (1.50, 0.65), "T_off": (3.08, 0.95),
+    "P_on": (3.14, 0.97), "P_peak": (1.62, 0.73), "P_off": (2.14, 1.05), "QRS_on": (2.94, 1.46), "R": (0.0, 0.0),
+    "J": (3.52, 0.60), "T_on": (7.97, 0.68), "T_peak": (1.42, 0.72), "T_off": (3.71, 0.90),
 }  # fmt: skip
 RANK = 5 / 12  # of the leads that show a wave: which of them, from outside, gives the global onset and offset
 

@@ -18,6 +18,8 @@ from ecgwb.delineation.landmarks import LANDMARKS, STANDARD_ERROR, interval_erro
 
 TABLE = Path(__file__).parent / "results" / "landmark-doubt.csv"
 FOLDS = 5
+# Of the factor, at least: LUDB has few recordings whose leads disagree much, but what they show is never certain.
+LEAST = 0.5
 FREEDOM = 4  # of Student's t, by which errors are distributed: a few marks lie far off
 
 
@@ -57,7 +59,8 @@ def fit(error: pd.Series, spread: pd.Series) -> tuple[float, float]:
         scale = np.hypot(np.exp(logs[0]), np.exp(logs[1]) * s)
         return float((np.log(scale) + (FREEDOM + 1) / 2 * np.log1p((e / scale) ** 2 / FREEDOM)).sum())
 
-    floor, factor = np.exp(minimize(minus_log_likelihood, [1.0, -0.5], method="Nelder-Mead").x)
+    bounds = [(None, None), (np.log(LEAST), None)]
+    floor, factor = np.exp(minimize(minus_log_likelihood, [1.0, 0.0], method="Nelder-Mead", bounds=bounds).x)
     size = np.abs(e) / np.hypot(floor, factor * s)
     # The geometric mean of what once and twice the standard error ask for.
     scale = np.sqrt(np.quantile(size, 0.68) * np.quantile(size, 0.95) / 2)
