@@ -106,7 +106,8 @@ def _delineate_together(records: list[Record]) -> pd.DataFrame:
 
 def _labelled(beat: dict[str, Any], item: Item, record: Record) -> dict[str, Any]:
     """A beat's arrays with the record's metadata, its rhythm cut or filled to ten seconds."""
-    meta = {"rhythm_label": record.metadata.get("rhythm", "")} | record.metadata | item.metadata
+    of_record = {k: v for k, v in record.metadata.items() if v is not None}
+    meta = {"rhythm_label": of_record.get("rhythm", "")} | of_record | item.metadata
     rhythm = beat["rhythm"][:, :RHYTHM_SAMPLES]
     beat["rhythm"] = np.pad(rhythm, ((0, 0), (0, RHYTHM_SAMPLES - rhythm.shape[1])), constant_values=np.nan)
     inside = beat["cycle_fiducial"][:, R] < 1000.0 * RHYTHM_SAMPLES / FS

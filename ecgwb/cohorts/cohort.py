@@ -33,7 +33,7 @@ def open_cohort(name: str | Path, rhythm: bool = False) -> xr.Dataset:
     ----------
     name : str or Path
         ``"ludb"`` (200 people, with cardiologists' marks; landmarks by networks that had not seen the person, since
-        the shipped delineator was trained on LUDB), ``"ptbxl500"`` (500 recordings of 466 patients),
+        the shipped delineator was trained on LUDB), ``"ptbxl500"`` (its first recordings, 488 of 459 patients),
         ``"synthetic:N"`` (needs the extra ``synthetic``), or the path of a ``.zarr`` store. Embedded and synthetic
         cohorts are built on first use and kept in the user's cache.
     rhythm : bool

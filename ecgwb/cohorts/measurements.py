@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..delineation.landmarks import QRS_ON, T_OFF, J, intervals
+from ..delineation.landmarks import QRS_ON, T_OFF, T_ON, J, intervals
 from ..recordings.record import FS, LEADS
 
 TARGETS = ("pr", "qrs", "qt", "hr", "j_v5", "r_v5", "t_v5")
@@ -40,7 +40,7 @@ def targets(beat: np.ndarray, fiducial: np.ndarray, hr: float) -> dict[str, floa
         - ``hr``: bpm
         - ``j_v5``: V5 at J, µV, as `levelled` gives it, like the next two
         - ``r_v5``: its maximum within QRS
-        - ``t_v5``: its largest deflection between J and T_off, signed
+        - ``t_v5``: its largest deflection between T_on, or J where that is unknown, and T_off, signed
     """
     out = intervals(fiducial) | {"hr": float(hr), "j_v5": np.nan, "r_v5": np.nan, "t_v5": np.nan}
     qrs_on, j, t_off = fiducial[QRS_ON], fiducial[J], fiducial[T_OFF]
@@ -49,8 +49,8 @@ def targets(beat: np.ndarray, fiducial: np.ndarray, hr: float) -> dict[str, floa
         out["j_v5"] = float(np.interp(j, TIME, v5))
         out["r_v5"] = float(v5[(qrs_on <= TIME) & (j >= TIME)].max())
         if np.isfinite(t_off):
-            st_t = v5[(j <= TIME) & (t_off >= TIME)]
-            out["t_v5"] = float(st_t[np.abs(st_t).argmax()]) if st_t.size else np.nan
+            wave = v5[(np.fmax(j, fiducial[T_ON]) <= TIME) & (t_off >= TIME)]
+            out["t_v5"] = float(wave[np.abs(wave).argmax()]) if wave.size else np.nan
     return out
 
 

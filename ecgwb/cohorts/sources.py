@@ -40,6 +40,8 @@ CREDITS = {
     "ptbxl": "PTB-XL, Wagner et al., Scientific Data 7:154 (2020), doi 10.1038/s41597-020-0495-6; CC BY 4.0",
     "synthetic": "deepfake-ecg, Thambawita et al., Sci Rep 11:21896 (2021), doi 10.1038/s41598-021-01295-2; MIT",
 }
+# Recordings of PTB-XL 1.0.1 that 1.0.3 no longer holds.
+WITHDRAWN = {"137", "139", "140", "141", "142", "143", "145", "456", "458", "459", "461", "462"}
 MEASURED_12SL = {  # what PTB-XL+ calls them in features/12sl_features.csv, our unit, and our units per theirs
     "pr_12sl": ("PR_Int_Global", "ms", 1.0),
     "qrs_12sl": ("QRS_Dur_Global", "ms", 1.0),
@@ -254,7 +256,8 @@ def _of_ptbxl(folder: Path, sha256: str | None = None, name: str = "ptbxl") -> S
     items = []
     for row in table.to_dict("records"):
         number = _whole(row["ecg_id"])
-        items.append(_item(number, _ptbxl_file(folder, row), _ptbxl_metadata(row) | measured.get(number, {})))
+        if number not in WITHDRAWN:
+            items.append(_item(number, _ptbxl_file(folder, row), _ptbxl_metadata(row) | measured.get(number, {})))
     return Source(name, items, sha256 or _hash_files([folder / "ptbxl_database.csv"]), CREDITS["ptbxl"])
 
 

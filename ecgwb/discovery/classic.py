@@ -35,7 +35,7 @@ _PER_LEAD = {
     "r_uv": ("highest point of QRS; 0 if none is above the baseline", _AHA),
     "s_uv": ("lowest point of QRS after the R peak; 0 if none is below the baseline", _AHA),
     "j_uv": ("level at J", _AHA),
-    "t_uv": ("largest deflection from J to T_off, signed", _AHA),
+    "t_uv": ("largest deflection from T_on, or J where that is unknown, to T_off, signed", _AHA),
     "qrs_area_uvms": ("area of QRS", _AHA),
     "t_area_uvms": ("area from J to T_off", _AHA),
     "t_asymmetry": (
@@ -147,7 +147,7 @@ def _one_beat(x: np.ndarray, marks: dict[str, float]) -> dict[str, np.ndarray]:
     if np.isfinite(marks["P_on"] + marks["P_off"]):
         out["p_uv"] = _largest(x, marks["P_on"], marks["P_off"])
     if np.isfinite(t_off):
-        out["t_uv"] = _largest(x, j, t_off)
+        out["t_uv"] = _largest(x, np.fmax(j, marks["T_on"]), t_off)
         out["t_area_uvms"] = _area(x, j, t_off)
         out["t_asymmetry"] = _asymmetry(x, marks["T_on"], t_off)
     return out

@@ -24,6 +24,7 @@ _FROM_I_II = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF"
 _SPELLING = {name.lower(): name for name in LEADS12}
 # Limb leads recorded in one system agree to rounding and filter ripple; a lead with a wrong gain is off by far more.
 LIMB_TOLERANCE = 0.1
+LEAST_FS_FOR_NOISE = 200.0
 
 
 class RecordError(ValueError):
@@ -171,7 +172,8 @@ def lead_quality(record: Record) -> pd.DataFrame:
         - ``missing``: share of its samples, 0..1, as the next two
         - ``flat``: without change over 200 ms, or missing
         - ``saturated``: held at the lead's own extreme for 3 samples or more
-        - ``noise_uv``: robust SD of the second difference, scaled to white noise, µV
+        - ``noise_uv``: robust SD of the second difference, scaled to white noise, µV; NaN below 200 Hz, where the ECG
+          itself bends as much from sample to sample
         - ``usable``: at least half the samples are known and not flat
     """
     x = record.signal
@@ -182,7 +184,8 @@ def lead_quality(record: Record) -> pd.DataFrame:
     low, high = np.nanmin(whole, axis=1, keepdims=True), np.nanmax(whole, axis=1, keepdims=True)
     saturated = lasting(((x == high) | (x == low)) & still, 2) & ~standing
     flat = (standing | missing).mean(axis=1)
-    steps = [row[np.isfinite(row)] for row in np.abs(np.diff(x, 2, axis=1))]
+    bends = np.abs(np.diff(x, 2, axis=1)) if record.fs >= LEAST_FS_FOR_NOISE else np.empty((len(x), 0))
+    steps = [row[np.isfinite(row)] for row in bends]
     columns = {
         "missing": missing.mean(axis=1),
         "flat": flat,

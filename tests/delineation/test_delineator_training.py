@@ -6,7 +6,7 @@ from studies import delineator_examples, delineator_training
 
 from ecgwb.cohorts.sources import unpack
 from ecgwb.delineation.decoding import decode
-from ecgwb.delineation.network import load_delineator
+from ecgwb.delineation.network import EXCLUSIVE, load_delineator
 
 
 def test_labels_decode_to_the_marks_they_were_made_from():
@@ -47,7 +47,7 @@ def test_examples_come_from_the_seed_and_hold_what_was_marked():
         assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
         x, target, weight = one
         assert torch.isfinite(x).all()
-        torch.testing.assert_close(target[:, :, :4].sum(2), torch.ones(x.shape), rtol=0, atol=1e-5)
+        torch.testing.assert_close(target[:, :, EXCLUSIVE].sum(2), torch.ones(x.shape), rtol=0, atol=1e-5)
         seen += (target[:, :, :4] * weight[:, :, None]).sum((0, 1, 3)).numpy()
     share = seen / seen.sum()  # in record 1 QRS lasts 80 to 100, P 80 to 110, T 200 to 230 of some 1340 ms
     assert 0.05 < share[1] < 0.12

@@ -41,7 +41,7 @@ def test_edited_beats_are_as_continuous_as_they_were(people, what, edit, dose):
     assert (steps(after) <= grows * steps(before) + 10).all()
     # A seam would bend more than anything in the beat.
     bend = [np.abs(np.diff(x, 2, axis=2)).max(axis=2) for x in (before, after)]
-    assert (bend[1] <= grows**2 * bend[0] + 20).all()
+    assert (bend[1] <= grows**2 * bend[0] + 25).all()
 
 
 @pytest.mark.parametrize("fill", ["linear", "flat", "mean"])
@@ -116,7 +116,7 @@ def test_voltage_edits_change_their_own_voltage_and_move_no_landmark(people, int
     anew = remeasure(out)
     found, made = anew[target] - intact[target], out[target] - people[target]
     assert np.abs(made).median() > 30
-    np.testing.assert_allclose(np.nanmedian(found / made), 1, atol=0.03)
+    np.testing.assert_allclose(np.nanmedian(found / made), 1, atol=0.05)
     moved = np.abs(anew["fiducial"].values - intact["fiducial"].values)
     assert (np.delete(np.nanmedian(moved, axis=0), AT["T_on"]) < 4).all()
 
