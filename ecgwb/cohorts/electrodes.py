@@ -26,8 +26,8 @@ SWAPS: dict[str, np.ndarray] = {
     "both arms and left leg, in the other turn": np.array([[-1.0, 1.0], [-1.0, 0.0]]),
 }
 LOG_ODDS = 3.0  # from which on an interchange is named: 20 times as likely as none
-# Of the 459 patients of PTB-XL-500, by `fit_chest` and `fit_weights`; tests/bench/bench_electrodes.py makes them, and shows
-# how often they are right about others.
+# Of the 459 patients of PTB-XL-500, by `fit_chest` and `fit_weights`; tests/bench/bench_electrodes.py makes them, and
+# shows how often they are right about others.
 CHEST = np.array([[-0.61, 0.24, 0.10, -0.14, 0.06, 0.37], [0.00, -0.07, 0.10, 0.14, -0.02, 0.52]])
 WEIGHTS = np.array([4.01, 2.15, 1.16, 1.79])
 _WITHIN = (TIME >= -250) & (TIME <= 450)
