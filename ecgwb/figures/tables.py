@@ -136,6 +136,7 @@ def plot_landmark_errors(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax = plot_intervals(spread, ax, columns=("bias", "low", "high"), by="kind")
     rows = range(len(table))
     ax.barh(rows, 2 * table["doubt"], left=-table["doubt"], height=0.6, color="0.85", zorder=0, label="doubt, median")
+    ax.use_sticky_edges = False  # a bar that ends at the axis looks cut off
     ax.axvline(0, color="0.5", lw=0.6)
     ax.set_xlabel("found minus by hand (ms)")
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
