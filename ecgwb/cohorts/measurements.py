@@ -13,7 +13,7 @@ N_BEFORE, N_SAMPLES = 250, 600
 STEP = 1000.0 / FS  # ms
 TIME = (np.arange(N_SAMPLES) - N_BEFORE) * STEP  # -500 .. +698 ms
 # A pacing spike bends a lead by more than this within two samples, where a QRS only begins. In LUDB and PTB-XL-500
-# 14 of the 16 paced recordings bend by 390 to 7,320 µV there, and no other one by more than 125.
+# 13 of the 15 paced recordings bend by 390 to 7,320 µV there, and no other one by more than 125.
 SPIKE_UV = 250.0
 _SPIKE_FROM, _SPIKE_TO = -80.0, 6.0  # where it is looked for, ms from QRS_on
 _SPIKE_LONGEST = 12  # samples
