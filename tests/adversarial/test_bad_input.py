@@ -1,5 +1,7 @@
 """The table of bad input is what happens; interchanged electrodes are noticed as often as README says."""
 
+import re
+
 import bench_electrodes
 import numpy as np
 import pytest
@@ -8,9 +10,14 @@ from bad_input import TABLE, page
 import ecgwb as wb
 from ecgwb.cohorts.electrodes import CHEST, LOG_ODDS, SWAPS, WEIGHTS, likeliest_swap
 
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
 
 def test_the_table_says_what_happens_to_bad_input():
-    assert TABLE.read_text().splitlines() == page().splitlines(), "run  make bad-input  where the change is meant"
+    then, now = TABLE.read_text(), page()
+    assert NUMBER.split(then) == NUMBER.split(now), "run  make bad-input  where the change is meant"
+    # A processor that computes in half precision finds landmarks some tenths of a ms from where another does.
+    np.testing.assert_allclose(*(np.array(NUMBER.findall(text), float) for text in (then, now)), rtol=0.01, atol=1.0)
 
 
 def test_the_constants_for_electrodes_are_those_of_ptbxl(ptbxl):

@@ -227,7 +227,8 @@ def test_the_shipped_sex_table_is_what_its_command_makes():
     kept = pd.read_csv(FOLDER / "sex-table.csv", index_col=["model", "people"])
     numbers = kept.select_dtypes("number").columns
     assert table.index.equals(kept.index)
-    np.testing.assert_allclose(table[numbers].astype(float), kept[numbers], rtol=2e-3, atol=2e-3)
+    # A processor that computes in half precision finds landmarks some tenths of a ms from where another does.
+    np.testing.assert_allclose(table[numbers].astype(float), kept[numbers], rtol=5e-3, atol=5e-3)
 
 
 def test_the_stored_networks_and_their_null_lead_to_the_features_of_the_campaign():
