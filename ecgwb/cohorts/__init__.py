@@ -5,7 +5,7 @@ from .cohort import build_cohort, excluded, open_cohort
 from .corrections import move_landmark, put_landmarks, undo_landmark
 from .guards import check, check_values
 from .measurements import TARGETS, TIME, UNITS
-from .people import in_words, one_record_each, patients_of, split_patients
+from .people import in_words, one_record_each, patients_of, split_patients, with_statements
 from .precision import reliability, standard_errors
 
 __all__ = [
@@ -27,4 +27,5 @@ __all__ = [
     "split_patients",
     "standard_errors",
     "undo_landmark",
+    "with_statements",
 ]

@@ -38,7 +38,7 @@ from .sources import MEASURED_12SL, Item, Source
 from .stores import RHYTHM_SAMPLES, Part
 
 THREADS = 2
-_TEXT = ("sex", "patient", "diagnosis", "rhythm_label", "device", "site")
+_TEXT = ("sex", "patient", "diagnosis", "superclass", "rhythm_label", "device", "site")
 COORDS = ("record", "age", "fold", "flags", *_TEXT, "n_beats", "n_beats_found")
 # What a chunk yields: each variable's dims after the record, and its attributes.
 FORM = BEAT_VARIABLES | {
@@ -228,6 +228,7 @@ def build(inputs: Inputs, place: Path, client: Any = None) -> None:
     attrs = {
         "source": source.name,
         "credit": source.credit,
+        "folds": source.folds,
         "sha256": inputs.sha256,
         "landmarks": "ecgwb" if waves is None else "out-of-fold",
         "filters": FILTERS,

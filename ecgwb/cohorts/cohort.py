@@ -6,6 +6,7 @@ has put together.
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 import warnings
 from pathlib import Path
@@ -20,10 +21,11 @@ from .beats import RHYTHM
 from .building import build_at
 from .cache import COHORT, cache_dir, content_key
 from .guards import json_attribute, kind_of
+from .packed import PACKED, unpack
 from .sources import METADATA, list_source
 from .stores import open_store
 
-_NAMES = "'ludb', 'ptbxl500', 'synthetic:N' or the folder of a Zarr store"
+_NAMES = "'ludb', 'ptbxl', 'ptbxl500', 'synthetic:N' or the folder of a Zarr store"
 
 
 def open_cohort(name: str | Path, rhythm: bool = False) -> xr.Dataset:
@@ -33,7 +35,8 @@ def open_cohort(name: str | Path, rhythm: bool = False) -> xr.Dataset:
     ----------
     name : str or Path
         ``"ludb"`` (200 people, with cardiologists' marks; landmarks by networks that had not seen the person, since
-        the shipped delineator was trained on LUDB), ``"ptbxl500"`` (its first recordings, 488 of 459 patients),
+        the shipped delineator was trained on LUDB), ``"ptbxl"`` (all 21,799 recordings of PTB-XL at 100 Hz: beats
+        without what is above 50 Hz, no whole recordings), ``"ptbxl500"`` (its first 488 at 500 Hz),
         ``"synthetic:N"`` (needs the extra ``synthetic``), or the path of a ``.zarr`` store. Embedded and synthetic
         cohorts are built on first use and kept in the user's cache.
     rhythm : bool
@@ -70,6 +73,13 @@ def open_cohort(name: str | Path, rhythm: bool = False) -> xr.Dataset:
             with filelock.FileLock(store.with_suffix(".lock")):  # a second process waits for the first
                 build_cohort(text, out=store)
         return _without_rhythm(open_store(store), rhythm).load()
+    if text in PACKED:
+        if rhythm:
+            raise RecordError(
+                f"{text!r} has beats only: its whole recordings would take 150 MB. Build it from PTB-XL's own folder: "
+                'build_cohort("ptb-xl-1.0.3", out="ptbxl.zarr")'
+            )
+        return open_store(_unpacked(text))
     unfinished = Path(text.removesuffix(".building") + ".building")
     if unfinished.is_dir() and (text == str(unfinished) or not Path(text).is_dir()):
         done = len(list(unfinished.glob("*.npz")))
@@ -80,6 +90,19 @@ def open_cohort(name: str | Path, rhythm: bool = False) -> xr.Dataset:
     if not Path(text).is_dir():
         raise RecordError(f"no cohort {text!r}; expected {_NAMES}")
     return _without_rhythm(open_store(Path(text)), rhythm)
+
+
+def _unpacked(name: str) -> Path:
+    """The store of a packed cohort in the user's cache, written on first use."""
+    file = PACKED[name]
+    key = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+    store = cache_dir() / "cohorts" / f"{name}-{key}.zarr"
+    if not store.is_dir():
+        store.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(store.with_suffix(".lock")):  # a second process waits for the first
+            if not store.is_dir():
+                unpack(file, store)
+    return store
 
 
 def excluded(cohort: xr.Dataset | xr.DataArray) -> pd.DataFrame:

@@ -28,7 +28,29 @@ def patients_of(data: xr.DataArray | xr.Dataset) -> np.ndarray:
     -------
     array (record,) of str
     """
-    return data["patient" if "patient" in data.coords else "record"].values.astype(str)
+    records = data["record"].values.astype(str)
+    if "patient" not in data.coords:
+        return records
+    patients = data["patient"].values.astype(str)
+    return np.where(patients == "", np.char.add("record ", records), patients) if (patients == "").any() else patients
+
+
+def folds_of(data: xr.DataArray | xr.Dataset) -> np.ndarray:
+    """The fold of each record (record,), by name; "" where a data set has no folds of its own that part patients.
+
+    PTB-XL has: its recordings are the same people's at any rate, and in any folder.
+    """
+    name = str(data.attrs.get("folds", ""))
+    if not name or "fold" not in data.coords:
+        return np.full(data.sizes["record"], "")
+    return np.array([f"{name} fold {k}" if k > 0 else "" for k in data["fold"].values], dtype=str)
+
+
+def people_of(data: xr.DataArray | xr.Dataset) -> np.ndarray:
+    """Who is meant by each record (record,): its patient, or the fold where nobody is named."""
+    folds = folds_of(data)
+    named = "patient" in data.coords and bool((data["patient"].values.astype(str) != "").all())
+    return patients_of(data) if named else np.where(folds == "", patients_of(data), folds)
 
 
 def named_patients(data: xr.DataArray | xr.Dataset) -> np.ndarray:
@@ -40,9 +62,11 @@ def named_patients(data: xr.DataArray | xr.Dataset) -> np.ndarray:
         When a record has none.
     """
     if "patient" not in data.coords or not all(map(str, data["patient"].values)):
+        fix = "give each one: cohort.assign_coords(patient=('record', names))"
+        if data.attrs.get("folds"):
+            fix = "split by its folds, which part patients: cohort.isel(record=cohort.fold.values == 10)"
         raise ValueError(
-            "some records have no patient, so that two of one person cannot be told from two people; give each one: "
-            "cohort.assign_coords(patient=('record', names))"
+            f"some records have no patient, so that two of one person cannot be told from two people; {fix}"
         )
     return patients_of(data)
 
@@ -105,11 +129,14 @@ def in_words(cohort: xr.Dataset) -> str:
     Returns
     -------
     str
-        Such as "LUDB, 200 people", or "mine, 12 people in 20 recordings".
+        Such as "LUDB, 200 people", or "mine, 12 people in 20 recordings"; where nobody is named, "PTB-XL, 2,198
+        recordings".
     """
     name = str(cohort.attrs.get("source", "this cohort"))
     people, records = len(np.unique(patients_of(cohort))), cohort.sizes["record"]
-    name = {"ludb": "LUDB", "ptbxl500": "PTB-XL-500"}.get(name, name)
+    name = {"ludb": "LUDB", "ptbxl500": "PTB-XL-500", "ptbxl": "PTB-XL"}.get(name, name)
+    if "patient" in cohort.coords and (cohort["patient"] == "").all():
+        return f"{name}, {records:,} recordings"
     return f"{name}, {people} people{f' in {records} recordings' if records > people else ''}"
 
 
@@ -205,6 +232,37 @@ def groups(cohort: xr.Dataset, by: str, edges: Sequence[float] | None = None) ->
     if not found:
         raise RecordError(f"no group of {by!r} has {FEWEST_IN_GROUP} patients")
     return found
+
+
+def with_statements(cohort: xr.Dataset, by: str = "diagnosis") -> xr.Dataset:
+    """A cohort with a variable for every statement of a column: 1 where a record has it, 0 where it has others.
+
+    Parameters
+    ----------
+    cohort : Dataset
+    by : str
+        A column of texts that list several things, parted by ";".
+
+    Returns
+    -------
+    Dataset
+        Each variable (record,) is called like its statement, and NaN where the column is empty.
+
+    Raises
+    ------
+    RecordError
+        When there is no such column, or a statement is called like a variable of the cohort.
+    """
+    texts = column(cohort, by).astype(str)
+    lists = [{part.strip() for part in text.split(";")} - {"", "nan"} for text in texts]
+    names = sorted(set().union(*lists))
+    taken = [name for name in names if name in cohort.variables]
+    if taken:
+        raise RecordError(f"the cohort has a variable {taken[0]!r} already; rename it: cohort.rename")
+    known = np.array([bool(one) for one in lists])
+    return cohort.assign(
+        {name: ("record", np.where(known, [float(name in one) for one in lists], np.nan)) for name in names}
+    )
 
 
 def _span(low: float, high: float) -> str:

@@ -27,7 +27,7 @@ from ..recordings.wfdb_files import OLDEST, SEXES, read_flagged
 from .cache import cache_dir
 from .guards import kind_of
 
-METADATA = ("age", "sex", "patient", "diagnosis", "rhythm_label", "device", "site", "fold")
+METADATA = ("age", "sex", "patient", "diagnosis", "superclass", "rhythm_label", "device", "site", "fold")
 """The columns a cohort carries along `record`. Nothing else of a header or table is kept: no names, no dates."""
 
 _DATA = Path(__file__).parent / "data"
@@ -40,6 +40,9 @@ CREDITS = {
     "ptbxl": "PTB-XL, Wagner et al., Scientific Data 7:154 (2020), doi 10.1038/s41597-020-0495-6; CC BY 4.0",
     "synthetic": "deepfake-ecg, Thambawita et al., Sci Rep 11:21896 (2021), doi 10.1038/s41598-021-01295-2; MIT",
 }
+SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
+"""PTB-XL's: normal, myocardial infarction, ST/T change, conduction disturbance, hypertrophy."""
+OVER_89 = 90.0  # how old whoever is older than 89 counts, in PTB-XL
 # Recordings of PTB-XL 1.0.1 that 1.0.3 no longer holds.
 WITHDRAWN = {"137", "139", "140", "141", "142", "143", "145", "456", "458", "459", "461", "462"}
 MEASURED_12SL = {  # what PTB-XL+ calls them in features/12sl_features.csv, our unit, and our units per theirs
@@ -71,6 +74,7 @@ class Source:
     items: Iterable[Item]  # a list, or what yields them once
     sha256: str  # empty where only reading all of it would tell
     credit: str = ""
+    folds: str = ""  # whose: those of a data set that part patients
     rows: frozenset[str] = frozenset()  # records that the metadata names
     ignored: list[str] = field(default_factory=list)  # metadata columns that a cohort does not keep
 
@@ -230,7 +234,7 @@ def tidy(row: Mapping[Any, Any]) -> dict[str, Any]:
         raise RecordError(f"{where}: age is {row['age']!r}; expected 0 to {OLDEST} years, or nothing")
     if "patient" in out:  # numbers with a gap among them are 7.0 and so on
         out["patient"] = _whole(out["patient"]) if isinstance(out["patient"], float) else str(out["patient"]).strip()
-    return out | {k: str(out[k]) for k in ("diagnosis", "rhythm_label", "device", "site") if k in out}
+    return out | {k: str(out[k]) for k in ("diagnosis", "superclass", "rhythm_label", "device", "site") if k in out}
 
 
 # ---------------------------------------------------------------- each kind of source
@@ -252,13 +256,14 @@ def _of_ptbxl(folder: Path, sha256: str | None = None, name: str = "ptbxl") -> S
     if lacking := [c for c in needed if c not in table]:
         raise RecordError(f"{folder / 'ptbxl_database.csv'} has no column {lacking[0]!r}; expected PTB-XL's table")
     table["age"] = pd.to_numeric(table["age"], errors="coerce")
-    measured = _measured_by_12sl(folder)
+    measured, classes = _measured_by_12sl(folder), _superclasses(folder)
     items = []
     for row in table.to_dict("records"):
         number = _whole(row["ecg_id"])
         if number not in WITHDRAWN:
-            items.append(_item(number, _ptbxl_file(folder, row), _ptbxl_metadata(row) | measured.get(number, {})))
-    return Source(name, items, sha256 or _hash_files([folder / "ptbxl_database.csv"]), CREDITS["ptbxl"])
+            known = _ptbxl_metadata(row, classes) | measured.get(number, {})
+            items.append(_item(number, _ptbxl_file(folder, row), known))
+    return Source(name, items, sha256 or _hash_files([folder / "ptbxl_database.csv"]), CREDITS["ptbxl"], "ptbxl")
 
 
 def _ptbxl_file(folder: Path, row: Mapping[Any, Any]) -> Path:
@@ -272,17 +277,29 @@ def _ptbxl_file(folder: Path, row: Mapping[Any, Any]) -> Path:
     return high
 
 
-def _ptbxl_metadata(row: Mapping[Any, Any]) -> dict[str, Any]:
+def _superclasses(folder: Path) -> dict[str, str]:
+    """The diagnostic superclass of each statement that has one, where PTB-XL's list of statements is at hand."""
+    file = folder / "scp_statements.csv"
+    if not file.is_file():
+        return {}
+    table = pd.read_csv(file, index_col=0)
+    return dict(table.loc[table["diagnostic"] == 1, "diagnostic_class"]) if "diagnostic_class" in table else {}
+
+
+def _ptbxl_metadata(row: Mapping[Any, Any], classes: Mapping[str, str]) -> dict[str, Any]:
     codes = re.findall(r"'([^']+)'\s*:", str(row.get("scp_codes", "")))  # "{'NORM': 100.0, 'SR': 0.0}"
-    known = {
+    known: dict[str, Any] = {
         "sex": {0: "male", 1: "female"}.get(row["sex"], ""),
         "patient": f"ptbxl-{_whole(row['patient_id'])}",
         "diagnosis": "; ".join(codes),
+        "superclass": "; ".join(c for c in SUPERCLASSES if c in {classes.get(code) for code in codes}),
         "device": " ".join(str(row.get("device", "")).split()),
         "site": "" if pd.isna(row.get("site")) else _whole(row["site"]),
     }
+    if not pd.isna(row.get("strat_fold")):
+        known["fold"] = int(row["strat_fold"])
     # 300 stands for "over 89" in the full set.
-    return known if pd.isna(row["age"]) else {"age": min(row["age"], 90.0), **known}
+    return known if pd.isna(row["age"]) else {"age": min(row["age"], OVER_89), **known}
 
 
 def _measured_by_12sl(folder: Path) -> dict[str, dict[str, float]]:

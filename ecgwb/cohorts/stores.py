@@ -155,25 +155,48 @@ def put_together(
     cohort = xr.Dataset(
         {name: (("record", *form[name][0]), v, form[name][1]) for name, v in values.items()},
         coords=BEAT_COORDS,
-        attrs={**attrs, _EVERY_CHUNK: True},
+        attrs=attrs,
     ).set_coords(coords)
+    sizes = {**cohort.sizes, "cycle": cycles, "sample": RHYTHM_SAMPLES}
+
+    def blocks(name: str) -> Iterator[np.ndarray]:
+        shape = tuple(sizes[dim] for dim in form[name][0])
+        return (_padded(load_part(file, name.__eq__)[name], shape) for file in files)
+
+    write(cohort, {name: blocks(name) for name in LARGE}, form, store)
+
+
+def write(cohort: xr.Dataset, blocks: Mapping[str, Iterable[np.ndarray]], form: Form, store: Path) -> None:
+    """A cohort as Zarr.
+
+    Parameters
+    ----------
+    cohort : Dataset
+        All but its large variables.
+    blocks : mapping of iterable of array (record, ...)
+        The large variables, of some records after others.
+    form : mapping
+        As for `put_together`.
+    store : Path
+    """
     # Zarr format 2: format 3 has no settled text type yet.
     whole = {str(name): {"chunks": v.shape} for name, v in cohort.variables.items()}
+    cohort = cohort.assign_attrs({_EVERY_CHUNK: True})
     cohort.to_zarr(store, mode="w", zarr_format=2, consolidated=False, encoding=whole, write_empty_chunks=True)
-    sizes = {**cohort.sizes, "cycle": cycles, "sample": RHYTHM_SAMPLES}
-    for name, kind in LARGE.items():
-        shape = tuple(sizes[dim] for dim in ("record", *form[name][0]))
-        array = zarr.open_group(store, mode="a", zarr_format=2, use_consolidated=False).create_array(
-            name,
-            shape=shape,
-            chunks=(min(CHUNK, shape[0]), *shape[1:]),
-            dtype=kind,
-            fill_value=np.nan,
-            config={"write_empty_chunks": True},
-            attributes={"_ARRAY_DIMENSIONS": ["record", *form[name][0]], **form[name][1]},
-        )
-        start = 0
-        for block in _of_size((_padded(load_part(file, name.__eq__)[name], shape[1:]) for file in files), CHUNK):
+    n = cohort.sizes["record"]
+    for name, parts in blocks.items():
+        array, start = None, 0
+        for block in _of_size(parts, CHUNK):
+            if array is None:
+                array = zarr.open_group(store, mode="a", zarr_format=2, use_consolidated=False).create_array(
+                    name,
+                    shape=(n, *block.shape[1:]),
+                    chunks=(min(CHUNK, n), *block.shape[1:]),
+                    dtype=LARGE[name],
+                    fill_value=np.nan,
+                    config={"write_empty_chunks": True},
+                    attributes={"_ARRAY_DIMENSIONS": ["record", *form[name][0]], **form[name][1]},
+                )
             array[start : start + len(block)] = block
             start += len(block)
     zarr.consolidate_metadata(store, zarr_format=2)

@@ -13,7 +13,7 @@ STYLE = Path(__file__).parent / "ecgwb.mplstyle"
 ONE_COLUMN, TWO_COLUMNS = 3.5, 7.2  # inches: 89 and 183 mm, usual journal columns
 NAMES = {
     "pr": "PR", "qrs": "QRS", "qt": "QT", "hr": "heart rate", "j_v5": "J in V5", "r_v5": "R in V5", "t_v5": "T in V5",
-    "male": "sex (male)",
+    "male": "sex (male)", "age": "age",
 }  # fmt: skip
 LEAD_SHOWN = {"pr": "II", "male": "V2"}  # where the target's waves are seen best; V5 for the others
 SAYS = (

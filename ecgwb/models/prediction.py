@@ -17,6 +17,7 @@ from torch import nn
 from ..cohorts.beats import FAINT_UV
 from ..cohorts.guards import check
 from ..cohorts.measurements import TIME
+from ..cohorts.people import folds_of, patients_of
 from ..recordings.record import FS, complete_limb_leads
 from .spec import ModelError, ModelSpec, device_of, evaluating, spec_of
 
@@ -53,7 +54,8 @@ def predict(model: nn.Module, cohort: xr.Dataset, *, out_of_fold: bool = False, 
     Warns
     -----
     UserWarning
-        When the network's output is NaN or infinite.
+        When the network's output is NaN or infinite; when it has learnt from patients of a data set, by name, whose
+        cohort does not name them.
     """
     spec = spec_of(model)
     cohort = check(cohort, all_leads=False)
@@ -96,10 +98,19 @@ def _outputs(model: nn.Module, cohort: xr.Dataset) -> xr.DataArray:
 
 
 def _seen(spec: ModelSpec, cohort: xr.Dataset) -> np.ndarray:
-    """Whether each record's patient shaped the network, by name: PTB-XL's people are the same in any folder."""
+    """Whether each record's patient shaped the network, by name or by PTB-XL's fold: the same in any folder."""
     if "patient" not in cohort.coords:
         return np.zeros(cohort.sizes["record"], dtype=bool)
-    return np.isin(cohort["patient"].values.astype(str), sorted(set().union(*spec.trained_on.values())))
+    people = sorted(set().union(*spec.trained_on.values()))
+    of_folds = f"{cohort.attrs.get('folds')}-"
+    named = [p for p in people if p.startswith(of_folds)]
+    if named and (cohort["patient"] == "").any():
+        warnings.warn(
+            f"the network has learnt from {len(named)} patients such as {named[0]!r}, and the cohort does not name its "
+            "patients: whom it has seen is not known. Take another network, or the data set's own folder",
+            stacklevel=3,
+        )
+    return np.isin(patients_of(cohort), people) | np.isin(folds_of(cohort), people)
 
 
 def _out_of_fold(spec: ModelSpec, cohort: xr.Dataset) -> np.ndarray:

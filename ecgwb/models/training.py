@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
 from ..cohorts.guards import check
-from ..cohorts.people import patients_of
+from ..cohorts.people import patients_of, people_of
 from ..recordings.record import FS
 from .augmentation import Copies
 from .spec import ModelSpec, make_net, wrap_model
@@ -34,7 +34,8 @@ def fit(
     batch: int = 64,
     lr: float = 3e-3,
     seed: int = 0,
-    validation: float = 0.15,
+    validation: float | xr.Dataset = 0.15,
+    bfloat16: bool = False,
     checkpoint: str | Path | None = None,
     progress: bool = True,
 ) -> nn.Module:
@@ -50,7 +51,7 @@ def fit(
     ----------
     cohort : Dataset or sequence of Dataset
         Of several, each gives the same number of copies, however many its records; the first one's patients alone are
-        set aside for validation.
+        set aside for validation, where `validation` is a share.
     targets : str or sequence of str
         Variables of the cohort: numbers in one unit each, or one binary (0, 1).
     net : {"compact", "kanres"} or dict
@@ -66,8 +67,11 @@ def fit(
         Highest learning rate of its one cycle (by NAdam).
     seed : int
         Of the split, the first weights and the copies.
-    validation : float
-        Share of patients.
+    validation : float or Dataset
+        Share of patients, or a cohort of others.
+    bfloat16 : bool
+        Train in half precision, in about half the time where the processor computes in it; more of chance then, such
+        as the number of threads, shows in the weights.
     checkpoint : path, optional
         Training state is kept there after every epoch; the same call resumes from it.
     progress : bool
@@ -87,7 +91,8 @@ def fit(
     names = [targets] if isinstance(targets, str) else list(targets)
     cohorts = [check(c) for c in (cohort if isinstance(cohort, (list, tuple)) else [cohort])]
     _check_arguments(cohorts, net, input, epochs, epoch, batch, validation)
-    records = _records(cohorts, names, input)
+    others = [check(validation)] if isinstance(validation, xr.Dataset) else []
+    records = _records([*cohorts, *others], names, input)
     pools, valid = _divided(records, names, validation, seed)
     arguments = {"name": net} if isinstance(net, str) else dict(net)
     arguments |= {"n_leads": records.x.shape[1], "n_outputs": len(names)}
@@ -99,11 +104,11 @@ def fit(
     with torch.random.fork_rng():  # the caller's own stream stays as it is
         torch.manual_seed(seed)
         network = make_net(arguments)
-    trainer = _Trainer(network, records.y[train], records.binary, lr, epochs * steps)
+    trainer = _Trainer(network, records.y[train], records.binary, lr, epochs * steps, bfloat16)
     # What a checkpoint must agree with; its file is opened without unpickling, so plain text serves.
     task = (
         f"{names}, {input}, {arguments}, {epochs} epochs of {share} x {len(cohorts)} by {batch}, lr {lr}, seed {seed}, "
-        f"{len(train)} + {len(valid)} records, data {_digest(records)}"
+        f"{len(train)} + {len(valid)} records, data {_digest(records)}{', bfloat16' if bfloat16 else ''}"
     )
     state_file = Path(checkpoint) if checkpoint else None
     if state_file and state_file.is_file():
@@ -132,7 +137,7 @@ def fit(
         layer=str(trained.layer),
         link="logit" if records.binary else "identity",
         net=arguments,
-        trained_on=_people(cohorts, records),
+        trained_on=_people([*cohorts, *others], records),
     )
     model = wrap_model(trained, spec)
     model.history = trainer.history  # type: ignore[assignment]
@@ -140,19 +145,21 @@ def fit(
 
 
 def _check_arguments(
-    cohorts: list[xr.Dataset], net: Any, name: str, epochs: int, epoch: int | None, batch: int, validation: float
+    cohorts: list[xr.Dataset], net: Any, name: str, epochs: int, epoch: int | None, batch: int, validation: Any
 ) -> None:
     if not cohorts or epochs < 1 or batch < 1 or (epoch is not None and epoch < 1):
         raise ValueError(
             f"{len(cohorts)} cohorts, epochs {epochs}, epoch {epoch}, batch {batch}: expected at least 1 of each"
         )
-    if not 0 < validation < 1:
-        raise ValueError(f"validation is {validation!r}; expected a share of patients between 0 and 1, such as 0.15")
+    if not isinstance(validation, xr.Dataset) and not (isinstance(validation, (int, float)) and 0 < validation < 1):
+        raise ValueError(
+            f"validation is {validation!r}; expected a share of patients between 0 and 1, such as 0.15, or a cohort"
+        )
     if not isinstance(net, (str, dict)):
         raise ValueError("fit trains this package's networks: net is 'compact', 'kanres' or a dict with arguments")
     if name not in ("beat", "rhythm"):
         raise ValueError(f"input is {name!r}; expected 'beat' or 'rhythm'")
-    for c in cohorts:
+    for c in [*cohorts, validation] if isinstance(validation, xr.Dataset) else cohorts:
         if name not in c:
             raise ValueError(f"the cohort has no {name}; expected one of open_cohort(..., rhythm=True)")
 
@@ -219,28 +226,35 @@ def _digest(records: _Records) -> str:
     return digest.hexdigest()[:16]
 
 
-def _divided(records: _Records, names: list[str], validation: float, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
+def _divided(
+    records: _Records, names: list[str], validation: float | xr.Dataset, seed: int
+) -> tuple[list[np.ndarray], np.ndarray]:
     """The records to train on, cohort by cohort, and those to validate on; a patient is on one side."""
     patients = np.unique(records.patient[records.usable & (records.source == 0)])
     if len(patients) < 10:
         raise ValueError(
             f"{len(patients)} patients with {', '.join(names)}; expected at least 10 to train and validate on"
         )
-    n_held = max(1, round(validation * len(patients)))
-    is_held = np.isin(records.patient, np.random.default_rng(seed).permutation(patients)[:n_held])
-    n_cohorts = records.source.max() + 1
-    pools = [np.flatnonzero(records.usable & ~is_held & (records.source == k)) for k in range(n_cohorts)]
-    return pools, np.flatnonzero(records.usable & is_held)
+    last = records.source.max()
+    if isinstance(validation, xr.Dataset):
+        is_held = records.source == last
+        both = np.intersect1d(records.patient[is_held], records.patient[~is_held])
+        if len(both):
+            raise ValueError(f"patient {both[0]!r} is among those to train on and those to validate on; leave one out")
+    else:
+        n_held = max(1, round(validation * len(patients)))
+        is_held = np.isin(records.patient, np.random.default_rng(seed).permutation(patients)[:n_held])
+    pools = [np.flatnonzero(records.usable & ~is_held & (records.source == k)) for k in range(last + 1)]
+    return [pool for pool in pools if len(pool)], np.flatnonzero(records.usable & is_held)
 
 
 def _people(cohorts: list[xr.Dataset], records: _Records) -> dict[str, list[str]]:
-    """The patients of each cohort, by its name, whose data shape the network."""
-    return {
-        str(c.attrs.get("source", "cohort")): sorted(
-            set(records.patient[records.usable & (records.source == k)].tolist())
-        )
-        for k, c in enumerate(cohorts)
-    }
+    """The patients of each cohort, by its name, or their folds, whose data shape the network."""
+    people: dict[str, set[str]] = {}
+    for k, c in enumerate(cohorts):
+        usable = records.usable[records.source == k]
+        people.setdefault(str(c.attrs.get("source", "cohort")), set()).update(people_of(c)[usable].tolist())
+    return {name: sorted(those) for name, those in people.items()}
 
 
 def _ahead(
@@ -270,10 +284,12 @@ class _Trainer:
     Labels are standardised by those it is made with; `finished` moves that into the network's head.
     """
 
-    def __init__(self, net: nn.Module, y: np.ndarray, binary: bool, lr: float, n_steps: int) -> None:
+    def __init__(
+        self, net: nn.Module, y: np.ndarray, binary: bool, lr: float, n_steps: int, bfloat16: bool = False
+    ) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.net = net.to(self.device)
-        self.binary = binary
+        self.binary, self.bfloat16 = binary, bfloat16
         self.mean = np.zeros(y.shape[1]) if binary else np.nanmean(y, axis=0)
         self.scale = np.ones(y.shape[1]) if binary else np.nanstd(y, axis=0)
         self.average = AveragedModel(self.net, avg_fn=_averaged, use_buffers=True).eval()
@@ -287,7 +303,9 @@ class _Trainer:
     def step(self, x: torch.Tensor, labels: np.ndarray) -> None:
         """Learn from a batch (record, lead, sample) and its labels (record, target)."""
         self.net.train()
-        loss = self._loss(self.net(x.to(self.device)), labels)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            z = self.net(x.to(self.device))
+        loss = self._loss(z.float(), labels)
         self.optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)

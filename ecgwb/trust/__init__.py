@@ -13,6 +13,7 @@ method : str
     The maps that are checked; see `attribute`, and `ecgradcam` for its variants.
 """
 
+from .anatomy import ANATOMY, known_answers
 from .checks import (
     Check,
     Picture,
@@ -30,12 +31,14 @@ from .checks import (
 from .panel import Panel, trust_panel
 
 __all__ = [
+    "ANATOMY",
     "Check",
     "Panel",
     "Picture",
     "agreement",
     "consistency",
     "effect",
+    "known_answers",
     "leads",
     "localisation",
     "randomisation",

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -310,3 +311,20 @@ def test_one_record_without_its_dimension_is_refused_with_how_to_keep_it(ludb, m
     for call in (lambda: wb.predict(measures, one), lambda: wb.edits.blank(one, "P"), lambda: wb.measure(one)):
         with pytest.raises(wb.RecordError, match=r"use cohort.sel\(record=\['2'\]\)"):
             call()
+
+
+def test_statements_become_variables_and_an_empty_cell_is_unknown(ludb):
+    some = ludb.isel(record=slice(3)).assign_coords(diagnosis=("record", ["a; b", "", "b"]))
+    labelled = wb.cohorts.with_statements(some)
+    np.testing.assert_array_equal(labelled["a"], [1, np.nan, 0])
+    np.testing.assert_array_equal(labelled["b"], [1, np.nan, 1])
+    with pytest.raises(wb.RecordError, match="variable 'pr' already"):
+        wb.cohorts.with_statements(some.assign_coords(diagnosis=("record", ["pr", "a", "b"])))
+
+
+def test_an_unknown_age_of_a_record_is_no_reason_to_lose_it(ludb_folder):
+    record = wb.read_record(ludb_folder / "data" / "1")
+    cohort = wb.build_cohort([replace(record, metadata={"age": None, "sex": None, "fold": 3})])
+    assert wb.excluded(cohort).empty
+    assert np.isnan(float(cohort["age"][0]))
+    assert int(cohort["fold"][0]) == 3

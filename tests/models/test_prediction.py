@@ -121,6 +121,16 @@ def test_out_of_fold_predictions_stand_in_for_those_of_patients_seen(tiny, ludb)
     np.testing.assert_allclose(predictions["a"].values[1:], plain["a"].values[2:4])
 
 
+def test_a_fold_stands_for_people_who_are_not_named(tiny, ludb):
+    some = ludb.isel(record=slice(6))
+    unnamed = some.assign_coords(patient=("record", [""] * 6)).assign_attrs(folds="ptbxl", source="ptbxl")
+    model = wb.wrap_model(tiny, replace(tiny.spec, trained_on={"ptbxl": ["ptbxl fold 1"]}))
+    np.testing.assert_array_equal(wb.predict(model, unnamed)["seen"], some["fold"] == 1)
+    assert not wb.predict(model, some)["seen"].any()  # LUDB's folds are not PTB-XL's
+    with pytest.warns(UserWarning, match="whom it has seen is not known"):
+        wb.predict(wb.wrap_model(tiny, replace(tiny.spec, trained_on={"mine": ["ptbxl-7"]})), unnamed)
+
+
 def test_a_cohort_without_patients_is_predicted_and_nobody_called_seen(tiny, ludb):
     predictions = wb.predict(tiny, ludb.isel(record=slice(3)).drop_vars("patient"))
     assert "seen" not in predictions.coords

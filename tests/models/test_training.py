@@ -131,3 +131,13 @@ def test_what_cannot_be_learnt_is_refused(simple, targets, message):
         wb.fit(cohort, targets, SMALL, progress=False)
     with pytest.raises(ValueError, match="at least 10"):
         wb.fit(simple.isel(record=slice(6)), "r_v5", SMALL, progress=False)
+
+
+def test_a_cohort_of_others_chooses_the_epoch(simple):
+    learn, choose = simple.isel(record=slice(40)), simple.isel(record=slice(40, None))
+    model = wb.fit(learn, "r_v5", SMALL, epochs=2, validation=choose, progress=False)
+    assert len(model.history) == 2
+    named = set(wb.cohorts.patients_of(simple).tolist())
+    assert set(model.spec.trained_on[str(simple.attrs.get("source", "cohort"))]) == named
+    with pytest.raises(ValueError, match="among those to train on and those to validate on"):
+        wb.fit(learn, "r_v5", SMALL, validation=simple.isel(record=slice(39, None)), progress=False)

@@ -1,0 +1,134 @@
+"""Diagnoses whose place in the ECG is known: do a network's maps of them lie there?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from torch import nn
+
+from ..attention.gradcam import asked_of
+from ..cohorts import guards
+from ..cohorts.beats import need_records
+from ..cohorts.people import FEWEST_IN_GROUP, patients_of, with_statements
+from ..delineation.landmarks import LANDMARKS
+from ..edits.maps import time_maps
+from ..models.spec import ModelError
+from ..stats import ratio_interval
+from .checks import Check, Picture
+
+PLACES = {
+    "before QRS": ("P_on", "QRS_on"),
+    "QRS": ("QRS_on", "J"),
+    "ST and T": ("J", "T_off"),
+    "T": ("T_on", "T_off"),
+}
+"""First and last landmark of each place. Where P is absent, what is before QRS begins `BEFORE_QRS_MS` before it."""
+BEFORE_QRS_MS = 250.0
+ANATOMY = {
+    "complete right bundle branch block": "QRS",
+    "incomplete right bundle branch block": "QRS",
+    "left bundle branch block": "QRS",
+    "left anterior fascicular block": "QRS",
+    "nonspecific intraventricular conduction disorder": "QRS",
+    "left axis deviation": "QRS",
+    "right axis deviation": "QRS",
+    "low QRS voltages": "QRS",
+    "Q wave abnormal": "QRS",
+    "first degree AV block": "before QRS",
+    "prolonged PR": "before QRS",
+    "atrial fibrillation": "before QRS",
+    "pacing rhythm": "before QRS",
+    "T wave inversion": "T",
+    "T wave abnormal": "ST and T",
+    "prolonged QT": "T",
+}
+"""Where each diagnosis is read, by its definition: conduction within the ventricles and their axis in QRS, conduction
+to them in P and PQ, fibrillation in the missing P, repolarisation in T, pacing in the spike before QRS."""
+
+
+def known_answers(
+    model: nn.Module, cohort: xr.Dataset, targets: Sequence[str] | str | None = None, *, method: str = "gradcam"
+) -> Check:
+    """Do the maps of diagnoses lie where cardiology knows that a diagnosis is?
+
+    Of each person with the diagnosis, the map less the mean map of people without it: what sets this person apart.
+
+    Parameters
+    ----------
+    model : nn.Module
+        That predicts statements of `ANATOMY`, such as "compact-diagnoses".
+    cohort : Dataset
+        People it has not seen, with the statements in ``diagnosis``, or as variables.
+    targets : str or sequence of str, optional
+        Those of the network's that have a known place; all by default.
+    method : str
+        See `ecgwb.trust`.
+
+    Returns
+    -------
+    Check
+        Rows ``target``: ``place``; ``share`` of the departures (absolute, over time and people) in that place, with
+        ``low`` and ``high`` from resampled patients; ``span``, the share of the beat's time that the place takes, which
+        an even map would give; ``times``, share / span; ``n`` people with the diagnosis. Passed where `low` exceeds
+        `span`.
+
+    Raises
+    ------
+    ModelError
+        When the network predicts no statement with a known place, or none has ten people with it and ten without.
+    """
+    cohort = guards.check(cohort)
+    need_records(cohort)
+    names = [t for t in asked_of(model, targets)[1] if t in ANATOMY]
+    if not names:
+        raise ModelError(f"the network predicts no diagnosis whose place is known; these are {', '.join(ANATOMY)}")
+    labels = cohort if all(t in cohort for t in names) else with_statements(cohort)
+    maps = time_maps(model, cohort, method, names)
+    patient, time, rows = patients_of(cohort), maps["time"].values, {}
+    for t in names:
+        has = labels[t].values if t in labels else np.zeros(cohort.sizes["record"])
+        some = np.flatnonzero((has == 1) & np.isfinite(maps.sel(target=t).values).all(axis=-1))
+        if len(np.unique(patient[some])) < FEWEST_IN_GROUP or (has == 0).sum() < FEWEST_IN_GROUP:
+            continue
+        values = maps.sel(target=t).transpose("record", "time").values
+        away = np.abs(values[some] - np.nanmean(values[has == 0], axis=0))
+        inside, beat = _inside(cohort["fiducial"].values[some], ANATOMY[t], time)
+        share = ratio_interval((away * inside).sum(1), (away * beat).sum(1), patient[some])
+        span = float(inside.sum() / beat.sum())
+        rows[t] = {
+            "place": ANATOMY[t], "share": share.value, "low": share.low, "high": share.high, "span": span,
+            "times": share.value / span, "n": len(some),
+        }  # fmt: skip
+    if not rows:
+        raise ModelError(f"no diagnosis has {FEWEST_IN_GROUP} people with it and {FEWEST_IN_GROUP} without")
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("target")
+    return _check_of(table)
+
+
+def _inside(fiducial: np.ndarray, place: str, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which moments (record, time) of each person's own beat are in a place, and which from P to T at all."""
+    mark = {name: fiducial[:, k, None] for k, name in enumerate(LANDMARKS)}
+    before = np.where(np.isfinite(mark["P_on"]), mark["P_on"], mark["QRS_on"] - BEFORE_QRS_MS)
+    after = np.where(np.isfinite(mark["T_off"]), mark["T_off"], mark["J"] + 300.0)
+    mark = mark | {"P_on": before, "T_off": after}
+    first, last = PLACES[place]
+    known = np.isfinite(mark["QRS_on"] + mark["J"])
+    beat = known & (time >= before) & (time < after)
+    return beat & (time >= mark[first]) & (time < mark[last]), beat
+
+
+def _check_of(table: pd.DataFrame) -> Check:
+    holds = (table["low"] > table["span"]).to_dict()
+    finding = (
+        f"{sum(holds.values())} of {len(holds)} diagnoses have more of their map in their known place than an even map "
+        f"would (median {table['times'].median():.1f} times as much)"
+    )
+    meaning = "maps lie where cardiology reads these diagnoses", "maps of these lie elsewhere"
+    percent = 100 * table[["share", "low", "high"]].rename(columns={"share": "value"})
+    spans = 100 * table[["span"]].rename(columns={"span": "value"})
+    both = pd.concat({"of the map": percent, "of the beat's length": spans}, names=["kind"])
+    picture = Picture("intervals", both, by="kind", xlabel="% in the known place", limits=(0, 100))
+    return Check("known answers", table, finding, holds, meaning, picture)
