@@ -230,7 +230,7 @@ def test_nothing_usable_is_an_error_that_names_the_first_failure(folder):
 
 
 def test_no_such_cohort():
-    with pytest.raises(wb.RecordError, match="expected 'ludb', 'ptbxl500'"):
+    with pytest.raises(wb.RecordError, match="expected 'ludb', 'ptbxl', 'ptbxl500'"):
         wb.open_cohort("mimic")
 
 
