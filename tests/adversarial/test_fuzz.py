@@ -72,7 +72,7 @@ def test_a_thing_of_another_kind_is_named(inputs, name, other):
         (lambda c: wb.cohort_map(c), r"aligned is a Dataset; expected a DataArray, as from wb\.align"),
         (lambda c: wb.compare_features(c, c), r"manifest is a Dataset; expected what wb\.freeze gives"),
         (lambda c: wb.freeze(["qt"], c), r"features hold str 'qt'; expected wb\.discovery\.Feature"),
-        (lambda c: wb.open_cohort(c), r"name is a Dataset; expected 'ludb', 'ptbxl', 'ptbxl500', 'synthetic:N' or the folder"),
+        (lambda c: wb.open_cohort(c), r"name is a Dataset; expected 'ludb', 'ptbxl', 'ptbxl500', 'synthetic:N'"),
         (lambda c: wb.edits.stretch(c, "QT", "20"), r"ms is str '20'; expected a finite number"),
         (lambda c: wb.cohorts.put_landmarks(c, [1], "x"), r"landmarks is a list; expected a DataFrame, a row a record"),
         (lambda c: wb.edits.blank(c), r"blank\(\) missing 1 required positional argument: 'wave'"),
