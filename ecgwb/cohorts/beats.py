@@ -155,7 +155,8 @@ def beat_arrays(
     r = found.r_ms + shift * 1000.0 / FS
     own = beat_landmarks(found.marks_ms, r, used)
     beat = np.median(_cut(eight.signal, r[used]), axis=0).astype(np.float32)
-    hr = 60000.0 / np.median(np.diff(r)) if len(r) > 1 else np.nan
+    cycles = _cycles_without_gaps(r, eight.signal)
+    hr = 60000.0 / np.median(cycles) if len(cycles) else np.nan
     out: dict[str, Any] = {
         "beat": beat,
         "fiducial": own.fiducial,
@@ -201,6 +202,13 @@ def _eight_leads(record: Record) -> tuple[Record, dict[str, np.ndarray]]:
         raise RecordError(f"record {rid!r}: {seen}; expected hundreds to thousands. Signals {fix}")
     columns = ("missing", "flat", "saturated", "noise_uv")
     return eight, {f"lead_{k.removesuffix('_uv')}": quality[k].to_numpy(np.float32) for k in columns}
+
+
+def _cycles_without_gaps(r_ms: np.ndarray, signal: np.ndarray) -> np.ndarray:
+    """Lengths (ms) of the cycles in which most leads (lead, sample) have no gap: one may hide a beat."""
+    missing = np.r_[0, np.cumsum(np.isnan(signal).mean(axis=0) > 0.5)]
+    at = np.clip(np.round(r_ms * FS / 1000).astype(int), 0, len(missing) - 1)
+    return np.diff(r_ms)[np.diff(missing[at]) == 0]
 
 
 # ---------------------------------------------------------------- finding and choosing beats

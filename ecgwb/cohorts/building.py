@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
@@ -28,7 +29,7 @@ from ..delineation.annotations import ludb_out_of_fold, read_annotations
 from ..delineation.landmarks import QRS_ON, R
 from ..delineation.waves import delineate
 from ..recordings.filters import FILTERS
-from ..recordings.record import FS, LEADS, LIMB_TOLERANCE, Record, RecordError
+from ..recordings.record import FS, LEADS, LIMB_TOLERANCE, LOW_FS, Record, RecordError
 from . import stores
 from .beats import BEAT_VARIABLES, FEW_ALIKE, beat_arrays
 from .cache import COHORT, content_key
@@ -38,6 +39,7 @@ from .sources import MEASURED_12SL, Item, Source
 from .stores import RHYTHM_SAMPLES, Part
 
 THREADS = 2
+_PACED = re.compile(r"\bpac(e|ed|ing|emaker)\b", re.IGNORECASE)  # not PAC, a premature atrial complex
 _TEXT = ("sex", "patient", "diagnosis", "superclass", "rhythm_label", "device", "site")
 COORDS = ("record", "age", "fold", "flags", *_TEXT, "n_beats", "n_beats_found")
 # What a chunk yields: each variable's dims after the record, and its attributes.
@@ -115,13 +117,17 @@ def _labelled(beat: dict[str, Any], item: Item, record: Record) -> dict[str, Any
     beat["male"] = {"male": 1.0, "female": 0.0}.get(str(meta.get("sex", "")), np.nan)
     text = {k: str(meta.get(k, "")) for k in _TEXT}
     text["patient"] = text["patient"] or item.record_id
+    flags = [*_doubts_of_record(beat, record), *_doubts_of_beat(beat)]
+    if record.fs < LOW_FS and _PACED.search(text["diagnosis"]):
+        beat |= dict.fromkeys(("j_v5", "r_v5", "t_v5"), np.nan)
+        flags.append(f"paced, and its spikes smeared at {record.fs:g} Hz: voltages cannot be read")
     return {
         **beat,
         **{k: float(meta[k]) for k in MEASURED_12SL if k in meta},
         "record": item.record_id,
         "age": float(meta.get("age", np.nan)),
         "fold": int(meta.get("fold", -1)),
-        "flags": "; ".join([*_doubts_of_record(beat, record), *_doubts_of_beat(beat)]),
+        "flags": "; ".join(flags),
         **text,
     }
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import lzma
-import tempfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -22,7 +21,7 @@ from ..recordings.record import RecordError
 from .beats import BEAT_COORDS, RHYTHM, need_records
 from .building import COORDS, FORM
 from .measurements import TIME
-from .stores import CHUNK, write
+from .stores import CHUNK, remove, write
 
 PACKED = {"ptbxl": Path(__file__).parent / "data" / "ptbxl-1.0.3-100hz.xz"}
 """The embedded cohorts that are packed."""
@@ -61,7 +60,7 @@ def pack(cohort: xr.Dataset, file: Path) -> None:
 
 
 def unpack(file: Path, store: Path) -> None:
-    """Write a packed cohort as a store, whole or not at all.
+    """Write a packed cohort as a store, whole or not at all; one process at a time.
 
     Parameters
     ----------
@@ -90,10 +89,11 @@ def unpack(file: Path, store: Path) -> None:
     variables |= {name: (("record", *FORM[name][0]), np.array(v), FORM[name][1]) for name, v in texts.items()}
     cohort = xr.Dataset(variables, coords=BEAT_COORDS, attrs=attrs).set_coords(COORDS)
     store.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=store.parent) as place:
-        beats = (_at_500_hz(kept[i : i + CHUNK]) for i in range(0, len(kept), CHUNK))
-        write(cohort, {"beat": beats}, FORM, Path(place) / "store")
-        (Path(place) / "store").rename(store)
+    place = store.with_name(store.name + ".unpacking")
+    remove(place)  # what a killed process left
+    beats = (_at_500_hz(kept[i : i + CHUNK]) for i in range(0, len(kept), CHUNK))
+    write(cohort, {"beat": beats}, FORM, place)
+    place.rename(store)
 
 
 # ---------------------------------------------------------------- beats

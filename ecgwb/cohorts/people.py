@@ -15,6 +15,7 @@ from .guards import check
 
 TEST_SHARE = 1 / 3
 FEWEST_IN_GROUP = 10  # patients of a group that a number is worth
+_FEW_VALUES = 10  # whole numbers that stand for kinds, such as 0 and 1, or folds
 
 
 def patients_of(data: xr.DataArray | xr.Dataset) -> np.ndarray:
@@ -201,7 +202,8 @@ def groups(cohort: xr.Dataset, by: str, edges: Sequence[float] | None = None) ->
         A column of records. Numbers are cut at `edges`; a text that lists several things, parted by ";", counts in
         the group of each.
     edges : sequence of float, optional
-        Where to cut numbers; a group holds its lower edge. By default into thirds.
+        Where to cut numbers; a group holds its lower edge. By default into thirds; few whole numbers, such as 0 and 1
+        or folds, are a group each.
 
     Returns
     -------
@@ -218,6 +220,10 @@ def groups(cohort: xr.Dataset, by: str, edges: Sequence[float] | None = None) ->
         values = values.astype(float)
         if not np.isfinite(values).any():
             raise RecordError(f"no value of {by!r} is known; there are no groups")
+        known = np.unique(values[np.isfinite(values)])
+        few = len(known) <= min(_FEW_VALUES, len(values) / FEWEST_IN_GROUP)
+        if edges is None and few and (known == np.round(known)).all():
+            return _enough({f"{v:g}": values == v for v in known}, cohort, by)
         if edges is None:
             edges = [float(f"{v:.3g}") for v in np.nanquantile(values, [1 / 3, 2 / 3])]
         elif isinstance(edges, str) or not np.size(edges) or not np.isfinite(np.ravel(edges)).all():
@@ -227,6 +233,11 @@ def groups(cohort: xr.Dataset, by: str, edges: Sequence[float] | None = None) ->
     else:
         parts = [{part.strip() for part in str(v).split(";")} - {"", "nan"} for v in values]
         members = {name: np.array([name in p for p in parts]) for name in sorted(set().union(*parts))}
+    return _enough(members, cohort, by)
+
+
+def _enough(members: dict[str, np.ndarray], cohort: xr.Dataset, by: str) -> dict[str, np.ndarray]:
+    """The rows of those groups that have enough patients."""
     patient = patients_of(cohort)
     found = {k: np.flatnonzero(m) for k, m in members.items() if len(np.unique(patient[m])) >= FEWEST_IN_GROUP}
     if not found:

@@ -139,6 +139,8 @@ def _find(source: Any) -> Source:
         return _of_ptbxl(unpack("ptbxl500"), archive_sha256("ptbxl500"), "ptbxl500")
     if isinstance(source, str) and source.startswith("synthetic:"):
         return _of_generator(source)
+    if source == "ptbxl" and not Path(source).is_dir():
+        raise RecordError("'ptbxl' is built already: open_cohort('ptbxl'); to build it anew, give PTB-XL's folder")
     place = Path(source)
     if place.suffix.lower() == ".csv" and place.is_file():
         table = read_table(place)

@@ -29,6 +29,7 @@ STANDARD_ERROR = {
     "P_on": (3.14, 0.97), "P_peak": (1.62, 0.73), "P_off": (2.14, 1.05), "QRS_on": (2.94, 1.46), "R": (0.0, 0.0),
     "J": (3.52, 0.60), "T_on": (7.97, 0.68), "T_peak": (1.42, 0.72), "T_off": (3.71, 0.90),
 }  # fmt: skip
+FEW_BEATS = 3
 RANK = 5 / 12  # of the leads that show a wave: which of them, from outside, gives the global onset and offset
 
 
@@ -113,8 +114,9 @@ def beat_landmarks(marks: np.ndarray, r: np.ndarray, used: np.ndarray, share: fl
     """The landmarks of a representative beat: the medians, over the beats it is made of, of their global landmarks.
 
     Their spread over leads and over beats is one standard deviation each, summed in squares. Over leads: half the gap
-    between the neighbouring order statistics. Over beats: 1.4826 times the median absolute deviation. Their doubt is
-    the standard error that follows from it, see `standard_error`.
+    between the neighbouring order statistics. Over beats: 1.4826 times the median absolute deviation, and of one or two
+    beats at least twice the spread over leads. Their doubt is the standard error that follows from it, see
+    `standard_error`.
 
     Parameters
     ----------
@@ -136,6 +138,8 @@ def beat_landmarks(marks: np.ndarray, r: np.ndarray, used: np.ndarray, share: fl
     middle, outer, inner = median_if_common(relative, share)
     over_leads = np.abs(outer - inner) / 2
     over_beats = 1.4826 * median_if_common(np.abs(relative[0] - middle), share)
+    if used.sum() < FEW_BEATS:  # too few to show how much they differ
+        over_beats = np.fmax(over_beats, 2 * over_leads)
     doubt = standard_error(np.hypot(over_leads, over_beats))
     return BeatLandmarks(in_order(middle), np.stack([outer, inner]), doubt, cycles[0])
 

@@ -107,9 +107,11 @@ def _seen(spec: ModelSpec, cohort: xr.Dataset) -> np.ndarray:
     if named and (cohort["patient"] == "").any():
         warnings.warn(
             f"the network has learnt from {len(named)} patients such as {named[0]!r}, and the cohort does not name its "
-            "patients: whom it has seen is not known. Take another network, or the data set's own folder",
+            "patients: whom it has seen is not known, and everybody counts as seen. Take another network, or the data "
+            "set's own folder",
             stacklevel=3,
         )
+        return np.ones(cohort.sizes["record"], dtype=bool)
     return np.isin(patients_of(cohort), people) | np.isin(folds_of(cohort), people)
 
 

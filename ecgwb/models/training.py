@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
 from ..cohorts.guards import check
-from ..cohorts.people import patients_of, people_of
+from ..cohorts.people import folds_of, patients_of, people_of
 from ..recordings.record import FS
 from .augmentation import Copies
 from .spec import ModelSpec, make_net, wrap_model
@@ -175,6 +175,7 @@ class _Records(NamedTuple):
     binary: bool  # labels are 0 and 1
     usable: np.ndarray  # (record,) has all samples and a label
     patient: np.ndarray  # (record,)
+    fold: np.ndarray  # (record,) that parts patients, "" unless some cohort does not name them
     source: np.ndarray  # (record,) which cohort
 
 
@@ -183,8 +184,11 @@ def _records(cohorts: list[xr.Dataset], names: list[str], name: str) -> _Records
     y, binary = _labels(cohorts, names)
     usable = np.isfinite(x).all(axis=(1, 2)) & np.isfinite(y).any(axis=1)
     patient = np.concatenate([patients_of(c) for c in cohorts])
+    fold = np.concatenate([folds_of(c) for c in cohorts])
+    if all((c["patient"] != "").all() for c in cohorts if "patient" in c.coords):
+        fold[:] = ""
     source = np.repeat(np.arange(len(cohorts)), [c.sizes["record"] for c in cohorts])
-    return _Records(x, y, binary, usable, patient, source)
+    return _Records(x, y, binary, usable, patient, fold, source)
 
 
 def _labels(cohorts: list[xr.Dataset], names: list[str]) -> tuple[np.ndarray, bool]:
@@ -238,10 +242,18 @@ def _divided(
     last = records.source.max()
     if isinstance(validation, xr.Dataset):
         is_held = records.source == last
-        both = np.intersect1d(records.patient[is_held], records.patient[~is_held])
-        if len(both):
-            raise ValueError(f"patient {both[0]!r} is among those to train on and those to validate on; leave one out")
+        for who in (records.patient, records.fold):
+            both = np.setdiff1d(np.intersect1d(who[is_held], who[~is_held]), [""])
+            if len(both):
+                raise ValueError(
+                    f"{str(both[0])!r} is among those to train on and those to validate on; leave it out of one"
+                )
     else:
+        if (records.fold[records.source == 0] != "").any():
+            raise ValueError(
+                "the cohort does not name its patients, so that a share of them cannot be set aside; validate on other "
+                "folds: validation=cohort.isel(record=cohort.fold.values == 9)"
+            )
         n_held = max(1, round(validation * len(patients)))
         is_held = np.isin(records.patient, np.random.default_rng(seed).permutation(patients)[:n_held])
     pools = [np.flatnonzero(records.usable & ~is_held & (records.source == k)) for k in range(last + 1)]

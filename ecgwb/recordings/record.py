@@ -24,7 +24,7 @@ _FROM_I_II = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF"
 _SPELLING = {name.lower(): name for name in LEADS12}
 # Limb leads recorded in one system agree to rounding and filter ripple; a lead with a wrong gain is off by far more.
 LIMB_TOLERANCE = 0.1
-LEAST_FS_FOR_NOISE = 200.0
+LOW_FS = 200.0  # Hz; below, the ECG itself bends from sample to sample as noise and pacing spikes do
 
 
 class RecordError(ValueError):
@@ -184,7 +184,7 @@ def lead_quality(record: Record) -> pd.DataFrame:
     low, high = np.nanmin(whole, axis=1, keepdims=True), np.nanmax(whole, axis=1, keepdims=True)
     saturated = lasting(((x == high) | (x == low)) & still, 2) & ~standing
     flat = (standing | missing).mean(axis=1)
-    bends = np.abs(np.diff(x, 2, axis=1)) if record.fs >= LEAST_FS_FOR_NOISE else np.empty((len(x), 0))
+    bends = np.abs(np.diff(x, 2, axis=1)) if record.fs >= LOW_FS else np.empty((len(x), 0))
     steps = [row[np.isfinite(row)] for row in bends]
     columns = {
         "missing": missing.mean(axis=1),

@@ -44,7 +44,11 @@ ANATOMY = {
     "T wave inversion": "T",
     "T wave abnormal": "ST and T",
     "prolonged QT": "T",
-}
+    # The same by PTB-XL's own codes.
+    "CRBBB": "QRS", "IRBBB": "QRS", "CLBBB": "QRS", "LAFB": "QRS", "IVCD": "QRS", "LVOLT": "QRS", "QWAVE": "QRS",
+    "1AVB": "before QRS", "LPR": "before QRS", "AFIB": "before QRS", "PACE": "before QRS",
+    "INVT": "T", "NDT": "ST and T", "LNGQT": "T",
+}  # fmt: skip
 """Where each diagnosis is read, by its definition: conduction within the ventricles and their axis in QRS, conduction
 to them in P and PQ, fibrillation in the missing P, repolarisation in T, pacing in the spike before QRS."""
 
@@ -59,7 +63,7 @@ def known_answers(
     Parameters
     ----------
     model : nn.Module
-        That predicts statements of `ANATOMY`, such as "compact-diagnoses".
+        That predicts statements of `ANATOMY`, by `fit` on a cohort of `ecgwb.cohorts.with_statements`.
     cohort : Dataset
         People it has not seen, with the statements in ``diagnosis``, or as variables.
     targets : str or sequence of str, optional
@@ -86,6 +90,12 @@ def known_answers(
     if not names:
         raise ModelError(f"the network predicts no diagnosis whose place is known; these are {', '.join(ANATOMY)}")
     labels = cohort if all(t in cohort for t in names) else with_statements(cohort)
+    if not any(t in labels for t in names):
+        have = sorted(set(map(str, labels.data_vars)) - set(map(str, cohort.data_vars)))
+        raise ModelError(
+            f"no record has the statement {names[0]!r}, or another that the network predicts; the cohort's are "
+            f"{', '.join(have[:5]) or 'none'} and so on: the same words, or codes, are needed in both"
+        )
     maps = time_maps(model, cohort, method, names)
     patient, time, rows = patients_of(cohort), maps["time"].values, {}
     for t in names:

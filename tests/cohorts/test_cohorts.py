@@ -328,3 +328,28 @@ def test_an_unknown_age_of_a_record_is_no_reason_to_lose_it(ludb_folder):
     assert wb.excluded(cohort).empty
     assert np.isnan(float(cohort["age"][0]))
     assert int(cohort["fold"][0]) == 3
+
+
+def test_a_gap_that_hides_beats_does_not_slow_the_heart(ludb_folder):
+    record = wb.read_record(ludb_folder / "data" / "4")
+    signal = record.signal.copy()
+    signal[:, np.arange(signal.shape[1]) % 1000 < 150] = np.nan
+    whole, gappy = wb.representative_beat(record), wb.representative_beat(replace(record, signal=signal))
+    assert float(gappy["hr"]) == pytest.approx(float(whole["hr"]), abs=3)
+
+
+def test_no_voltage_is_read_of_paced_people_at_100_hz(ludb_folder):
+    slow = wb.read_record(ludb_folder / "data" / "8")
+    slow = replace(slow, signal=slow.signal[:, ::5], fs=100)
+    for diagnosis, paced in (("PACE; SR", True), ("pacing rhythm", True), ("PAC; space", False)):
+        cohort = wb.build_cohort([replace(slow, metadata={"diagnosis": diagnosis})])
+        assert bool(np.isnan(cohort[["j_v5", "r_v5", "t_v5"]].to_array()).all()) == paced
+        assert ("voltages cannot be read" in str(cohort["flags"].values[0])) == paced
+        assert np.isfinite(float(cohort["qrs"][0]))
+
+
+def test_few_whole_numbers_are_a_group_each(ludb):
+    people = ludb.assign(yes=("record", np.arange(200) % 2.0))
+    assert list(wb.cohorts.people.groups(people, "yes")) == ["0", "1"]
+    assert list(wb.cohorts.people.groups(people, "fold")) == ["0", "1", "2", "3", "4"]
+    assert len(wb.cohorts.people.groups(people, "age")) == 3

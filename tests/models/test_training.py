@@ -139,5 +139,18 @@ def test_a_cohort_of_others_chooses_the_epoch(simple):
     assert len(model.history) == 2
     named = set(wb.cohorts.patients_of(simple).tolist())
     assert set(model.spec.trained_on[str(simple.attrs.get("source", "cohort"))]) == named
-    with pytest.raises(ValueError, match="among those to train on and those to validate on"):
+    with pytest.raises(ValueError, match="'p38' is among those to train on and those to validate on"):
         wb.fit(learn, "r_v5", SMALL, validation=simple.isel(record=slice(39, None)), progress=False)
+
+
+def test_folds_part_people_who_are_not_named(simple):
+    fold = 1 + np.arange(120) // 60
+    unnamed = simple.assign_coords(patient=("record", [""] * 120), fold=("record", fold)).assign_attrs(folds="ptbxl")
+    first, second = (unnamed.isel(record=fold == k) for k in (1, 2))
+    model = wb.fit(first, "r_v5", SMALL, epochs=1, validation=second, progress=False)
+    assert list(model.spec.trained_on.values()) == [["ptbxl fold 1", "ptbxl fold 2"]]
+    again = unnamed.isel(record=slice(60, None)).assign_coords(fold=("record", np.tile([1, 2], 30)))
+    with pytest.raises(ValueError, match="'ptbxl fold 1' is among those to train on"):
+        wb.fit(first, "r_v5", SMALL, validation=again, progress=False)
+    with pytest.raises(ValueError, match="does not name its patients"):
+        wb.fit(first, "r_v5", SMALL, progress=False)
