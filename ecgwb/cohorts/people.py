@@ -47,13 +47,6 @@ def folds_of(data: xr.DataArray | xr.Dataset) -> np.ndarray:
     return np.array([f"{name} fold {k}" if k > 0 else "" for k in data["fold"].values], dtype=str)
 
 
-def people_of(data: xr.DataArray | xr.Dataset) -> np.ndarray:
-    """Who is meant by each record (record,): its patient, or the fold where nobody is named."""
-    folds = folds_of(data)
-    named = "patient" in data.coords and bool((data["patient"].values.astype(str) != "").all())
-    return patients_of(data) if named else np.where(folds == "", patients_of(data), folds)
-
-
 def named_patients(data: xr.DataArray | xr.Dataset) -> np.ndarray:
     """The patient of each record (record,), by name.
 

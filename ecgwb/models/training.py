@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
 from ..cohorts.guards import check
-from ..cohorts.people import folds_of, patients_of, people_of
+from ..cohorts.people import folds_of, patients_of
 from ..recordings.record import FS
 from .augmentation import Copies
 from .spec import ModelSpec, make_net, wrap_model
@@ -262,10 +262,11 @@ def _divided(
 
 def _people(cohorts: list[xr.Dataset], records: _Records) -> dict[str, list[str]]:
     """The patients of each cohort, by its name, or their folds, whose data shape the network."""
+    who = np.where(records.fold != "", records.fold, records.patient)
     people: dict[str, set[str]] = {}
     for k, c in enumerate(cohorts):
-        usable = records.usable[records.source == k]
-        people.setdefault(str(c.attrs.get("source", "cohort")), set()).update(people_of(c)[usable].tolist())
+        some = who[records.usable & (records.source == k)]
+        people.setdefault(str(c.attrs.get("source", "cohort")), set()).update(some.tolist())
     return {name: sorted(those) for name, those in people.items()}
 
 
