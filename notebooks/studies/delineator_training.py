@@ -164,7 +164,7 @@ def trained(out: Path, fold: str) -> Delineator:
 def alone(out: Path, paths: list[Path]) -> dict[tuple[str, ...], float]:
     """Of P waves, how many (%) are found where some leads are all that there is, out of fold."""
     manual = pd.concat([read_annotations(p) for p in paths])
-    shares = {}
+    shares: dict[tuple[str, ...], float] = {}
     for leads in (("I",), ("II",), ("V1",), ("V5",), ("I", "II"), ("II", "V1")):
         scores = score_landmarks(out_of_fold(out, paths, leads), manual[manual["lead"].isin(leads)])
         shares[leads] = scores["se"].to_dict()["P_peak"]
