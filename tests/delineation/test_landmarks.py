@@ -73,13 +73,15 @@ def test_a_beats_landmarks_are_medians_of_the_beats_that_make_it():
 
 
 def test_spread_is_half_the_gap_between_the_neighbouring_leads_where_beats_agree():
-    marks = np.full((1, 12, len(LANDMARKS)), np.nan)
-    marks[0, :, QRS_ON] = np.arange(12) * 10.0 - 100
-    found = beat_landmarks(marks, np.zeros(1), np.array([True]))
+    marks = np.full((3, 12, len(LANDMARKS)), np.nan)
+    marks[:, :, QRS_ON] = np.arange(12) * 10.0 - 100
+    found = beat_landmarks(marks, np.zeros(3), np.full(3, True))
     outer, inner = found.neighbour[:, QRS_ON]
     assert (outer, found.fiducial[QRS_ON], inner) == (-70, -60, -50)
     floor, factor = STANDARD_ERROR["QRS_on"]
     assert found.doubt[QRS_ON] == pytest.approx(np.hypot(floor, factor * 10))
+    one = beat_landmarks(marks[:1], np.zeros(1), np.array([True]))  # how much beats differ is not known
+    assert one.doubt[QRS_ON] == pytest.approx(np.hypot(floor, factor * np.hypot(10, 20)))
 
 
 def test_the_standard_error_is_that_of_the_study(ludb):
