@@ -9,15 +9,17 @@ from bad_input import TABLE, page
 
 import ecgwb as wb
 from ecgwb.cohorts.electrodes import CHEST, LOG_ODDS, SWAPS, WEIGHTS, likeliest_swap
+from ecgwb.delineation.network import _has_bfloat16
 
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 def test_the_table_says_what_happens_to_bad_input():
-    then, now = TABLE.read_text(), page()
-    assert NUMBER.split(then) == NUMBER.split(now), "run  make bad-input  where the change is meant"
-    # A processor that computes in half precision finds landmarks some tenths of a ms from where another does.
-    np.testing.assert_allclose(*(np.array(NUMBER.findall(text), float) for text in (then, now)), rtol=0.01, atol=1.0)
+    then, now = TABLE.read_text().splitlines(), page().splitlines()
+    if _has_bfloat16():  # as where the table was made
+        assert then == now, "run  make bad-input  where the change is meant"
+    # Without half precision landmarks lie some tenths of a ms elsewhere.
+    assert NUMBER.split("\n".join(then)) == NUMBER.split("\n".join(now))
 
 
 def test_the_constants_for_electrodes_are_those_of_ptbxl(ptbxl):

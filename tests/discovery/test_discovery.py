@@ -16,6 +16,7 @@ import ecgwb as wb
 from ecgwb.cohorts.cache import PACKAGE, content_key
 from ecgwb.cohorts.measurements import TIME
 from ecgwb.cohorts.people import one_record_each
+from ecgwb.delineation.network import _has_bfloat16
 from ecgwb.discovery import crossfit
 from ecgwb.discovery.crossfit import Recipe, cross_fit, permuted
 from ecgwb.discovery.features import Feature, feature_table
@@ -227,20 +228,32 @@ def test_the_shipped_sex_table_is_what_its_command_makes():
     kept = pd.read_csv(FOLDER / "sex-table.csv", index_col=["model", "people"])
     numbers = kept.select_dtypes("number").columns
     assert table.index.equals(kept.index)
-    # A processor that computes in half precision finds landmarks some tenths of a ms from where another does.
-    np.testing.assert_allclose(table[numbers].astype(float), kept[numbers], rtol=5e-3, atol=5e-3)
+    # As the table's maker, where landmarks come from half precision; without it they lie some tenths of a ms elsewhere.
+    tolerance = 2e-3 if _has_bfloat16() else 5e-3
+    np.testing.assert_allclose(table[numbers].astype(float), kept[numbers], rtol=tolerance, atol=tolerance)
 
 
-def test_the_stored_networks_and_their_null_lead_to_the_features_of_the_campaign():
+@pytest.fixture(scope="module")
+def proposed_now():
+    """What the stored networks and their null propose, on which people, and what the campaign kept."""
     people, _ = people_of()
     networks = cross_fit(people, "male", RECIPE, folder=FOLDER / NETWORKS)  # read, not trained
-    null = xr.load_dataarray(FOLDER / NULL)
     found = wb.propose_features(
-        networks.maps(people, "ecgradcam"), people, null, by_lead=networks.maps(people, "deeplift"),
-        predict_outcome=networks.predict,
+        networks.maps(people, "ecgradcam"), people, xr.load_dataarray(FOLDER / NULL),
+        by_lead=networks.maps(people, "deeplift"), predict_outcome=networks.predict,
     )  # fmt: skip
-    kept = json.loads((FOLDER / CAMPAIGN).read_text())["real"]["attention"]
-    # The campaign stands on the landmarks of its day, so the edges of its features have moved a little since.
+    return found, people, json.loads((FOLDER / CAMPAIGN).read_text())["real"]["attention"]
+
+
+@pytest.mark.xfail(reason="the campaign stands on the landmarks before these: make rebuild says that sex-table is due")
+def test_the_stored_networks_and_their_null_lead_to_the_features_of_the_campaign(proposed_now):
+    found, _, kept = proposed_now
+    assert [f.name for f in found] == [f["name"] for f in kept["features"]]
+    assert found.tried == kept["tried"]
+
+
+def test_the_features_of_the_campaign_are_found_where_they_were(proposed_now):
+    found, people, kept = proposed_now
     then = [Feature.from_json(f) for f in kept["features"]]
     assert [f.lead for f in found] == [f.lead for f in then]
     for now, old in zip(
