@@ -257,16 +257,13 @@ def with_statements(cohort: xr.Dataset, by: str = "diagnosis") -> xr.Dataset:
     RecordError
         When there is no such column, or a statement is called like a variable of the cohort.
     """
-    texts = column(cohort, by).astype(str)
-    lists = [{part.strip() for part in text.split(";")} - {"", "nan"} for text in texts]
-    names = sorted(set().union(*lists))
-    taken = [name for name in names if name in cohort.variables]
+    texts = pd.Series(column(cohort, by).astype(str)).str.replace(r"\s*;\s*", ";", regex=True).str.strip()
+    texts = texts.replace("nan", "")
+    table = texts.str.get_dummies(";").astype(float).where(texts != "")
+    taken = [name for name in table if name in cohort.variables]
     if taken:
         raise RecordError(f"the cohort has a variable {taken[0]!r} already; rename it: cohort.rename")
-    known = np.array([bool(one) for one in lists])
-    return cohort.assign(
-        {name: ("record", np.where(known, [float(name in one) for one in lists], np.nan)) for name in names}
-    )
+    return cohort.assign({name: ("record", table[name].to_numpy()) for name in table})
 
 
 def _span(low: float, high: float) -> str:
