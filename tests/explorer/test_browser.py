@@ -25,9 +25,10 @@ FLAGS = [
 ]  # fmt: skip
 SIZES = {"laptop": (1366, 768), "projector": (1920, 1080)}
 PICTURE = "img.widget-image"
+PROMPTS = "[...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')].map(prompt => prompt.innerText)"
+ERROR = ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']"
 
 try:
-    from playwright.sync_api import TimeoutError as PlaywrightTimeout
     from playwright.sync_api import sync_playwright
 except ModuleNotFoundError:
     sync_playwright = None
@@ -90,23 +91,22 @@ def page(lab):
         page.on("pageerror", lambda e: page.errors.append(str(e)))
         page.goto(f"{lab}/lab/tree/{NOTEBOOK}")
         page.wait_for_selector(".jp-Notebook .jp-Cell")
-        for _ in range(6):  # a command given before the kernel is connected is lost
-            page.wait_for_timeout(1000)
-            answer_dialogs(page)
-            page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
-            try:
-                page.wait_for_selector(PICTURE, timeout=30_000)
-                break
-            except PlaywrightTimeout:
-                continue
-        answer_dialogs(page)
-        page.wait_for_selector("text=after stretching it by 30 ms")  # a later cell has run, too
-        page.wait_for_selector(".jp-OutputArea-output.jp-RenderedImage img >> nth=1", state="attached")
+        run_all(page)
         page.wait_for_timeout(2000)
         answer_dialogs(page)
         page.locator(PICTURE).scroll_into_view_if_needed()
         yield page
         browser.close()
+
+
+def run_all(page):
+    """Run every cell to its end. A command given before the kernel is connected is lost, or runs the last cell only."""
+    kernel = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel"
+    page.wait_for_function(f"{kernel}?.connectionStatus == 'connected' && {kernel}.status == 'idle'")
+    page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    ran = f"{PROMPTS}.every(prompt => /[0-9]/.test(prompt))"
+    page.wait_for_function(f"{ran} || document.querySelector({ERROR!r})", timeout=300_000)  # minutes on a busy machine
+    assert page.evaluate(ran), page.inner_text(".jp-Notebook")
 
 
 def answer_dialogs(page):
