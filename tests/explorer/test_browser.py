@@ -102,7 +102,8 @@ def page(lab):
 def run_all(page):
     """Run every cell to its end. A command given before the kernel is connected is lost, or runs the last cell only."""
     kernel = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel"
-    page.wait_for_function(f"{kernel}?.connectionStatus == 'connected' && {kernel}.status == 'idle'")
+    connected = f"{kernel}?.connectionStatus == 'connected' && {kernel}.status == 'idle'"
+    page.wait_for_function(connected, timeout=180_000)
     page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
     ran = f"{PROMPTS}.every(prompt => /[0-9]/.test(prompt))"
     page.wait_for_function(f"{ran} || document.querySelector({ERROR!r})", timeout=300_000)  # minutes on a busy machine
