@@ -26,7 +26,7 @@ FLAGS = [
 SIZES = {"laptop": (1366, 768), "projector": (1920, 1080)}
 PICTURE = "img.widget-image"
 PROMPTS = "[...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')].map(prompt => prompt.innerText)"
-ERROR = ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']"
+ERROR = "[data-mime-type='application/vnd.jupyter.error']"
 
 try:
     from playwright.sync_api import sync_playwright
@@ -257,5 +257,5 @@ def test_the_figures_of_later_cells_are_shown(page):
 
 def test_nothing_went_wrong_on_the_way(page):
     assert page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
-    assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
+    assert page.locator(ERROR).count() == 0
     assert page.errors == []
