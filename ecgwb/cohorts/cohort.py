@@ -35,7 +35,7 @@ def open_cohort(name: str | Path, rhythm: bool = False) -> xr.Dataset:
     ----------
     name : str or Path
         ``"ludb"`` (200 people, with cardiologists' marks; landmarks by networks that had not seen the person, since
-        the shipped delineator was trained on LUDB), ``"ptbxl"`` (all 21,799 recordings of PTB-XL at 100 Hz: beats
+        the shipped delineator was trained on LUDB), ``"ptbxl"`` (21,796 of PTB-XL's recordings at 100 Hz: beats
         without what is above 50 Hz, no whole recordings), ``"ptbxl500"`` (its first 488 at 500 Hz),
         ``"synthetic:N"`` (needs the extra ``synthetic``), or the path of a ``.zarr`` store. Embedded and synthetic
         cohorts are built on first use and kept in the user's cache.

@@ -44,7 +44,8 @@ def folds_of(data: xr.DataArray | xr.Dataset) -> np.ndarray:
     name = str(data.attrs.get("folds", ""))
     if not name or "fold" not in data.coords:
         return np.full(data.sizes["record"], "")
-    return np.array([f"{name} fold {k}" if k > 0 else "" for k in data["fold"].values], dtype=str)
+    number = pd.to_numeric(pd.Series(data["fold"].values), errors="coerce").fillna(0).astype(int)
+    return np.array([f"{name} fold {k}" if k > 0 else "" for k in number], dtype=str)
 
 
 def named_patients(data: xr.DataArray | xr.Dataset) -> np.ndarray:
@@ -58,7 +59,7 @@ def named_patients(data: xr.DataArray | xr.Dataset) -> np.ndarray:
     if "patient" not in data.coords or not all(map(str, data["patient"].values)):
         fix = "give each one: cohort.assign_coords(patient=('record', names))"
         if data.attrs.get("folds"):
-            fix = "split by its folds, which part patients: cohort.isel(record=cohort.fold.values == 10)"
+            fix = "split by its folds, which part patients: cohort.isel(record=cohort.fold.values <= 8), and so on"
         raise ValueError(
             f"some records have no patient, so that two of one person cannot be told from two people; {fix}"
         )

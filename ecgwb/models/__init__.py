@@ -2,7 +2,7 @@
 
 from .accuracy import accuracy_table
 from .networks import CompactNet, KanResWideX
-from .prediction import predict
+from .prediction import predict, unseen
 from .spec import ModelError, ModelSpec, load_model, save_model, shipped, spec_of, wrap_model
 from .training import fit
 
@@ -18,5 +18,6 @@ __all__ = [
     "save_model",
     "shipped",
     "spec_of",
+    "unseen",
     "wrap_model",
 ]

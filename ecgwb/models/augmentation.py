@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import xarray as xr
+from scipy.ndimage import gaussian_filter1d
 
 from ..cohorts.beats import RHYTHM
 from ..cohorts.measurements import N_BEFORE, N_SAMPLES, TARGETS, TIME, targets
@@ -20,6 +21,8 @@ _EDGES = ("P_on", "P_off", "QRS_on", "R", "J", "T_on", "T_off")  # between them 
 _BETWEEN = ("P", "PQ", "QRS", "QRS", "ST", "T")
 _LEAD_GAIN = 0.4
 _TWO_QRS, _PACED = 0.2, 0.08  # shares of copies: wide QRS and spikes are rare among patients, not impossible
+_AS_IT_IS = 0.3  # share of copies that are not altered, so that what is usual is predicted without a bias
+_SHARPER = 0.5  # share of copies with more of what is fast: how much of that a recording holds depends on its rate
 _BEYOND_MS = 200.0  # what a beat may lack before and after it, once it is stretched
 _BEYOND = round(_BEYOND_MS * FS / 1000)  # samples
 
@@ -34,13 +37,14 @@ class Copies:
     rhythm, shifted by up to 10 ms, with noise and baseline drift. What else is done to it depends on what is known of
     the labels:
 
-    - all are among the seven measurements: the copy is stretched and scaled as a whole, or P, PQ, QRS, ST and T are
-      each warped by a factor of their own; leads, P, QRS and T waves are scaled, V5 may change places with another
-      lead, T may turn over, J is lifted; the QRS of another record may follow within this one's, as in bundle branch
-      block. The labels are then measured anew: intervals from the landmarks, which are warped with the beat, voltages
-      from the copy. The rate of a copy warped by parts is unknown. Last, some get a pacing spike, which no label reads.
+    - all are among the seven measurements: three copies in ten are left as they are. The others are stretched and
+      scaled as a whole, or P, PQ, QRS, ST and T are each warped by a factor of their own; leads, P, QRS and T waves are
+      scaled, V5 may change places with another lead, T may turn over, J is lifted; the QRS of another record may follow
+      within this one's, as in bundle branch block; what is fast may be made larger, as a higher sampling rate shows it.
+      Labels are then measured anew: intervals from the landmarks, which are warped with the beat, voltages from the
+      copy. The rate of a copy warped by parts is unknown. Last, some get a pacing spike, which no label reads.
     - all are in ms, bpm or µV: stretched and scaled as a whole, and the label with it.
-    - otherwise: nothing else.
+    - otherwise: nothing else, unless `gain` is asked for.
 
     Copies of rhythms are stretched and scaled as a whole, where the labels' units allow.
 
@@ -54,12 +58,16 @@ class Copies:
     units : sequence of str
     rhythm : bool
         Copies of rhythms in place of beats.
+    gain : float
+        Largest natural-log factor of voltage of a copy whose labels have no rule, and two thirds as much again of each
+        of its leads, for labels that no such factor changes.
     """
 
     def __init__(
-        self, cohorts: Sequence[xr.Dataset], y: np.ndarray, names: Sequence[str], units: Sequence[str], rhythm: bool
-    ) -> None:
-        self.y, self.names, self.rhythm = y, list(names), rhythm
+        self, cohorts: Sequence[xr.Dataset], y: np.ndarray, names: Sequence[str], units: Sequence[str], rhythm: bool,
+        gain: float = 0.0,
+    ) -> None:  # fmt: skip
+        self.y, self.names, self.rhythm, self.gain = y, list(names), rhythm, gain
         self.measured = not rhythm and all(n in TARGETS for n in names)
         self.powers = np.array([_POWERS[u] for u in units]) if all(u in _POWERS for u in units) else None
         self.signals: list[np.ndarray] = []  # per record: the rhythm (lead, sample), or the beat where there is none
@@ -97,6 +105,10 @@ class Copies:
         """One copy of each of these records: float32 (record, lead, sample) µV, and its labels (record, target)."""
         copies = [self._rhythm(i, rng) if self.rhythm else self._beat(i, rng) for i in rows]
         x = np.stack([c for c, _ in copies]).astype(np.float32)
+        if self.gain and self.powers is None:
+            factor = rng.uniform(-self.gain, self.gain, (len(x), 1, 1))
+            factor = factor + rng.uniform(-self.gain, self.gain, (len(x), x.shape[1], 1)) * 2 / 3
+            x *= np.exp(factor).astype(np.float32)
         return torch.from_numpy(_disturbed(x, rng)), np.stack([label for _, label in copies])
 
     def _whole(self, i: int, rng: np.random.Generator) -> tuple[float, float, np.ndarray]:
@@ -117,10 +129,15 @@ class Copies:
         signal, cycles = self.signals[i], self.cycles[i]
         some = rng.permutation(cycles)[: rng.integers((len(cycles) + 1) // 2, len(cycles) + 1)]
         stretch, gain, label = self._whole(i, rng)
+        altered = not self.measured or rng.random() >= _AS_IT_IS
+        if not altered:
+            stretch, gain, label = 1.0, 1.0, self.y[i].copy()
         old = self.landmarks[i]
-        by_parts = self.measured and rng.random() < 0.6 and np.isfinite(old[[QRS_ON, J]]).all()
+        by_parts = self.measured and altered and rng.random() < 0.6 and np.isfinite(old[[QRS_ON, J]]).all()
         new = _warped(old, stretch, rng) if by_parts else old * stretch
         shift = rng.uniform(-10, 10)  # ms
+        if not altered:
+            shift = round(shift * FS / 1000) * 1000 / FS  # between samples, peaks would be lower
         knots = np.isfinite(new)
         source = _piecewise(TIME + shift, new[knots], old[knots], 1 / stretch)
         edge = _BEYOND_MS - 2
@@ -129,18 +146,26 @@ class Copies:
         beat, new = beat * gain, new - shift
         if not self.measured or not np.isfinite(new[[QRS_ON, J]]).all():
             return beat, label
-        if self.beats and rng.random() < _TWO_QRS:
-            lent = rng.integers(len(self.beats))
-            beat, new = _two_qrs(beat, new, self.beats[lent], self.qrs[lent], rng)
-        beat = _reshaped(beat, new, rng)
+        if altered:
+            beat, new = self._altered(beat, new, rng)
         rate = np.nan  # of a copy warped by parts unknown
         if "hr" in self.names and not by_parts:
             rate = label[self.names.index("hr")]
         values = targets(beat, new, rate)
-        if rng.random() < _PACED:
+        if altered and rng.random() < _PACED:
             beat = _paced(beat, new[QRS_ON], rng)
         known = np.isfinite(self.y[i])  # what could not be measured on the record is not made up for a copy
         return beat, np.where(known, [values[n] for n in self.names], np.nan)
+
+    def _altered(self, beat: np.ndarray, mark: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """The beat with other waves, and its landmarks."""
+        if self.beats and rng.random() < _TWO_QRS:
+            lent = rng.integers(len(self.beats))
+            beat, mark = _two_qrs(beat, mark, self.beats[lent], self.qrs[lent], rng)
+        beat = _reshaped(beat, mark, rng)
+        if rng.random() < _SHARPER:
+            beat = beat + rng.uniform(0, 1) * (beat - gaussian_filter1d(beat, rng.uniform(2, 4), axis=1))
+        return beat, mark
 
 
 def _whole_cycles(signal: np.ndarray, r_ms: np.ndarray) -> np.ndarray:

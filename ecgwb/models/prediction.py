@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,11 +16,11 @@ import xarray as xr
 from torch import nn
 
 from ..cohorts.beats import FAINT_UV
-from ..cohorts.guards import check
+from ..cohorts.guards import check, kind_of
 from ..cohorts.measurements import TIME
 from ..cohorts.people import folds_of, patients_of
 from ..recordings.record import FS, complete_limb_leads
-from .spec import ModelError, ModelSpec, device_of, evaluating, spec_of
+from .spec import ModelError, ModelSpec, device_of, evaluating, load_model, spec_of
 
 CHUNK = 1024  # records of a cohort in memory at a time
 
@@ -34,8 +35,7 @@ def predict(model: nn.Module, cohort: xr.Dataset, *, out_of_fold: bool = False, 
     cohort : Dataset
         With beats, or rhythms, as the spec asks.
     out_of_fold : bool
-        For patients the network has seen, give what networks of the same recipe predict that had not seen them; sex
-        networks carry those predictions with them.
+        For patients the network has seen, predict by networks of the same recipe that have not; see `unseen`.
     client : dask.distributed.Client, optional
         Runs 1,024 records at a time on its workers instead of here.
 
@@ -57,16 +57,13 @@ def predict(model: nn.Module, cohort: xr.Dataset, *, out_of_fold: bool = False, 
         When the network's output is NaN or infinite; when it has learnt from patients of a data set, by name, whose
         cohort does not name them.
     """
+    if out_of_fold:
+        return unseen(partial(predict, client=client), model, cohort)
     spec = spec_of(model)
     cohort = check(cohort, all_leads=False)
     outputs = on_workers(client, partial(_outputs, model), cohort, spec)
     values = outputs.values
     seen = _seen(spec, cohort)
-    if out_of_fold:
-        usable = np.isfinite(values).all(axis=1)
-        values[seen] = _out_of_fold(spec, cohort.isel(record=seen))
-        values[~usable] = np.nan
-        seen = np.zeros_like(seen)
     result = xr.Dataset(
         {t: ("record", values[:, k], {"units": spec.unit(t)}) for k, t in enumerate(spec.targets)},
         coords={k: v.variable for k, v in cohort.coords.items() if v.dims == ("record",) and k not in spec.targets},
@@ -75,7 +72,8 @@ def predict(model: nn.Module, cohort: xr.Dataset, *, out_of_fold: bool = False, 
     if spec.link == "logit":
         for t in spec.targets:
             result[f"{t}_probability"] = 1 / (1 + np.exp(-result[t]))
-    return result.assign_coords(seen=("record", seen)) if "patient" in cohort.coords else result
+    known = "patient" in cohort.coords or (folds_of(cohort) != "").any()
+    return result.assign_coords(seen=("record", seen)) if known else result
 
 
 def _outputs(model: nn.Module, cohort: xr.Dataset) -> xr.DataArray:
@@ -99,34 +97,105 @@ def _outputs(model: nn.Module, cohort: xr.Dataset) -> xr.DataArray:
 
 def _seen(spec: ModelSpec, cohort: xr.Dataset) -> np.ndarray:
     """Whether each record's patient shaped the network, by name or by PTB-XL's fold: the same in any folder."""
-    if "patient" not in cohort.coords:
-        return np.zeros(cohort.sizes["record"], dtype=bool)
     people = sorted(set().union(*spec.trained_on.values()))
+    folds = folds_of(cohort)
     of_folds = f"{cohort.attrs.get('folds')}-"
     named = [p for p in people if p.startswith(of_folds)]
-    if named and (cohort["patient"] == "").any():
+    lacking = ""
+    if named and ("patient" not in cohort.coords or (cohort["patient"] == "").any()):
+        lacking = f"{len(named)} patients such as {named[0]!r}, and the cohort does not name its patients"
+    source = str(cohort.attrs.get("source", ""))
+    of_source = [p for p in people if " fold " in p and source.startswith(p.split(" fold ")[0])]
+    if of_source and (folds == "").all():
+        lacking = (
+            f"{len(of_source)} folds such as {of_source[0]!r}, and the cohort has lost its attribute or column of folds"
+        )
+    if lacking:
         warnings.warn(
-            f"the network has learnt from {len(named)} patients such as {named[0]!r}, and the cohort does not name its "
-            "patients: whom it has seen is not known, and everybody counts as seen. Take another network, or the data "
-            "set's own folder",
+            f"the network has learnt from {lacking}: whom it has seen is not known, and everybody counts as seen. Take "
+            "another network, or the cohort as it was opened",
             stacklevel=3,
         )
         return np.ones(cohort.sizes["record"], dtype=bool)
-    return np.isin(patients_of(cohort), people) | np.isin(folds_of(cohort), people)
+    return np.isin(patients_of(cohort), people) | np.isin(folds, people)
 
 
-def _out_of_fold(spec: ModelSpec, cohort: xr.Dataset) -> np.ndarray:
-    """Outputs (record, target) for patients the network has seen, by networks that had not seen them."""
-    others = spec.out_of_fold.get(str(cohort.attrs.get("source", "cohort")), {})
-    records = cohort["record"].values.astype(str).tolist()
-    lacking = [r for r in records if r not in others]
-    if lacking:
-        raise ModelError(
-            f"the network has seen the patient of record {lacking[0]!r} ({len(lacking)} such records) and carries "
-            "no out-of-fold prediction for it; predict without out_of_fold, and leave those out: "
-            "predictions.isel(record=~predictions.seen.values)"
+def unseen(make: Callable[[nn.Module, xr.Dataset], Any], model: nn.Module, cohort: xr.Dataset) -> Any:
+    """What a function makes of a cohort, of each record with a network that has not learnt from its patient.
+
+    Parameters
+    ----------
+    make : callable
+        Takes a network and a cohort, gives a Dataset or DataArray along record, such as `predict` or
+        ``lambda network, some: wb.ecgradcam(network, some, "male")``.
+    model : nn.Module
+        Its spec's ``out_of_fold`` names the other networks of its recipe. It answers itself for whom it has not seen.
+    cohort : Dataset
+
+    Returns
+    -------
+    Dataset or DataArray
+        In the cohort's order, ``seen`` False. Maps of several networks have a ``bias`` (record, target) each.
+
+    Raises
+    ------
+    ModelError
+        When the model has seen a patient, and its spec names no network that has not, or one that predicts something
+        else.
+    TypeError
+        When the function does not give a value of each record.
+    """
+    spec, cohort = spec_of(model), check(cohort, all_leads=False)
+    by = _network_of_each(spec, cohort)
+    parts = [_made(make, model, name, cohort.isel(record=np.flatnonzero(by == name))) for name in np.unique(by)]
+    if len(parts) > 1 and all("bias" in part.coords and part["bias"].dims == ("target",) for part in parts):
+        parts = [p.assign_coords(bias=p["bias"] + xr.zeros_like(p["record"], dtype=float)) for p in parts]
+    left_out = [row for part in parts for row in json.loads(part.attrs.get("excluded", "[]"))]
+    whole = xr.concat(parts, "record", coords="minimal", compat="override", combine_attrs="override")
+    whole = whole.sel(record=cohort["record"].values).assign_attrs(excluded=json.dumps(left_out))
+    return whole.assign_coords(seen=("record", np.zeros(len(by), bool))) if "seen" in whole.coords else whole
+
+
+def _made(make: Callable[[nn.Module, xr.Dataset], Any], model: nn.Module, name: str, some: xr.Dataset) -> Any:
+    """What a function makes of some records with the network of that name, which must be alike and not know them."""
+    spec, network = spec_of(model), model
+    if name:
+        own = None if spec.net else copy.deepcopy(model)  # weights alone make no network of another package
+        network = load_model(name, own)
+        other = spec_of(network)
+        if (other.targets, other.link, other.units) != (spec.targets, spec.link, spec.units):
+            raise ModelError(
+                f"{name!r} is to answer for people whom the network has seen, and predicts {', '.join(other.targets)} "
+                f"({other.link}) where the network predicts {', '.join(spec.targets)} ({spec.link})"
+            )
+        if _seen(other, some).any():
+            raise ModelError(
+                f"{name!r} is to answer for people whom the network has seen, and has learnt from some, too"
+            )
+    part = make(network, some)
+    if not isinstance(part, (xr.Dataset, xr.DataArray)) or part.sizes.get("record") != some.sizes["record"]:
+        raise TypeError(
+            f"the function gave {kind_of(part)}; expected a Dataset or DataArray with a value of each record"
         )
-    return np.array([others[r] for r in records]).reshape(len(records), len(spec.targets))
+    return part
+
+
+def _network_of_each(spec: ModelSpec, cohort: xr.Dataset) -> np.ndarray:
+    """The name of the network (record,) that has not seen each record's patient; "" for the one whose spec this is."""
+    seen = _seen(spec, cohort)
+    name = np.full(len(seen), "", dtype=object)
+    for k, people in enumerate(zip(patients_of(cohort), folds_of(cohort), strict=True)):
+        if seen[k]:
+            known = [spec.out_of_fold[who] for who in people if who in spec.out_of_fold]
+            if not known:
+                lacking = int(seen[k:].sum())
+                raise ModelError(
+                    f"the network has seen the patient of record {str(cohort['record'].values[k])!r} ({lacking} such "
+                    "records) and its spec names no network that has not; predict without out_of_fold, and leave those "
+                    "out: predictions.isel(record=~predictions.seen.values)"
+                )
+            name[k] = known[0]
+    return name.astype(str)
 
 
 # ---------------------------------------------------------------- a cohort as a network takes it

@@ -58,9 +58,11 @@ class ModelSpec:
     net : dict
         Name and arguments of a network of this package, so that weights alone suffice to load it.
     trained_on : dict
-        Cohort name to the patients whose data shaped the weights, early stopping included.
+        Cohort name to the patients, or folds such as "ptbxl fold 3", whose data shaped the weights, early stopping
+        included.
     out_of_fold : dict
-        Cohort name to record to outputs, one per target, by networks of the same recipe that had not seen the patient.
+        Patient or fold to the network of the same recipe, a name or a file for `load_model`, that did not learn from
+        them; "" for people who only chose among this network's states, for whom it answers itself.
     """
 
     input: str = "beat"
@@ -75,7 +77,7 @@ class ModelSpec:
     units: tuple[str, ...] = ()
     net: dict[str, Any] = field(default_factory=dict)
     trained_on: dict[str, list[str]] = field(default_factory=dict)
-    out_of_fold: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    out_of_fold: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("leads", "targets", "units"):
@@ -106,6 +108,14 @@ class ModelSpec:
             raise ModelError(f"spec.start_ms is {self.start_ms!r}; expected a number of ms, such as -500")
         for name, plain in (("fs", float), ("n_samples", int), ("scale", float), ("start_ms", float)):
             object.__setattr__(self, name, plain(getattr(self, name)))  # numpy's numbers cannot be stored as text
+        if not isinstance(self.trained_on, dict) or any(isinstance(v, str) for v in self.trained_on.values()):
+            raise ModelError("spec.trained_on is to hold a list of patients, or of folds, for each cohort")
+        others = self.out_of_fold
+        if not isinstance(others, dict) or not all(isinstance(v, str) for v in others.values()):
+            raise ModelError(
+                "spec.out_of_fold is to hold, for a patient or a fold, the name or file of a network that has not "
+                "learnt from them, as text; predictions themselves, as version 0.1 kept, are no longer taken"
+            )
         if self.units and len(self.units) != len(self.targets):
             raise ModelError(f"spec: {len(self.units)} units for {len(self.targets)} targets; one each is expected")
 

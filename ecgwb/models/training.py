@@ -35,6 +35,7 @@ def fit(
     lr: float = 3e-3,
     seed: int = 0,
     validation: float | xr.Dataset = 0.15,
+    gain: float = 0.0,
     bfloat16: bool = False,
     checkpoint: str | Path | None = None,
     progress: bool = True,
@@ -69,6 +70,10 @@ def fit(
         Of the split, the first weights and the copies.
     validation : float or Dataset
         Share of patients, or a cohort of others.
+    gain : float
+        Largest natural-log factor of voltage of a copy, and two thirds as much again of each of its leads, for targets
+        that it does not change, such as sex, age and diagnoses: 0.15 makes a network rely less on single amplitudes.
+        Targets in ms, bpm or µV have copies of their own, and are left alone.
     bfloat16 : bool
         Train in half precision, in about half the time where the processor computes in it; more of chance then, such
         as the number of threads, shows in the weights.
@@ -91,15 +96,18 @@ def fit(
     names = [targets] if isinstance(targets, str) else list(targets)
     cohorts = [check(c) for c in (cohort if isinstance(cohort, (list, tuple)) else [cohort])]
     _check_arguments(cohorts, net, input, epochs, epoch, batch, validation)
+    if isinstance(gain, bool) or not isinstance(gain, (int, float)) or not 0 <= gain < 1:
+        raise ValueError(f"gain is {gain!r}; expected a natural-log factor of 0 or more and below 1, such as 0.15")
     others = [check(validation)] if isinstance(validation, xr.Dataset) else []
     records = _records([*cohorts, *others], names, input)
     pools, valid = _divided(records, names, validation, seed)
+    units = [str(cohorts[0][n].attrs.get("units", "")) for n in names]
+    _check_sides(records.y[np.concatenate(pools)], records.y[valid], names, units, gain)
     arguments = {"name": net} if isinstance(net, str) else dict(net)
     arguments |= {"n_leads": records.x.shape[1], "n_outputs": len(names)}
     share = round((epoch or len(pools[0]) * len(cohorts)) / len(cohorts))  # copies an epoch shows of each cohort
     steps = max(1, round(share * len(cohorts) / batch))
-    units = [str(cohorts[0][n].attrs.get("units", "")) for n in names]
-    copies = Copies(cohorts, records.y, names, units, input == "rhythm")
+    copies = Copies(cohorts, records.y, names, units, input == "rhythm", gain)
     train = np.concatenate(pools)
     with torch.random.fork_rng():  # the caller's own stream stays as it is
         torch.manual_seed(seed)
@@ -108,7 +116,8 @@ def fit(
     # What a checkpoint must agree with; its file is opened without unpickling, so plain text serves.
     task = (
         f"{names}, {input}, {arguments}, {epochs} epochs of {share} x {len(cohorts)} by {batch}, lr {lr}, seed {seed}, "
-        f"{len(train)} + {len(valid)} records, data {_digest(records)}{', bfloat16' if bfloat16 else ''}"
+        f"{len(train)} + {len(valid)} records, data {_digest(records)}{f', gain {gain}' if gain else ''}"
+        f"{', bfloat16' if bfloat16 else ''}"
     )
     state_file = Path(checkpoint) if checkpoint else None
     if state_file and state_file.is_file():
@@ -127,6 +136,8 @@ def fit(
         if state_file:
             trainer.save(state_file, task)
     trained = trainer.finished()
+    if not records.binary:
+        centre(trained, records.x[valid], records.y[valid])
     spec = ModelSpec(
         input=input,
         leads=tuple(str(v) for v in cohorts[0]["lead"].values),
@@ -162,6 +173,24 @@ def _check_arguments(
     for c in [*cohorts, validation] if isinstance(validation, xr.Dataset) else cohorts:
         if name not in c:
             raise ValueError(f"the cohort has no {name}; expected one of open_cohort(..., rhythm=True)")
+
+
+def _check_sides(train: np.ndarray, valid: np.ndarray, names: list[str], units: list[str], gain: float) -> None:
+    """Refuses labels (record, target) that training, or validation, can make nothing of."""
+    for k, n in enumerate(names):
+        if np.isinf(train[:, k]).any() or np.isinf(valid[:, k]).any():
+            raise ValueError(f"target {n!r} is infinite for some records; make them NaN where they are unknown")
+        known = train[np.isfinite(train[:, k]), k]
+        if len(np.unique(known)) < 2:
+            raise ValueError(
+                f"target {n!r} has fewer than two different values in the {len(known)} records to learn from that have "
+                "it; there is nothing to learn"
+            )
+        if not np.isfinite(valid[:, k]).any():
+            raise ValueError(f"no record to validate on has target {n!r}; the epoch is chosen by them")
+    in_uv = [n for n, unit in zip(names, units, strict=True) if unit == "µV"]
+    if gain and in_uv and not set(units) <= {"ms", "bpm", "µV"}:
+        raise ValueError(f"gain changes voltages, and with them {in_uv[0]!r}; fit it in a network of its own")
 
 
 # ---------------------------------------------------------------- what is learnt from
@@ -290,6 +319,8 @@ def _some(pool: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
 
 # ---------------------------------------------------------------- learning
 
+_FEWEST_TO_CENTRE = 100  # records: the median error of fewer is mostly chance
+
 
 class _Trainer:
     """A network while it learns: its weights, their moving average, the optimiser, and the best average so far.
@@ -382,6 +413,29 @@ class _Trainer:
             head.weight.mul_(scale[:, None])
             head.bias.mul_(scale).add_(mean)
         return net.cpu().eval()
+
+
+def centre(network: nn.Module, x: np.ndarray, y: np.ndarray) -> None:
+    """Shift each number that a network predicts so that its median error on these records is zero.
+
+    Copies are noisier than records. Noise makes a peak look higher than its label says, so that a network which has
+    learnt from copies reads the peaks of clean records too low.
+
+    Parameters
+    ----------
+    network : nn.Module
+        With a linear ``head``, whose bias is shifted; a number known of fewer than 100 records stays.
+    x : array (record, lead, sample)
+    y : array (record, target)
+        NaN where unknown.
+    """
+    head: Any = network.head
+    with torch.inference_mode():
+        parts = [network(torch.from_numpy(part)) for part in np.array_split(x, len(x) // 128 + 1)]
+    error = torch.cat(parts).double().numpy() - y
+    for k in np.flatnonzero(np.isfinite(error).sum(axis=0) >= _FEWEST_TO_CENTRE):
+        with torch.no_grad():
+            head.bias[k] -= float(np.nanmedian(error[:, k]))
 
 
 def _averaged(average: torch.Tensor, now: torch.Tensor, n: torch.Tensor | int) -> torch.Tensor:

@@ -90,6 +90,7 @@ def test_a_spike_is_added_after_the_label_was_read(ptbxl, monkeypatch):
     some = ptbxl.isel(record=slice(60))
     y = np.stack([some[t].values for t in wb.TARGETS], axis=1)
     copies = Copies([some], y, wb.TARGETS, [some[t].attrs["units"] for t in wb.TARGETS], False)
+    monkeypatch.setattr(augmentation, "_AS_IT_IS", 0.0)
     drawn = []
     for share in (0.0, 1.0):
         monkeypatch.setattr(augmentation, "_PACED", share)
@@ -98,6 +99,19 @@ def test_a_spike_is_added_after_the_label_was_read(ptbxl, monkeypatch):
         assert np.array_equal(label, same, equal_nan=True)
         away = (paced[0] - x[0]).abs().numpy()
         assert away.max() > 20  # µV
+
+
+def test_some_copies_are_as_they_are_but_for_shift_and_noise(ptbxl, monkeypatch):
+    some = ptbxl.isel(record=slice(40)).drop_vars(["rhythm", "cycle_fiducial", "cycle_used"])
+    y = np.stack([some[t].values for t in wb.TARGETS], axis=1)
+    copies = Copies([some], y, wb.TARGETS, [some[t].attrs["units"] for t in wb.TARGETS], False)
+    monkeypatch.setattr(augmentation, "_AS_IT_IS", 1.0)
+    monkeypatch.setattr(augmentation, "_disturbed", lambda x, rng: x)
+    x, label = copies.draw(np.arange(40), np.random.default_rng(0))
+    np.testing.assert_allclose(label, y, atol=0.1)
+    beats = some["beat"].values
+    moved = [np.abs(x.numpy() - np.roll(beats, k, axis=2))[:, :, 30:-30].max(axis=(1, 2)) for k in range(-5, 6)]
+    assert (np.min(moved, axis=0) < 0.1).all()
 
 
 def test_a_label_without_a_rule_is_never_moved():
@@ -113,3 +127,18 @@ def test_a_beat_without_landmarks_is_stretched_as_a_whole_about_its_r_wave():
     x, label = copies.draw(np.array([0]), np.random.default_rng(0))
     assert abs(TIME[x[0].numpy().mean(axis=0).argmax()]) <= 14  # the shift of a copy, and noise
     assert label[0, 0] != 50.0
+
+
+def test_a_gain_scales_the_copies_of_labels_that_it_does_not_change(monkeypatch):
+    cohort = made_cohort(TYPICAL)
+    monkeypatch.setattr(augmentation, "_disturbed", lambda x, rng: x)
+    for units, scaled in (("years", True), ("µV", False)):
+        largest = {}
+        for gain in (0.0, 0.3):
+            copies = Copies([cohort], np.array([[50.0]]), ["age"], [units], False, gain)
+            drawn = [copies.draw(np.array([0]), np.random.default_rng(k)) for k in range(20)]
+            largest[gain] = [float(x.abs().max()) for x, _ in drawn]
+        factors = np.log(np.divide(largest[0.3], largest[0.0]))
+        assert (np.ptp(factors) > 0.2) == scaled
+        assert np.abs(factors).max() <= 0.5
+        assert all(label.item() == 50 for _, label in drawn) == scaled

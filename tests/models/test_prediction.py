@@ -1,4 +1,6 @@
+import copy
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -70,9 +72,8 @@ def test_a_cohort_that_lacks_something_is_refused_by_name(tiny, ludb):
 
 
 def test_patients_a_network_has_seen_are_marked_and_warned_of(sex_net, ptbxl, ludb):
-    _, test = wb.split_patients(ptbxl)
     predictions = wb.predict(sex_net, ptbxl)
-    assert set(predictions["record"].values[~predictions["seen"].values]) == set(test["record"].values)
+    np.testing.assert_array_equal(predictions["seen"], ptbxl["fold"].values <= 9)
     with pytest.warns(UserWarning, match="patients whose data shaped the network"):
         wb.accuracy_table(predictions, ptbxl)
     wb.accuracy_table(
@@ -103,30 +104,67 @@ def test_model_input_is_the_beat_itself(tiny):
     assert usable.all()
 
 
-def test_out_of_fold_predictions_stand_in_for_those_of_patients_seen(tiny, ludb):
+def test_whom_a_network_has_seen_another_of_its_recipe_answers_for(tiny, ludb, tmp_path):
     some = ludb.isel(record=slice(6))
-    records = [str(r) for r in some["record"].values]
     patients = some["patient"].values.astype(str).tolist()
-    spec = replace(tiny.spec, trained_on={"ludb": patients[:2]}, out_of_fold={"ludb": {records[0]: [1.0, 2.0]}})
+    other = copy.deepcopy(tiny)
+    with torch.no_grad():
+        other.head.bias += 5.0
+    wb.save_model(wb.wrap_model(other, tiny.spec), tmp_path / "other.safetensors")
+    spec = replace(
+        tiny.spec, trained_on={"ludb": patients[:2]}, out_of_fold={patients[0]: str(tmp_path / "other.safetensors")}
+    )
     model = wb.wrap_model(tiny, spec)
     plain = wb.predict(model, some)
     assert plain["seen"].values.tolist() == [True, True, False, False, False, False]
-    with pytest.raises(ModelError, match=f"patient of record '{records[1]}'"):
+    with pytest.raises(ModelError, match=f"patient of record '{some['record'].values[1]}'"):
         wb.predict(model, some, out_of_fold=True)
-    here = some.isel(record=[0, 2, 3])
+    here = some.isel(record=[2, 0, 3])
     predictions = wb.predict(model, here, out_of_fold=True)
-    assert predictions["a"].values[0] == 1.0
-    assert predictions["b"].values[0] == 2.0
+    assert predictions["record"].values.tolist() == here["record"].values.tolist()
     assert not predictions["seen"].any()
-    np.testing.assert_allclose(predictions["a"].values[1:], plain["a"].values[2:4])
+    np.testing.assert_allclose(predictions["a"].values - plain["a"].values[[2, 0, 3]], [0.0, 5.0, 0.0], atol=1e-4)
+    maps = wb.models.unseen(partial(wb.ecgradcam, targets="a"), model, here)
+    assert maps["record"].values.tolist() == here["record"].values.tolist()
+    told = maps.mean("time").sel(target="a") + maps["bias"].sel(target="a")
+    np.testing.assert_allclose(told, predictions["a"], atol=1e-3)  # each with its own network's bias
+    with pytest.raises(TypeError, match="a value of each record"):
+        wb.models.unseen(lambda net, some: wb.predict(net, some).to_dataframe(), model, here)
+
+
+def test_a_network_that_answers_for_another_must_be_alike_and_not_have_seen_the_person(tiny, ludb, tmp_path):
+    some = ludb.isel(record=slice(3))
+    who = some["patient"].values.astype(str).tolist()[:1]
+    spec = replace(tiny.spec, trained_on={"ludb": who}, out_of_fold={who[0]: str(tmp_path / "other.safetensors")})
+    for other, message in (
+        (replace(spec, out_of_fold={}), "has learnt from some, too"),
+        (replace(tiny.spec, targets=("a", "c")), "predicts a, c"),
+    ):
+        wb.save_model(wb.wrap_model(copy.deepcopy(tiny), other), tmp_path / "other.safetensors")
+        with pytest.raises(ModelError, match=message):
+            wb.predict(wb.wrap_model(tiny, spec), some, out_of_fold=True)
+    with pytest.raises(ModelError, match=r"as version 0\.1 kept"):
+        replace(spec, out_of_fold={"ludb": {"1": [1.0, 2.0]}})
+
+
+def test_folds_that_are_numbers_of_another_kind_or_lost_are_noticed(sex_net, ptbxl):
+    some = ptbxl.isel(record=slice(20)).assign_coords(patient=("record", [""] * 20))
+    expected = wb.predict(sex_net, some)["seen"].values
+    for fold in (some["fold"].values.astype(float), some["fold"].values.astype(str)):
+        np.testing.assert_array_equal(wb.predict(sex_net, some.assign_coords(fold=("record", fold)))["seen"], expected)
+    np.testing.assert_array_equal(wb.predict(sex_net, some.drop_vars("patient"))["seen"], expected)
+    with pytest.warns(UserWarning, match="has lost its attribute or column of folds"):
+        assert wb.predict(sex_net, some.drop_vars("fold"))["seen"].all()
 
 
 def test_a_fold_stands_for_people_who_are_not_named(tiny, ludb):
     some = ludb.isel(record=slice(6))
     unnamed = some.assign_coords(patient=("record", [""] * 6)).assign_attrs(folds="ptbxl", source="ptbxl")
-    model = wb.wrap_model(tiny, replace(tiny.spec, trained_on={"ptbxl": ["ptbxl fold 1"]}))
-    np.testing.assert_array_equal(wb.predict(model, unnamed)["seen"], some["fold"] == 1)
-    assert not wb.predict(model, some)["seen"].any()  # LUDB's folds are not PTB-XL's
+    spec = replace(tiny.spec, trained_on={"ptbxl": ["ptbxl fold 1"]}, out_of_fold={"ptbxl fold 1": ""})
+    predictions = wb.predict(wb.wrap_model(tiny, spec), unnamed)
+    np.testing.assert_array_equal(predictions["seen"], some["fold"] == 1)
+    assert not wb.predict(tiny, unnamed, out_of_fold=True)["seen"].any()
+    assert not wb.predict(tiny, some)["seen"].any()  # LUDB's folds are not PTB-XL's
     with pytest.warns(UserWarning, match="whom it has seen is not known"):
         predictions = wb.predict(wb.wrap_model(tiny, replace(tiny.spec, trained_on={"mine": ["ptbxl-7"]})), unnamed)
     assert predictions["seen"].all()
@@ -138,12 +176,13 @@ def test_a_cohort_without_patients_is_predicted_and_nobody_called_seen(tiny, lud
     assert np.isfinite(predictions["a"]).all()
 
 
-def test_the_same_people_under_another_source_are_seen_too(sex_net, ptbxl):
+def test_the_same_people_under_another_source_are_seen_too(measures, ptbxl):
     elsewhere = ptbxl.isel(record=slice(40)).assign_attrs(source="ptbxl")
-    expected = wb.predict(sex_net, ptbxl.isel(record=slice(40)))["seen"]
-    np.testing.assert_array_equal(wb.predict(sex_net, elsewhere)["seen"], expected)
-    with pytest.raises(ModelError, match="no out-of-fold prediction"):
-        wb.predict(sex_net, elsewhere, out_of_fold=True)
+    expected = wb.predict(measures, ptbxl.isel(record=slice(40)))["seen"]
+    assert 20 < expected.sum() < 40
+    np.testing.assert_array_equal(wb.predict(measures, elsewhere)["seen"], expected)
+    with pytest.raises(ModelError, match="names no network that has not"):
+        wb.predict(measures, elsewhere, out_of_fold=True)
 
 
 def test_other_peoples_records_of_the_same_name_are_refused(measures, ludb, ptbxl):

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from conftest import TYPICAL, made_cohort
+from conftest import TYPICAL, TinyNet, made_cohort
 
 import ecgwb as wb
 from ecgwb.cohorts.measurements import TIME
+from ecgwb.models.training import centre
 
 SMALL = {"name": "compact", "width": 16, "dilations": (1, 2)}
 
@@ -154,3 +155,30 @@ def test_folds_part_people_who_are_not_named(simple):
         wb.fit(first, "r_v5", SMALL, validation=again, progress=False)
     with pytest.raises(ValueError, match="does not name its patients"):
         wb.fit(first, "r_v5", SMALL, progress=False)
+
+
+def test_a_number_known_of_many_is_centred_and_one_of_few_is_not():
+    net = TinyNet(2)
+    x = np.random.default_rng(0).normal(scale=300, size=(150, 8, 600)).astype(np.float32)
+    with torch.inference_mode():
+        y = net(torch.from_numpy(x)).double().numpy() + np.array([7.0, 5.0])
+    y[40:, 1] = np.nan
+    before = net.head.bias.detach().clone()
+    centre(net, x, y)
+    np.testing.assert_allclose((net.head.bias - before).detach(), [7.0, 0.0], atol=1e-4)
+
+
+def test_labels_that_training_or_validation_can_make_nothing_of_are_refused(simple):
+    n = simple.sizes["record"]
+    first, again = simple.isel(record=slice(0, n // 2)), simple.isel(record=slice(n // 2, n))
+    unknown = again.assign(r_v5=again["r_v5"].copy(data=np.full(again.sizes["record"], np.nan)))
+    with pytest.raises(ValueError, match="no record to validate on has target 'r_v5'"):
+        wb.fit(first, "r_v5", SMALL, validation=unknown, progress=False)
+    one = first.assign(r_v5=first["r_v5"].copy(data=np.full(first.sizes["record"], 5.0)))
+    with pytest.raises(ValueError, match="fewer than two different values in the"):
+        wb.fit(one, "r_v5", SMALL, validation=again, progress=False)
+    named = first.assign(age=("record", np.arange(first.sizes["record"], dtype=float)))
+    with pytest.raises(ValueError, match="gain changes voltages, and with them 'r_v5'"):
+        wb.fit(named, ["age", "r_v5"], SMALL, gain=0.1, progress=False)
+    with pytest.raises(ValueError, match=r"gain is '0\.1'"):
+        wb.fit(first, "r_v5", SMALL, gain="0.1", progress=False)
