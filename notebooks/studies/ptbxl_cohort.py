@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m studies.ptbxl_cohort", description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args(argv).folder
-    store = cache_dir() / "cohorts" / f"ptbxl100-{content_key('delineation')}.zarr"
+    store = whole_store()
     store.parent.mkdir(parents=True, exist_ok=True)
     is_packed = (folder / "ptbxl100.csv").is_file()
     cohort = build_cohort(packed_records(folder) if is_packed else folder, out=store)
@@ -55,6 +55,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     file = PACKED["ptbxl"]
     pack(cohort.assign_attrs(attrs), file)
     print(f"{file.name}: {cohort.sizes['record']} recordings, {file.stat().st_size / 1e6:.1f} MB")
+
+
+def whole_store() -> Path:
+    """Where the build is kept, with the 10 s of every recording, which the embedded cohort does not hold."""
+    return cache_dir() / "cohorts" / f"ptbxl100-{content_key('delineation')}.zarr"
 
 
 def packed_records(folder: Path) -> Iterator[Record]:

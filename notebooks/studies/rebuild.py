@@ -1,6 +1,6 @@
 """Everything that stands on landmarks, made anew in order where the landmarks have changed, and what that changes.
 
-python -m studies.rebuild [--list] [--only STEP ...]
+python -m studies.rebuild [--list] [--only STEP ...] [--ptbxl FOLDER]
 
 A step is up to date where its products were made from the landmarks that LUDB and PTB-XL-500 have now; that is kept in
 ``results/rebuild.json``. Each step goes on where a killed run stopped. New weights of the delineator come first, by
@@ -21,8 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from studies.training import PARTS, RECIPES
 
 from ecgwb.cohorts.cohort import open_cohort
+from ecgwb.cohorts.packed import PACKED
 from ecgwb.models.spec import WEIGHTS
 
 HERE = Path(__file__).parent
@@ -38,45 +40,67 @@ class Step:
     command: tuple[str, ...]  # of Python, from notebooks/
     makes: tuple[Path, ...]
     minutes: float
+    remove: bool = False  # its products first, as it makes only what is lacking
 
 
-def _network(recipe: str, net: str, minutes: float, seed: int = 0) -> Step:
-    name = f"{net}-{recipe}" + (f"-seed{seed}" if seed else "")
-    command = ("-m", "studies.training", recipe, "--net", net, "--seed", str(seed))
-    return Step(name, command, (WEIGHTS / f"{name}.safetensors", WEIGHTS / f"{name}.md"), minutes)
+def _network(name: str, minutes: float) -> Step:
+    parts = ["", *(f"-without-{p}" for p in PARTS)] if RECIPES[name].in_parts else [""]
+    made = tuple(WEIGHTS / f"{name}{part}.safetensors" for part in parts)
+    return Step(name, ("-m", "studies.training", name, "--card"), (*made, WEIGHTS / f"{name}.md"), minutes, remove=True)
 
 
-STEPS = (
-    Step("landmark-doubt", ("-m", "studies.landmark_doubt"), (RESULTS / "landmark-doubt.csv",), 1),
-    _network("measures", "compact", 40),
-    _network("measures", "kanres", 110),
-    _network("rhythm", "compact", 60),
-    *(_network("sex", "compact", 25, seed) for seed in range(5)),
-    _network("sex", "kanres", 40),
-    Step("sex-table", ("-m", "studies.sex_table", "--anew"), tuple(
-        RESULTS / f for f in ("sex-campaign.json", "sex-null.nc", "sex-table.csv", "sex-table-by-group.csv")), 90),
-    Step("receptive-fields", ("../tests/bench/bench_fields.py",), (HERE.parent / "receptive_fields.csv",), 60),
-    Step("bad-input", ("../tests/adversarial/bad_input.py",), (ROOT / "tests/adversarial/bad_input.md",), 3),
-    Step("discovery-bench", ("-m", "studies.discovery_bench"), (
-        RESULTS / "discovery-bench.csv", RESULTS / "discovery-bench-summary.csv"), 120),
-)  # fmt: skip
+def steps(ptbxl: Path | None) -> tuple[Step, ...]:
+    """All steps in order; without PTB-XL's folder the first one is left out."""
+    folder = () if ptbxl is None else (
+        Step("ptbxl", ("-m", "studies.ptbxl_cohort", str(ptbxl.resolve())), (PACKED["ptbxl"],), 20),
+    )  # fmt: skip
+    return (
+        *folder,
+        Step("landmark-doubt", ("-m", "studies.landmark_doubt"), (RESULTS / "landmark-doubt.csv",), 1),
+        _network("compact-measures", 25),
+        _network("kanres-measures", 90),
+        _network("compact-rhythm", 35),
+        _network("compact-sex", 60),
+        _network("compact-sex-126ms", 10),
+        _network("kanres-sex", 40),
+        _network("compact-age", 85),
+        _network("compact-diagnoses", 45),
+        Step("sex-table", ("-m", "studies.sex_table"), (RESULTS / "sex-table.csv",), 10),
+        Step("sex-campaign", ("-m", "studies.sex_campaign"), tuple(
+            RESULTS / f for f in ("sex-campaign.json", "sex-null.nc")), 90),
+        Step("receptive-fields", ("../tests/bench/bench_fields.py",), (HERE.parent / "receptive_fields.csv",), 60),
+        Step("bad-input", ("../tests/adversarial/bad_input.py",), (ROOT / "tests/adversarial/bad_input.md",), 3),
+        Step("discovery-bench", ("-m", "studies.discovery_bench"), (
+            RESULTS / "discovery-bench.csv", RESULTS / "discovery-bench-summary.csv"), 120),
+    )  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m studies.rebuild", description=__doc__.split("\n")[0])
     parser.add_argument("--list", action="store_true", help="say what is to be made, and make nothing")
-    parser.add_argument("--only", nargs="+", choices=[s.name for s in STEPS], metavar="STEP")
+    parser.add_argument("--ptbxl", type=Path, metavar="FOLDER", help="PTB-XL's: its embedded cohort is made anew, too")
+    parser.add_argument("--only", nargs="+", metavar="STEP")
     given = parser.parse_args(argv)
+    known = steps(given.ptbxl)
+    if wrong := set(given.only or ()) - {s.name for s in known}:
+        parser.error(f"no step {min(wrong)!r}; these are {', '.join(s.name for s in known)}")
     key = landmarks_key()
     done = json.loads(STATE.read_text()) if STATE.is_file() else {}
-    steps = [s for s in STEPS if not given.only or s.name in given.only]
-    due = [s for s in steps if done.get(s.name) != key]
-    print(f"Landmarks {key}: {len(due)} of {len(steps)} steps to make, some {sum(s.minutes for s in due):.0f} minutes.")
+    chosen = [s for s in known if not given.only or s.name in given.only]
+    due = [s for s in chosen if done.get(s.name) != key]
+    print(
+        f"Landmarks {key}: {len(due)} of {len(chosen)} steps to make, some {sum(s.minutes for s in due):.0f} minutes."
+    )
     for step in due:
         print(f"  {step.name}: {' '.join(step.command)}")
         if given.list:
             continue
         before = {file: contents(file) for file in step.makes}
+        if step.remove and done.get(f"{step.name} begun") != key:
+            for file in step.makes:
+                file.unlink(missing_ok=True)
+            done[f"{step.name} begun"] = key
+            STATE.write_text(json.dumps(done, indent=1, sort_keys=True) + "\n")
         began = time.time()
         subprocess.run([sys.executable, *step.command], cwd=HERE.parent, check=True)
         done[step.name] = key
