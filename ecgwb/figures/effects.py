@@ -60,7 +60,8 @@ def _plot_slopes_with_intervals(table: pd.DataFrame, ax: Axes, columns: Sequence
     for i, j in np.argwhere(np.isfinite(slope.to_numpy())):
         digits = 3 if slope.iloc[i].abs().max() < 0.1 else 2
         value, a, b = (_short(float(part.iloc[i, j]), digits) for part in (slope, low, high))
-        text[i, j] = f"{value}\n({a}, {b})"
+        ends = f"({a}, {b})".replace("+", "")
+        text[i, j] = f"{value}\n{ends if len(ends) <= 12 else ends.replace(' ', '')}"  # as wide as a cell
     plot_matrix(_in_row_colours(slope, colours).fillna(0.0), ax, text=text, limit=1.0)
     for i, target in enumerate(targets):
         if _OWN_EDIT.get(target) in edits:

@@ -121,8 +121,11 @@ def _table(predictions: xr.Dataset, cohort: xr.Dataset, suffix: str, ci: float) 
             unit = same_unit(target, predicted.attrs.get("units", ""), cohort[name].attrs.get("units", ""))
             rows[target] = _of_a_number(values, true, patient[ok], ci) | {"unit": unit}
     if not rows:
-        names = ", ".join(map(str, predictions.data_vars))
-        raise ModelError(f"nothing to compare: no record has both a prediction and a value in the cohort of {names}")
+        names = ", ".join(str(k) for k in predictions.data_vars if not str(k).endswith("_probability"))
+        made = "; statements become variables by wb.cohorts.with_statements" if "diagnosis" in cohort.coords else ""
+        raise ModelError(
+            f"nothing to compare: no record has both a prediction and a value in the cohort of {names}{made}"
+        )
     return pd.DataFrame(list(rows.values()), index=pd.Index(list(rows), name="target"))
 
 

@@ -35,7 +35,8 @@ def predict(model: nn.Module, cohort: xr.Dataset, *, out_of_fold: bool = False, 
     cohort : Dataset
         With beats, or rhythms, as the spec asks.
     out_of_fold : bool
-        For patients the network has seen, predict by networks of the same recipe that have not; see `unseen`.
+        For patients the network has learnt from, predict by networks of the same recipe that have not; see `unseen`.
+        ``seen`` stays True for those who only chose its epoch, for whom it answers itself.
     client : dask.distributed.Client, optional
         Runs 1,024 records at a time on its workers instead of here.
 
@@ -135,7 +136,8 @@ def unseen(make: Callable[[nn.Module, xr.Dataset], Any], model: nn.Module, cohor
     Returns
     -------
     Dataset or DataArray
-        In the cohort's order, ``seen`` False. Maps of several networks have a ``bias`` (record, target) each.
+        In the cohort's order. ``seen`` is True only for people who chose among the network's own states, and for whom
+        it answers itself. Maps of several networks have a ``bias`` (record, target) each.
 
     Raises
     ------
@@ -143,17 +145,20 @@ def unseen(make: Callable[[nn.Module, xr.Dataset], Any], model: nn.Module, cohor
         When the model has seen a patient, and its spec names no network that has not, or one that predicts something
         else.
     TypeError
-        When the function does not give a value of each record.
+        When it is no function, or does not give a value of each record.
     """
+    if not callable(make):
+        raise TypeError(f"the first argument is {kind_of(make)}; expected a function, such as wb.ecgradcam itself")
     spec, cohort = spec_of(model), check(cohort, all_leads=False)
-    by = _network_of_each(spec, cohort)
+    seen = _seen(spec, cohort)
+    by = _network_of_each(spec, cohort, seen)
     parts = [_made(make, model, name, cohort.isel(record=np.flatnonzero(by == name))) for name in np.unique(by)]
     if len(parts) > 1 and all("bias" in part.coords and part["bias"].dims == ("target",) for part in parts):
         parts = [p.assign_coords(bias=p["bias"] + xr.zeros_like(p["record"], dtype=float)) for p in parts]
     left_out = [row for part in parts for row in json.loads(part.attrs.get("excluded", "[]"))]
     whole = xr.concat(parts, "record", coords="minimal", compat="override", combine_attrs="override")
     whole = whole.sel(record=cohort["record"].values).assign_attrs(excluded=json.dumps(left_out))
-    return whole.assign_coords(seen=("record", np.zeros(len(by), bool))) if "seen" in whole.coords else whole
+    return whole.assign_coords(seen=("record", seen & (by == ""))) if "seen" in whole.coords else whole
 
 
 def _made(make: Callable[[nn.Module, xr.Dataset], Any], model: nn.Module, name: str, some: xr.Dataset) -> Any:
@@ -180,9 +185,8 @@ def _made(make: Callable[[nn.Module, xr.Dataset], Any], model: nn.Module, name: 
     return part
 
 
-def _network_of_each(spec: ModelSpec, cohort: xr.Dataset) -> np.ndarray:
+def _network_of_each(spec: ModelSpec, cohort: xr.Dataset, seen: np.ndarray) -> np.ndarray:
     """The name of the network (record,) that has not seen each record's patient; "" for the one whose spec this is."""
-    seen = _seen(spec, cohort)
     name = np.full(len(seen), "", dtype=object)
     for k, people in enumerate(zip(patients_of(cohort), folds_of(cohort), strict=True)):
         if seen[k]:

@@ -128,6 +128,8 @@ def test_whom_a_network_has_seen_another_of_its_recipe_answers_for(tiny, ludb, t
     assert maps["record"].values.tolist() == here["record"].values.tolist()
     told = maps.mean("time").sel(target="a") + maps["bias"].sel(target="a")
     np.testing.assert_allclose(told, predictions["a"], atol=1e-3)  # each with its own network's bias
+    with pytest.raises(TypeError, match="expected a function, such as"):
+        wb.models.unseen(maps, model, here)
     with pytest.raises(TypeError, match="a value of each record"):
         wb.models.unseen(lambda net, some: wb.predict(net, some).to_dataframe(), model, here)
 
@@ -163,7 +165,9 @@ def test_a_fold_stands_for_people_who_are_not_named(tiny, ludb):
     spec = replace(tiny.spec, trained_on={"ptbxl": ["ptbxl fold 1"]}, out_of_fold={"ptbxl fold 1": ""})
     predictions = wb.predict(wb.wrap_model(tiny, spec), unnamed)
     np.testing.assert_array_equal(predictions["seen"], some["fold"] == 1)
-    assert not wb.predict(tiny, unnamed, out_of_fold=True)["seen"].any()
+    again = wb.predict(tiny, unnamed, out_of_fold=True)  # it answers itself, and says that they shaped it
+    np.testing.assert_array_equal(again["seen"], predictions["seen"])
+    np.testing.assert_array_equal(again["a"], predictions["a"])
     assert not wb.predict(tiny, some)["seen"].any()  # LUDB's folds are not PTB-XL's
     with pytest.warns(UserWarning, match="whom it has seen is not known"):
         predictions = wb.predict(wb.wrap_model(tiny, replace(tiny.spec, trained_on={"mine": ["ptbxl-7"]})), unnamed)

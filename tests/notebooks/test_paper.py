@@ -156,7 +156,7 @@ def test_the_paper_is_made_of_what_its_notebooks_keep_and_removes_nothing_else(t
     assert "Figure 1. A &lt;title&gt;" in page
     assert "About 02_y" in page
     found = json.loads((out / "provenance.json").read_text())
-    assert {"ludb", "ptbxl500"} == set(found["data"])
+    assert {"ludb", "ptbxl500", "ptbxl"} == set(found["data"])
     assert "compact-measures.safetensors" in found["weights"]
     assert "2 notebooks" in capsys.readouterr().out
 
