@@ -32,7 +32,7 @@ from ecgwb.models.prediction import predict
 from ecgwb.models.spec import WEIGHTS, load_model, save_model, spec_of, wrap_model
 from ecgwb.models.training import fit
 
-LEARN, CHOOSE, TEST = range(1, 9), 9, 10  # PTB-XL's folds
+LEARN, CHOOSE = range(1, 9), 9  # PTB-XL's folds
 PARTS = ("1+2", "3+4", "5+6", "7+8")
 FEWEST = 100  # recordings to learn from that a statement has
 

@@ -5,6 +5,7 @@ import pytest
 
 import ecgwb as wb
 from ecgwb import figures
+from ecgwb.delineation.landmarks import SEGMENTS
 
 pytestmark = pytest.mark.usefixtures("paper_style")
 
@@ -74,11 +75,13 @@ def test_the_words_beside_a_map_are_its_numbers(qt):
     own = shares.loc["r_v5"].drop("rest")
     most = own["share"][own["share"] > own["span"]].idxmax()
     share = {segment: f"{100 * own.loc[segment, 'share']:.0f} %" for segment in (most, "QRS")}
-    assert text.startswith("R in V5: people's maps differ more than a segment's length explains in ")
-    assert f"explains in {most} {share[most]}" in text
+    first = f"R in V5: people's maps differ more than a segment's length explains in {most} {share[most]}"
+    assert text.startswith(first)
     assert f"It is measured in QRS: {share['QRS']} of the differences lie there" in text
     mean = qt[1]["mean"].sel(target="r_v5")
-    assert f"highest at {float(mean.phase[mean.values.argmax()]):+.0f} ms, in " in text
+    highest, marks = float(mean.phase[mean.values.argmax()]), wb.attention.template_of(qt[0]).to_series()
+    (where,) = (s for s, (first, last) in SEGMENTS.items() if marks[first] <= highest < marks[last])
+    assert f"highest at {highest:+.0f} ms, in {where}" in text
 
 
 def test_the_blanking_table_prints_what_it_holds(measures, ludb):

@@ -48,7 +48,12 @@ def test_the_weights_are_small():
 
 def test_measurements_are_reproduced_on_ludb(measures, ludb):
     table = wb.accuracy_table(wb.predict(measures, ludb), ludb)
-    bars = {"pr": 4.0, "qrs": 3.2, "qt": 5.5}
+    bars = {"pr": 4.0, "qrs": 3.2, "hr": 3.0, "j_v5": 8.0, "t_v5": 16.0, "r_v5": 28.0}
     for target, bar in bars.items():
-        assert round(table.loc[target, "score"], 1) <= bar
+        assert table.loc[target, "score"] < bar
     assert table.loc[["qrs", "qt"], "slope"].between(0.95, 1.05).all()
+
+
+@pytest.mark.xfail(reason="QT's error is 5.503 ms, a hair above what was asked")
+def test_qt_is_reproduced_as_well_as_was_asked(measures, ludb):
+    assert wb.accuracy_table(wb.predict(measures, ludb)[["qt"]], ludb).loc["qt", "score"] < 5.5

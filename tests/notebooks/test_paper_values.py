@@ -71,8 +71,12 @@ def test_maps_are_the_networks(measures, ludb):
 def test_shares_of_the_beat_sum_to_one():
     shares = table("3i_shares").set_index(["target", "segment"])["share"]
     np.testing.assert_allclose(shares.groupby("target").sum(), 1.0, atol=1e-4)
-    assert shares["qt"][["ST", "T"]].sum() > 0.5  # a position in ST sees both QRS and T's end
     assert shares["t_v5"].idxmax() == "T"
+
+
+@pytest.mark.xfail(reason="41 % of the differences lie in ST, whose positions see both QRS and T's end, and 29 % in T")
+def test_most_of_what_sets_maps_of_qt_apart_lies_in_t():
+    assert table("3i_shares").set_index(["target", "segment"])["share"]["qt"].idxmax() == "T"
 
 
 def test_dose_response_of_each_interval_follows_its_own_edit():
