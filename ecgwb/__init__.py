@@ -28,6 +28,7 @@ from .discovery.classic import measure
 from .discovery.comparisons import compare_features
 from .discovery.manifests import freeze
 from .discovery.proposals import propose_features
+from .edits.edit_maps import edit_map
 from .edits.effects import blanking_table, dose_response
 from .models.accuracy import accuracy_table
 from .models.prediction import predict
@@ -57,6 +58,7 @@ __all__ = [
     "delineate",
     "dose_response",
     "ecgradcam",
+    "edit_map",
     "excluded",
     "explore",
     "fit",

@@ -13,7 +13,7 @@ seed : int
     Of resamplings and permutations.
 """
 
-from .alignment import align, template_of
+from .alignment import align, reference_beats, template_of
 from .attribution import attribute
 from .contrasts import map_contrast, map_difference
 from .gradcam import departure, ecgradcam
@@ -31,6 +31,7 @@ __all__ = [
     "map_difference",
     "map_sums",
     "merge_maps",
+    "reference_beats",
     "segment_table",
     "segments",
     "template_of",

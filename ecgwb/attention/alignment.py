@@ -8,9 +8,14 @@ import numpy as np
 import xarray as xr
 
 from ..cohorts.guards import check, check_values, json_attribute, kind_of
+from ..cohorts.lines import bridge
 from ..cohorts.people import same_people
 from ..delineation.landmarks import LANDMARKS, WAVES
 
+FEWEST = 10  # beats that make a common beat, or say how much people differ
+REFERENCES = ("common", "own time")
+PARTS = ("edit map", "integrated_gradients", "deeplift", "input_x_gradient")
+"""Methods whose maps hold, moment by moment, parts of a prediction."""
 _AT_ONCE = 256  # records warped together
 
 
@@ -47,7 +52,7 @@ def template_of(data: xr.Dataset | xr.DataArray) -> xr.DataArray:
 
 
 def align(
-    values: xr.DataArray, cohort: xr.Dataset, template: xr.DataArray | None = None, *, keep_sum: bool = False
+    values: xr.DataArray, cohort: xr.Dataset, template: xr.DataArray | None = None, *, keep_sum: bool | None = None
 ) -> xr.DataArray:
     """Warp beats, or maps of them, onto a common beat: piecewise linear between landmarks.
 
@@ -68,8 +73,9 @@ def align(
         Holds ``fiducial`` of these records.
     template : DataArray (landmark,), optional
         The common beat's landmarks, ms; the cohort's medians by default. See `ecgwb.attention.template_of`.
-    keep_sum : bool
-        Multiply by the warp's slope (its Jacobian), so that sums over stretched segments, and not heights, are kept.
+    keep_sum : bool, optional
+        Multiply by the warp's slope (its Jacobian), so that sums over stretched segments, and not heights, are kept. By
+        default for maps that are parts of a prediction, and not for beats and other curves.
 
     Returns
     -------
@@ -98,6 +104,7 @@ def align(
     if not known.size or (np.diff(known) < 0).any():
         raise ValueError(f"the template's landmarks are {common.tolist()} ms; expected them in the order of time")
     time = values["time"].values
+    sums = _is_of_parts(values) if keep_sum is None else keep_sum
     data = values.values
     series = data.reshape(len(data), -1, len(time))  # (record, series, time)
     out = np.empty(series.shape, dtype=np.result_type(data.dtype, np.float32))
@@ -108,7 +115,7 @@ def align(
         part = ((source - time[at]) / (time[at + 1] - time[at]))[:, None]
         before, after = (np.take_along_axis(series[some], k[:, None], axis=2) for k in (at, at + 1))
         moved = before * (1 - part) + after * part
-        out[some] = np.where(known[:, None], moved * slope[:, None] if keep_sum else moved, np.nan)
+        out[some] = np.where(known[:, None], moved * slope[:, None] if sums else moved, np.nan)
     coords = {k: v for k, v in values.coords.items() if "time" not in v.dims}
     return xr.DataArray(
         out.reshape(data.shape),
@@ -117,6 +124,113 @@ def align(
         name=values.name,
         attrs=values.attrs | {"template": json.dumps([None if np.isnan(v) else float(v) for v in common])},
     )
+
+
+def _is_of_parts(values: xr.DataArray) -> bool:
+    """Whether it is a map whose moments are parts of a prediction, so that its sums mean something."""
+    return bool(values.attrs.get("adds_up")) or str(values.attrs.get("method", "")).startswith(PARTS)
+
+
+def in_own_time(curve: xr.DataArray, cohort: xr.Dataset, template: xr.DataArray) -> xr.DataArray:
+    """A curve of the common beat, such as the mean beat, in every record's own time: what `align` does, undone.
+
+    Parameters
+    ----------
+    curve : DataArray (..., phase)
+    cohort : Dataset
+    template : DataArray (landmark,)
+        The common beat's landmarks, ms.
+
+    Returns
+    -------
+    DataArray (record, ..., time)
+        A wave that a record does not have is a straight line there; it has no length of its own, and takes the
+        template's.
+    """
+    common, own = template.values, check(cohort, all_leads=False)["fiducial"].values.astype(float)
+    phase = curve["phase"].values
+    values = curve.transpose(..., "phase").values.astype(float)
+    used = np.flatnonzero(common >= np.fmax.accumulate(common))
+    at, keep = _knots(own[:, used], common[used])
+    out = np.full((len(own), *values.shape), np.nan)
+    flat = values.reshape(1, -1, len(phase))
+    for i in np.flatnonzero(keep.any(axis=1)):
+        lacking = np.zeros(len(phase), bool)
+        for first, last in WAVES.values():
+            a, b = LANDMARKS.index(first), LANDMARKS.index(last)
+            if np.isnan(own[i, a : b + 1]).any():
+                lacking |= (phase > common[a]) & (phase < common[b])  # False for NaN
+        source = np.interp(phase, at[i], common[used])
+        before, after = common[used][0] - at[i, 0], common[used][-1] - at[i, -1]
+        source = np.where(phase < at[i, 0], phase + before, np.where(phase > at[i, -1], phase + after, source))
+        shown = bridge(flat, lacking)[0]
+        out[i] = np.stack([np.interp(source, phase, v) for v in shown]).reshape(values.shape)
+    records = {k: v for k, v in cohort.coords.items() if v.dims == ("record",)}
+    rest = {k: v for k, v in curve.coords.items() if v.dims and "phase" not in v.dims}
+    return xr.DataArray(
+        out.astype(np.float32),
+        dims=("record", *curve.transpose(..., "phase").dims[:-1], "time"),
+        coords=records | rest | {"time": ("time", phase, {"units": "ms"})},
+        attrs=curve.attrs,
+    )
+
+
+def reference_beats(
+    cohort: xr.Dataset,
+    reference: str = "common",
+    template: xr.DataArray | None = None,
+    *,
+    among: xr.Dataset | None = None,
+) -> xr.DataArray:
+    """The beats that edits take their pieces from: the mean of all aligned beats.
+
+    Parameters
+    ----------
+    cohort : Dataset
+    reference : {"common", "own time"}
+        "common": one beat for everyone, with the template's intervals. A piece of it brings its timing along, so that
+        edits say what both the shape and the place of a wave do. "own time": the same beat warped onto each record's
+        own landmarks, so that edits say what the shape does; intervals stay the record's own, and a record without P
+        gets none.
+    template : DataArray (landmark,), optional
+        As in `align`.
+    among : Dataset, optional
+        The cohort whose beats are averaged; by default `cohort`. One beat is compared with those of others this way.
+
+    Returns
+    -------
+    DataArray (record, lead, time), µV
+
+    Raises
+    ------
+    ValueError
+        For another reference, or when there are fewer than ten beats to average, or none somewhere in the beat.
+    """
+    if reference not in REFERENCES:
+        raise ValueError(f"reference is {reference!r}; expected {' or '.join(map(repr, REFERENCES))}")
+    cohort = check(cohort)
+    people = cohort if among is None else check(among)
+    template = template_of(people) if template is None else template
+    beats = cohort["beat"].transpose("record", "lead", "time")
+    aligned = align(people["beat"], people, template)
+    n = int(np.isfinite(aligned.values).any(axis=(1, 2)).sum())
+    if n < FEWEST:
+        of = people.sizes["record"]
+        raise ValueError(
+            f"{n} {'records' if n == of else f'usable records of {of}'} make no common beat; give a cohort of at least "
+            f"{FEWEST}: among=cohort"
+        )
+    mean = aligned.mean("record")  # (lead, phase)
+    gaps = mean["phase"].values[np.isnan(mean.values).any(axis=0)]
+    if len(gaps):
+        raise ValueError(
+            f"no record has both a beat and landmarks about {gaps[0]:+.0f} ms, so there is no common beat; give "
+            "another cohort: among=cohort"
+        )
+    if reference == "own time":
+        return in_own_time(mean, cohort, template)
+    same = np.broadcast_to(mean.values.astype(np.float32), beats.shape)
+    return beats.copy(data=same.copy())
 
 
 def _warp(own: np.ndarray, common: np.ndarray, phase: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

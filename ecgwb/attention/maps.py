@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy import stats
 
 from ..cohorts.beats import RHYTHM
 from ..cohorts.guards import check, check_values, kind_of
@@ -40,9 +39,9 @@ def cohort_map(aligned: xr.DataArray, by: str | None = None, ci: float = 0.95, *
 
     Patients, not records, are resampled (1,000 times). The band is the mean plus and minus the same multiple of its
     standard error at every phase; the multiple is the `ci` quantile, over the resamplings, of the largest deviation
-    along the curve in standard errors (a bootstrap sup-t band, Montiel Olea & Plagborg-Møller 2019), widened from the
-    normal to the t distribution for the number of patients. It is ``finish_map(map_sums(aligned))``: for more records
-    than memory holds, see `ecgwb.attention.map_chunks`.
+    along the curve in the resampling's own standard errors (a bootstrap sup-t band, Montiel Olea & Plagborg-Møller
+    2019; studentised, so that it holds in small cohorts, Hall 1988). It is ``finish_map(map_sums(aligned))``: for more
+    records than memory holds, see `ecgwb.attention.map_chunks`.
 
     Parameters
     ----------
@@ -87,9 +86,9 @@ def map_sums(aligned: xr.DataArray, by: str | None = None, *, seed: int = 0) -> 
     Returns
     -------
     Dataset
-        ``total``, ``square``, ``count`` (..., phase); ``draw_total``, ``draw_count`` (draw, ..., phase); ``records``
-        (patient): how many each has, by a hash of the name; ``seed_total``, ``seed_count`` where there are seeds. See
-        `merge_maps` and `finish_map`.
+        ``total``, ``square``, ``count`` (..., phase); ``draw_total``, ``draw_square``, ``draw_count`` (draw, ...,
+        phase); ``records`` (patient): how many each has, by a hash of the name; ``seed_total``, ``seed_count`` where
+        there are seeds. See `merge_maps` and `finish_map`.
 
     Raises
     ------
@@ -130,7 +129,7 @@ def _sums_of(aligned: xr.DataArray, seed: int) -> xr.Dataset:
     dims, shape = maps.dims[1:], maps.shape[1:]
     names = patients_of(aligned)
     total, square, count = (np.zeros(shape) for _ in range(3))
-    draw_total, draw_count = (np.zeros((RESAMPLES, *shape)) for _ in range(2))
+    draw_total, draw_square, draw_count = (np.zeros((RESAMPLES, *shape)) for _ in range(3))
     for first in range(0, len(names), _AT_ONCE):
         some = slice(first, first + _AT_ONCE)
         x = maps.values[some].astype(np.float64)
@@ -141,6 +140,7 @@ def _sums_of(aligned: xr.DataArray, seed: int) -> xr.Dataset:
         square += (x**2).sum(axis=0)
         count += seen.sum(axis=0)
         draw_total += (weights @ x.reshape(len(x), -1)).reshape(draw_total.shape)
+        draw_square += (weights @ (x**2).reshape(len(x), -1)).reshape(draw_total.shape)
         # All targets of a beat mostly show the same phases: then one is counted for all.
         curves = seen.reshape(len(x), -1, shape[-1])
         counted = curves[:, :1] if (curves == curves[:, :1]).all() else curves
@@ -154,6 +154,7 @@ def _sums_of(aligned: xr.DataArray, seed: int) -> xr.Dataset:
             "square": (dims, square),
             "count": (dims, count),
             "draw_total": (("draw", *dims), draw_total),
+            "draw_square": (("draw", *dims), draw_square),
             "draw_count": (("draw", *dims), draw_count),
             "records": ("patient", records),
         },
@@ -205,7 +206,7 @@ def merge_maps(sums: Iterable[xr.Dataset]) -> xr.Dataset:
 def _check_sums(sums: Any) -> None:
     if not isinstance(sums, xr.Dataset):
         raise TypeError(f"sums is {kind_of(sums)}; expected what map_sums gives")
-    lacking = [v for v in ("total", "count", "draw_total", "draw_count", "records") if v not in sums]
+    lacking = [v for v in ("total", "count", "draw_total", "draw_square", "draw_count", "records") if v not in sums]
     if lacking:
         raise ValueError(f"the sums have no {lacking[0]!r}; expected what map_sums gives, before finish_map")
 
@@ -238,8 +239,8 @@ def finish_map(sums: xr.Dataset, ci: float = 0.95) -> xr.Dataset:
     mean = sums["total"] / count
     half = xr.apply_ufunc(
         partial(_half_width, ci=ci),
-        sums["draw_total"], sums["draw_count"], mean, count,
-        input_core_dims=[["draw", "phase"], ["draw", "phase"], ["phase"], ["phase"]],
+        sums["draw_total"], sums["draw_square"], sums["draw_count"], mean, sums["square"], count,
+        input_core_dims=[["draw", "phase"]] * 3 + [["phase"]] * 3,
         output_core_dims=[["phase"]],
         vectorize=True,  # a curve at a time keeps memory at resamplings x phases
     )  # fmt: skip
@@ -255,23 +256,38 @@ def finish_map(sums: xr.Dataset, ci: float = 0.95) -> xr.Dataset:
     return out.assign_attrs(kept | {"ci": ci, "band": "simultaneous, patients resampled"})
 
 
-def _half_width(total: np.ndarray, count: np.ndarray, mean: np.ndarray, n: np.ndarray, ci: float) -> np.ndarray:
-    """Half the band's width (phase,) from resampled sums and counts (draw, phase); NaN where too few have it."""
-    drawn = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+def _half_width(
+    total: np.ndarray,
+    square: np.ndarray,
+    count: np.ndarray,
+    mean: np.ndarray,
+    squares: np.ndarray,
+    n: np.ndarray,
+    ci: float,
+) -> np.ndarray:
+    """Half the band's width (phase,) from resampled sums (draw, phase) and the cohort's; NaN where too few have it."""
+    drawn, of_squares = (
+        np.divide(v, count, out=np.full(total.shape, np.nan), where=count > 0) for v in (total, square)
+    )
     # The variance of a resampled count is the sum of squares of patients' counts: Kish's effective number of patients.
     people = n**2 / np.maximum(count.var(axis=0, ddof=1), 1e-12)
     enough = np.isfinite(mean) & (people > _FEWEST_FOR_BAND) & ((count > 0).mean(axis=0) > 0.95)
     out = np.full(mean.shape, np.nan)
     if not enough.any():
         return out
-    away = np.where(count > 0, np.abs(drawn - mean), 0.0)[:, enough]
     se = np.nanstd(drawn[:, enough], axis=0, ddof=1)
+    spread = np.sqrt(np.maximum(squares[enough] / n[enough] - mean[enough] ** 2, 0.0))
     tiny = 1e-9 * (np.abs(mean[enough]) + se) + np.finfo(float).tiny  # below it people do not differ but by rounding
-    varies = se > tiny
+    varies = (se > tiny) & (spread > tiny)
     width = np.zeros(varies.shape)
     if varies.any():
-        c = np.quantile((away[:, varies] / se[varies]).max(axis=1), ci)
-        width[varies] = se[varies] * stats.t.isf(stats.norm.sf(c), people[enough][varies] - 1)
+        k = np.flatnonzero(enough)[varies]
+        # A resampling's own standard error is the cohort's, times how much more or less its people differ.
+        own = np.sqrt(np.maximum(of_squares[:, k] - drawn[:, k] ** 2, 0.0)) / spread[varies]
+        own = se[varies] * own * np.sqrt(n[k] / np.maximum(count[:, k], 1))
+        away = np.abs(drawn[:, k] - mean[k])
+        t = np.divide(away, own, out=np.where(away > 0, np.inf, 0.0), where=own > tiny[varies])
+        width[varies] = se[varies] * np.quantile(np.nan_to_num(t, nan=0.0, posinf=np.inf).max(axis=1), ci)
     out[enough] = width
     return out
 
@@ -292,7 +308,8 @@ def map_chunks(
     ----------
     values : function, or several
         Makes values (record, ..., time) of a part of the cohort: ``partial(wb.ecgradcam, model, targets="qt")``, or
-        ``operator.itemgetter("beat")`` for the beats themselves. Several are taken for networks that differ by their
+        ``operator.itemgetter("beat")`` for the beats themselves. Edit maps need a common beat that is the same for all
+        parts: ``partial(wb.edit_map, model, among=some)``. Several are taken for networks that differ by their
         training's seed alone.
     cohort : Dataset
         One opened from its path is read part by part. For `by`, `ci` and `seed` see `cohort_map`.

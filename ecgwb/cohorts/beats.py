@@ -81,6 +81,7 @@ def representative_beat(
     method: str = "ecgwb",
     second: str | None = None,
     kind: int = 1,
+    rank: int = 5,
 ) -> xr.Dataset:
     """The median of a recording's similar beats, with global landmarks, their doubt, and the targets.
 
@@ -103,6 +104,10 @@ def representative_beat(
         A second method of `delineate`, such as "prominence": where it disagrees with the first, the doubt grows.
     kind : int
         2 for the other kind of beat, where two beats or more are alike and unlike the chosen ones.
+    rank : int
+        Which of twelve leads that show a wave, counted from outside, sets its onset and offset: 5 as in the cohorts,
+        which noise moves little, or 1 for the earliest onset and the latest offset in any lead, as in the clinic
+        (AHA/ACCF/HRS 2009), which is longer. The doubt is calibrated for 5.
 
     Returns
     -------
@@ -127,7 +132,7 @@ def representative_beat(
     RecordError
         When a lead is missing, no QRS is found, no complete beat lies within the recording, or it has no second kind.
     """
-    arrays = beat_arrays(record, waves, annotations=annotations, method=method, second=second, kind=kind)
+    arrays = beat_arrays(record, waves, annotations=annotations, method=method, second=second, kind=kind, rank=rank)
     variables = {name: (BEAT_VARIABLES[name][0], x, BEAT_VARIABLES[name][1]) for name, x in arrays.items()}
     return xr.Dataset(variables, coords=BEAT_COORDS).set_coords(["n_beats", "n_beats_found"])
 
@@ -140,9 +145,12 @@ def beat_arrays(
     method: str = "ecgwb",
     second: str | None = None,
     kind: int = 1,
+    rank: int = 5,
 ) -> dict[str, Any]:
     """What `representative_beat` returns, as plain arrays by name; their dims are `BEAT_VARIABLES`."""
     need_rate(record)
+    if rank not in range(1, 13):
+        raise ValueError(f"rank is {rank!r}; expected 1, the outermost of twelve leads, to 12")
     eight, quality = _eight_leads(record)
     if waves is None:
         waves = delineate(record, method=method)
@@ -153,7 +161,7 @@ def beat_arrays(
         raise RecordError(f"record {record.record_id!r} has {alike}, counted from 1; kind is {kind!r}")
     used, shift, share = kinds[kind - 1]
     r = found.r_ms + shift * 1000.0 / FS
-    own = beat_landmarks(found.marks_ms, r, used)
+    own = beat_landmarks(found.marks_ms, r, used, rank=rank / 12)
     beat = np.median(_cut(eight.signal, r[used]), axis=0).astype(np.float32)
     cycles = _cycles_without_gaps(r, eight.signal)
     hr = 60000.0 / np.median(cycles) if len(cycles) else np.nan
@@ -175,12 +183,13 @@ def beat_arrays(
     }
     if second is not None:
         opinion = delineate(record, method=second)
-        other = beat_landmarks(_marks_of(opinion, found.r_ms, _lead_names(opinion)), r, used)
+        other = beat_landmarks(_marks_of(opinion, found.r_ms, _lead_names(opinion)), r, used, rank=rank / 12)
         # Half the squared gap is the variance of two opinions; no opinion adds none.
         gap = np.nan_to_num(other.fiducial - own.fiducial)
         out["doubt"] = np.sqrt(own.doubt**2 + gap**2 / 2)
     if annotations is not None:
-        by_hand = beat_landmarks(_marks_of(annotations, found.r_ms, _lead_names(waves)), r, used, share=0.0).fiducial
+        marks = _marks_of(annotations, found.r_ms, _lead_names(waves))
+        by_hand = beat_landmarks(marks, r, used, share=0.0, rank=rank / 12).fiducial
         out["fiducial_manual"] = by_hand
         out |= {f"{name}_manual": value for name, value in intervals(by_hand).items()}
     return out

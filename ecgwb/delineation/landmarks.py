@@ -43,7 +43,7 @@ class Wave(NamedTuple):
     offset: float
 
 
-def global_marks(marks: np.ndarray) -> np.ndarray:
+def global_marks(marks: np.ndarray, rank: float = RANK) -> np.ndarray:
     """One mark per beat and landmark from those of the leads.
 
     Of the m leads that show a wave (at least a third of them must), the onset is the k-th earliest and the offset the
@@ -54,6 +54,8 @@ def global_marks(marks: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     marks : array (beat, lead, landmark), ms
+    rank : float
+        Of the leads that show a wave, the share to be counted from outside; 1/12 is the outermost lead.
 
     Returns
     -------
@@ -61,7 +63,7 @@ def global_marks(marks: np.ndarray) -> np.ndarray:
         By the k-th lead, by the next one outwards, by the next one inwards.
     """
     m = np.isfinite(marks).sum(axis=1)  # (beat, landmark)
-    rank = np.ceil(RANK * m).astype(int)
+    place = np.ceil(rank * m).astype(int)
     # NaN last, and one in any case
     ordered = np.sort(np.pad(marks, ((0, 0), (0, 1), (0, 0)), constant_values=np.nan), axis=1)
 
@@ -70,7 +72,7 @@ def global_marks(marks: np.ndarray) -> np.ndarray:
 
     out = np.empty((3, *m.shape))
     for side, step in zip(out, (0, -1, 1), strict=True):
-        r = np.clip(rank + step, 1, m)
+        r = np.clip(place + step, 1, m)
         side[:, ONSETS] = nth(r - 1)[:, ONSETS]
         side[:, OFFSETS] = nth(m - r)[:, OFFSETS]
         side[:, PEAKS] = (nth((m - 1) // 2) + nth(m // 2))[:, PEAKS] / 2
@@ -110,7 +112,9 @@ class BeatLandmarks(NamedTuple):
     cycles: np.ndarray  # (beat, landmark) of every beat, from the recording's start
 
 
-def beat_landmarks(marks: np.ndarray, r: np.ndarray, used: np.ndarray, share: float = 0.5) -> BeatLandmarks:
+def beat_landmarks(
+    marks: np.ndarray, r: np.ndarray, used: np.ndarray, share: float = 0.5, rank: float = RANK
+) -> BeatLandmarks:
     """The landmarks of a representative beat: the medians, over the beats it is made of, of their global landmarks.
 
     Their spread over leads and over beats is one standard deviation each, summed in squares. Over leads: half the gap
@@ -127,12 +131,14 @@ def beat_landmarks(marks: np.ndarray, r: np.ndarray, used: np.ndarray, share: fl
         The beats that make the representative beat.
     share : float
         A landmark that fewer of these beats show is absent.
+    rank : float
+        See `global_marks`. The doubt is calibrated for the fifth of twelve leads.
 
     Returns
     -------
     BeatLandmarks
     """
-    cycles = global_marks(marks)  # (side, beat, landmark)
+    cycles = global_marks(marks, rank)  # (side, beat, landmark)
     cycles[:, :, R] = r
     relative = cycles[:, used] - r[used][:, None]
     middle, outer, inner = median_if_common(relative, share)

@@ -8,17 +8,20 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from scipy.integrate import cumulative_trapezoid, trapezoid
+from scipy.signal import find_peaks
 
 from ..cohorts.guards import check
 from ..cohorts.measurements import TIME, levelled
 
 _AHA = "AHA/ACCF/HRS 2009, doi 10.1161/CIRCULATIONAHA.108.191095"
+_AFTER_J_MS = {"j_uv": 0.0, "st20_uv": 20.0, "st40_uv": 40.0}
+_LEAST_R_UV = 20.0  # the least wave of QRS in the CSE study (Eur Heart J 6:815, 1985)
 _FAINT_T_UV = 20.0  # a T wave lower than this has no shape to measure
 _PAPER = "Hicks et al. 2021, doi 10.1038/s41598-021-90285-5"
 _PER_BEAT = {
     "p_ms": ("P_on to P_off", _AHA),
     "pr_ms": ("P_on to QRS_on", _AHA),
-    "qrs_ms": ("QRS_on to J", _AHA),
+    "qrs_ms": ("QRS_on to J, by the fifth of twelve leads from outside; by the extreme ones it is longer", _AHA),
     "qt_ms": ("QRS_on to T_off", _AHA),
     "qtc_ms": ("QT / (RR in s) ** (1/3)", "Fridericia 1920"),
     "qtc_rr_ms": ("QT + slope (1000 - RR), RR in ms", "Sagie et al. 1992, doi 10.1016/0002-9149(92)90562-D"),
@@ -31,10 +34,15 @@ _PER_BEAT = {
 }
 _PER_LEAD = {
     "p_uv": ("largest deflection from P_on to P_off, signed", _AHA),
-    "q_uv": ("lowest point of QRS before the R peak; 0 if none is below the baseline", _AHA),
-    "r_uv": ("highest point of QRS; 0 if none is above the baseline", _AHA),
-    "s_uv": ("lowest point of QRS after the R peak; 0 if none is below the baseline", _AHA),
+    "q_uv": ("lowest point of QRS before the R peak; 0 if none is below the baseline, and in a QS complex", _AHA),
+    "r_uv": (
+        "highest point of QRS; where that is an end of QRS, its highest peak of 20 µV or more; 0 if there is none: QS",
+        _AHA,
+    ),
+    "s_uv": ("lowest point of QRS after the R peak, or of a QS complex; 0 if none is below the baseline", _AHA),
     "j_uv": ("level at J", _AHA),
+    "st20_uv": ("level 20 ms after J", _AHA),
+    "st40_uv": ("level 40 ms after J", _AHA),
     "t_uv": ("largest deflection from T_on, or J where that is unknown, to T_off, signed", _AHA),
     "qrs_area_uvms": ("area of QRS", _AHA),
     "t_area_uvms": ("area from J to T_off", _AHA),
@@ -42,8 +50,8 @@ _PER_LEAD = {
         "area of T before its peak / area after it, from the line that joins T's ends; 1: symmetric",
         "after di Bernardo & Murray, Nature 403:40, 2000",
     ),
-    "r_time_ms": ("QRS_on to the R peak", _PAPER),
-    "s_time_ms": ("QRS_on to the lowest point of QRS after the R peak", _PAPER),
+    "r_time_ms": ("QRS_on to the R peak; absent in a QS complex", _PAPER),
+    "s_time_ms": ("QRS_on to the lowest point of QRS after the R peak, or of a QS complex", _PAPER),
     "r_upslope": ("steepest rise before the R peak, µV/ms over 6 ms", _PAPER),
     "r_downslope": ("steepest fall after the R peak within QRS, µV/ms over 6 ms", _PAPER),
 }
@@ -127,16 +135,18 @@ def _one_beat(x: np.ndarray, marks: dict[str, float]) -> dict[str, np.ndarray]:
     if not inside.any():
         return {}
     qrs, t = x[:, inside], TIME[inside]  # (lead, sample)
-    peak = qrs.argmax(axis=1)
+    peak = np.array([_r_peak(row) for row in qrs])
+    is_qs = peak < 0
+    peak = np.where(is_qs, 0, peak)  # of a QS complex all that follows is S
     before = np.arange(len(t)) <= peak[:, None]
     lowest_after = np.where(before, np.inf, qrs).argmin(axis=1)
     out = {
-        "q_uv": np.minimum(np.where(before, qrs, 0.0).min(axis=1), 0.0),
-        "r_uv": np.maximum(qrs.max(axis=1), 0.0),
+        "q_uv": np.where(is_qs, 0.0, np.minimum(np.where(before, qrs, 0.0).min(axis=1), 0.0)),
+        "r_uv": np.where(is_qs, 0.0, qrs[np.arange(len(qrs)), peak]),
         "s_uv": np.where(before, 0.0, qrs).min(axis=1),
-        "j_uv": np.array([np.interp(j, TIME, row) for row in x]),
+        **{name: np.array([np.interp(j + ms, TIME, row) for row in x]) for name, ms in _AFTER_J_MS.items()},
         "qrs_area_uvms": _area(x, on, j),
-        "r_time_ms": t[peak] - on,
+        "r_time_ms": np.where(is_qs, np.nan, t[peak] - on),
         "s_time_ms": np.where(before.all(axis=1), j, t[lowest_after]) - on,
     }
     if len(t) > 3:  # a shorter QRS has no slope over 6 ms
@@ -151,6 +161,20 @@ def _one_beat(x: np.ndarray, marks: dict[str, float]) -> dict[str, np.ndarray]:
         out["t_area_uvms"] = _area(x, j, t_off)
         out["t_asymmetry"] = _asymmetry(x, marks["T_on"], t_off)
     return out
+
+
+def _r_peak(qrs: np.ndarray) -> int:
+    """Where the R of one lead's QRS (sample,) is; -1 where it has none: a QS complex.
+
+    The highest sample, unless that is an end of QRS, as where ST lies above a small r: then the highest peak within.
+    """
+    highest = int(qrs.argmax())
+    if qrs[highest] <= 0:
+        return -1
+    if 0 < highest < len(qrs) - 1:
+        return highest
+    peaks = find_peaks(qrs, height=_LEAST_R_UV, prominence=_LEAST_R_UV)[0]
+    return int(peaks[qrs[peaks].argmax()]) if len(peaks) else -1
 
 
 def _asymmetry(x: np.ndarray, t_on: float, t_off: float) -> np.ndarray:

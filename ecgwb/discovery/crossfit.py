@@ -84,7 +84,7 @@ class Crossed:
         for k, network in enumerate(self.networks):
             some = cohort.isel(record=np.flatnonzero(self.fold == k))
             maps = attribute(network, some, method, baseline="mean")
-            parts.append(align(maps.isel(target=0, drop=True), some, template))
+            parts.append(align(maps.isel(target=0, drop=True), some, template, keep_sum=False))
         maps = xr.concat(parts, dim="record", combine_attrs="override", coords="different", compat="equals")
         return maps.sel(record=cohort["record"].values).assign_coords(network=("record", self.fold))
 

@@ -62,7 +62,7 @@ def blank(cohort: xr.Dataset, wave: str, fill: str = "linear", *, sham: bool = F
         raise ValueError(f"wave {wave!r} with fill {fill!r}; expected one of {', '.join(WAVES)} and {', '.join(FILLS)}")
     start, stop = _marks(cohort, *WAVES[wave])
     if sham:
-        start, stop = _sham_span(cohort, stop - start)
+        start, stop = sham_span(cohort, stop - start)
     beats, lined, inside = lines_between(cohort, start, stop)
     has_span = np.asarray(inside.any(axis=1))
     if fill == "linear":
@@ -121,7 +121,7 @@ def erase(cohort: xr.Dataset, mask: np.ndarray, fill: str = "linear") -> xr.Data
     return _with_beats(cohort, beats * (1 - weight) + mean * weight)
 
 
-def stretch(cohort: xr.Dataset, interval: str, ms: float) -> xr.Dataset:
+def stretch(cohort: xr.Dataset, interval: str, ms: float | np.ndarray) -> xr.Dataset:
     """The cohort with one interval of every beat longer or shorter by so many ms; waves keep their height.
 
     Parameters
@@ -132,7 +132,7 @@ def stretch(cohort: xr.Dataset, interval: str, ms: float) -> xr.Dataset:
         zero; P keeps its distance from QRS_on, ST and T theirs from J, so QT grows with it. "QT": the ST segment is
         drawn out and T moves later as a whole. The waves of the beats before and after stay where they are; the spans
         between them and this beat's waves give way.
-    ms : float
+    ms : float, or array (record,)
         Below 0: shorter.
 
     Returns
@@ -151,7 +151,7 @@ def stretch(cohort: xr.Dataset, interval: str, ms: float) -> xr.Dataset:
     cohort = check(cohort, "hr")
     if interval not in INTERVALS:
         raise ValueError(f"cannot stretch {interval!r}; expected one of {', '.join(INTERVALS)}")
-    _check_number(ms, "ms")
+    ms = _amounts(ms, "ms", cohort)
     before, after = _gap_to_neighbours(cohort)
     first, last = np.full_like(before, TIME[0]), np.full_like(before, TIME[-1])
     old = np.stack([first, before, *_marks(cohort, *_KNOTS), after, last], axis=1)  # (record, knot)
@@ -190,14 +190,14 @@ def warp(beat: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return np.asarray(CubicSpline(TIME, beat, axis=1)(np.interp(TIME, after, before)))
 
 
-def scale(cohort: xr.Dataset, wave: str, factor: float) -> xr.Dataset:
+def scale(cohort: xr.Dataset, wave: str, factor: float | np.ndarray) -> xr.Dataset:
     """The cohort with R (all of QRS) or T higher by a factor in every lead, as seen from the line between its ends.
 
     Parameters
     ----------
     cohort : Dataset
     wave : {"R", "T"}
-    factor : float
+    factor : float, or array (record,)
         0.7: 30 % lower.
 
     Returns
@@ -213,21 +213,21 @@ def scale(cohort: xr.Dataset, wave: str, factor: float) -> xr.Dataset:
     cohort = check(cohort, "hr")
     if wave not in ("R", "T"):
         raise ValueError(f"cannot scale {wave!r}; expected 'R' or 'T'")
-    _check_number(factor, "factor")
+    factor = _amounts(factor, "factor", cohort)[:, None, None]
     beats, lined, inside = lines_between(cohort, *_marks(cohort, *WAVES["QRS" if wave == "R" else "T"]))
     changed = lined + factor * (beats - lined)
     changed[~inside.any(axis=1)] = np.nan
     return _changed(cohort, changed, cohort["fiducial"].values)
 
 
-def lift(cohort: xr.Dataset, point: str, uv: float) -> xr.Dataset:
+def lift(cohort: xr.Dataset, point: str, uv: float | np.ndarray) -> xr.Dataset:
     """The cohort with J higher by so many µV in every lead: rising from time zero to J, gone again at T_on.
 
     Parameters
     ----------
     cohort : Dataset
     point : {"J"}
-    uv : float
+    uv : float, or array (record,)
         Below 0: lower.
 
     Returns
@@ -243,7 +243,7 @@ def lift(cohort: xr.Dataset, point: str, uv: float) -> xr.Dataset:
     cohort = check(cohort, "hr")
     if point != "J":
         raise ValueError(f"cannot lift {point!r}; expected 'J'")
-    _check_number(uv, "uv")
+    uv = _amounts(uv, "uv", cohort)[:, None, None]
     j, t_on = (m[:, None] for m in _marks(cohort, "J", "T_on"))
     with np.errstate(divide="ignore", invalid="ignore"):  # J at time zero, or no ST segment: a step
         rise = _half_cosine(TIME / j)
@@ -309,6 +309,17 @@ def plant(
 # ---------------------------------------------------------------- shared
 
 
+def _amounts(value: object, name: str, cohort: xr.Dataset) -> np.ndarray:
+    """An amount of each record (record,)."""
+    n = cohort.sizes["record"]
+    if isinstance(value, np.ndarray):
+        if value.shape != (n,) or value.dtype.kind not in "fiu" or not np.isfinite(value).all():
+            raise TypeError(f"{name} is {kind_of(value)}; expected a finite number, or one for each of {n} records")
+        return value.astype(float)
+    _check_number(value, name)
+    return np.full(n, float(value))  # type: ignore[arg-type]
+
+
 def _check_number(value: object, name: str) -> None:
     if isinstance(value, bool) or not isinstance(value, Real) or not np.isfinite(float(value)):
         raise TypeError(f"{name} is {kind_of(value)}; expected a finite number")
@@ -347,8 +358,19 @@ def _gap_to_neighbours(cohort: xr.Dataset, margin: float = 0.0) -> tuple[np.ndar
     return np.fmax(TIME[0], t_off - rr + margin), np.fmin(TIME[-1], rr + begins - margin)
 
 
-def _sham_span(cohort: xr.Dataset, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A span of that length free of waves: right after T_off if it ends before the next P, else right before P_on."""
+def sham_span(cohort: xr.Dataset, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A span of each beat free of waves: right after T_off if it ends before the next P, else right before P_on.
+
+    Parameters
+    ----------
+    cohort : Dataset
+    length : array (record,), ms
+
+    Returns
+    -------
+    start, stop : array (record,), ms
+        NaN where there is no room.
+    """
     before, after = _gap_to_neighbours(cohort, _MARGIN_MS)
     p_on, qrs_on, t_off = _marks(cohort, "P_on", "QRS_on", "T_off")
     late = t_off + _MARGIN_MS
@@ -357,7 +379,7 @@ def _sham_span(cohort: xr.Dataset, length: np.ndarray) -> tuple[np.ndarray, np.n
     return start, start + length
 
 
-def _moves(cohort: xr.Dataset, interval: str, ms: float) -> np.ndarray:
+def _moves(cohort: xr.Dataset, interval: str, ms: np.ndarray) -> np.ndarray:
     """By how many ms a stretch moves each of `_KNOTS`: (record, knot)."""
     qrs_on, j = _marks(cohort, "QRS_on", "J")
     if interval == "PR":

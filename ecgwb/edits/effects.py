@@ -28,7 +28,7 @@ from .remeasurement import remeasure
 class Dose(NamedTuple):
     """A known change of the beat."""
 
-    edit: Callable[[xr.Dataset, str, float], xr.Dataset]
+    edit: Callable[[xr.Dataset, str, float | np.ndarray], xr.Dataset]
     amounts: tuple[float, ...]
     target: str  # the target that measures it
 
@@ -127,9 +127,9 @@ def dose_response(
         - ``n``: records;
         - ``moved``: mean absolute change in prediction at the smallest and the largest dose;
         - ``outside``: the share of changed beats that leave what was seen;
-        - ``measured_slope``, ``measured_low``, ``measured_high``: the same of the workbench's own measurement, which is
-          what a network that follows the edit exactly gives (a wider QRS is a longer QT); NaN for targets the workbench
-          does not measure from the beat.
+        - ``measured_slope``, ``measured_low``, ``measured_high``: the same of the workbench's own measurement of the
+          edited beats. The slope of a target on its own edit is truly 1; where the measurement's is below, the
+          delineator does not follow the edit whole. NaN for targets that the workbench does not measure from the beat.
 
     Raises
     ------

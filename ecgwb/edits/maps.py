@@ -10,25 +10,54 @@ import pandas as pd
 import xarray as xr
 from torch import nn
 
-from ..attention.attribution import attribute
+from ..attention.attribution import METHODS, attribute
 from ..attention.gradcam import VARIANTS, asked_of
 from ..cohorts.guards import check
 from ..cohorts.people import patients_of
 from ..delineation.landmarks import WAVES
 from ..models.prediction import model_input, predict
+from ..models.spec import ModelError
 from ..stats import interval, resampled_sums
 from .changes import blank, plant
+from .edit_maps import edit_map
 from .effects import check_takes_beats
 
 _PROBED_MS = tuple(range(-250, 451, 50))  # where the point spread is tried
 _QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}  # of a map's change over time
 
 
-def time_maps(
-    model: nn.Module, cohort: xr.Dataset, method: str, targets: Sequence[str] | str | None = None
+def check_method(method: str) -> None:
+    """Refuses what is neither a method of `attribute` nor "edit map"."""
+    known = ("edit map", "ecgradcam", *VARIANTS, "occlusion", *METHODS)
+    if method not in known:
+        raise ModelError(f"unknown method {method!r}; expected one of {', '.join(known)}")
+
+
+def maps_by(
+    model: nn.Module,
+    cohort: xr.Dataset,
+    method: str,
+    targets: Sequence[str] | str | None = None,
+    *,
+    among: xr.Dataset | None = None,
 ) -> xr.DataArray:
-    """Maps (record, target, time) by any method of `attribute`; those that resolve leads are summed over them."""
-    maps = attribute(model, cohort, method, targets)
+    """Maps (record, target, [lead,] time) by any method of `attribute`, or "edit map", against `among`."""
+    check_method(method)
+    if method == "edit map":
+        return edit_map(model, cohort, targets, among=among)
+    return attribute(model, cohort, method, targets)
+
+
+def time_maps(
+    model: nn.Module,
+    cohort: xr.Dataset,
+    method: str,
+    targets: Sequence[str] | str | None = None,
+    *,
+    among: xr.Dataset | None = None,
+) -> xr.DataArray:
+    """Those of `maps_by`, summed over leads (record, target, time)."""
+    maps = maps_by(model, cohort, method, targets, among=among)
     return maps.sum("lead", skipna=False, keep_attrs=True) if "lead" in maps.dims else maps
 
 
@@ -54,7 +83,7 @@ def point_spread(
     targets : str or sequence of str, optional
         Some of ``model.spec.targets``; all by default.
     method : str
-        A variant of `ecgradcam`, or a method of `attribute`, whose leads are summed.
+        "edit map", a variant of `ecgradcam`, or a method of `attribute`, whose leads are summed.
     at_ms : sequence of float
         A bump is added to all leads at each of these moments in turn.
     uv : float
@@ -87,7 +116,7 @@ def point_spread(
     time, patient = before["time"].values, patients_of(cohort)
     rows = []
     for at in at_ms:
-        after = time_maps(model, plant(cohort, at, uv, width_ms=width_ms), method, targets)
+        after = time_maps(model, plant(cohort, at, uv, width_ms=width_ms), method, targets, among=cohort)
         change = np.abs(after.values - before.values)  # (record, target, time)
         usable = np.isfinite(change).all(axis=(1, 2))
         for k, t in enumerate(before["target"].values):
@@ -127,7 +156,7 @@ def faithfulness(
     cohort : Dataset
         Its labels are not used.
     methods : sequence of str
-        Variants of `ecgradcam` and methods of `attribute`.
+        "edit map", variants of `ecgradcam` and methods of `attribute`.
     targets : str or sequence of str, optional
         Some of ``model.spec.targets``; all by default.
     fill : {"linear", "flat", "mean"}
@@ -163,7 +192,7 @@ def faithfulness(
     taken = {w: (x - model_input(model, b)[0]) / spec.scale for w, b in blanked.items()}  # (record, lead, time), µV
     rows = []
     for method in [methods] if isinstance(methods, str) else methods:
-        maps = attribute(model, cohort, method, names)
+        maps = maps_by(model, cohort, method, names)
         given = {w: _contribution(maps, blanked[w]["blanked"].values, taken[w]) for w in WAVES}  # (record, target)
         for k, t in enumerate(names):
             effect = {w: predictions[t].values - without[w][t].values for w in WAVES}

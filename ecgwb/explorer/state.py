@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 from torch import nn
 
-from ..attention.alignment import align, template_of
+from ..attention.alignment import FEWEST, align, template_of
 from ..attention.attribution import attribute
 from ..attention.gradcam import VARIANTS, ecgradcam
 from ..attention.layers import readable_layers
@@ -20,6 +20,8 @@ from ..cohorts.beats import need_records
 from ..cohorts.corrections import move_landmark, undo_landmark
 from ..delineation.landmarks import LANDMARKS
 from ..edits.changes import blank, scale, stretch
+from ..edits.edit_maps import edit_map
+from ..figures.maps import per_10_ms
 from ..figures.style import NAMES
 from ..models.prediction import model_input, predict
 from ..models.spec import ModelError, spec_of
@@ -30,9 +32,10 @@ STRETCHED = {"PR": (-40, 40), "QRS": (-20, 20), "QT": (-40, 40)}  # ms
 SCALED = ("R", "T")
 MOVABLE = tuple(m for m in LANDMARKS if m != "R")
 # Ways to a map that answer within a slider's patience; SmoothGrad and integrated gradients take seconds.
-WAYS = (*VARIANTS, "saliency", "input_x_gradient", "deeplift", "guided_gradcam", "occlusion")
+WAYS = (*VARIANTS, "edit map", "saliency", "input_x_gradient", "deeplift", "guided_gradcam", "occlusion")
 _READ_A_LAYER = (*VARIANTS, "guided_gradcam")
 _PEOPLE = 200  # of a larger cohort, spread through it, whose maps make the cohort's
+_EDITED = 50  # of them for edit maps, which take some 60 ms of a core each
 
 
 @dataclass(frozen=True)
@@ -119,16 +122,21 @@ class Exploration:
             self.trouble = str(e)
             unknown = {t: ("record", np.full(n, np.nan), {"units": self.spec.unit(t)}) for t in self.spec.targets}
             self.predictions = xr.Dataset(unknown, coords={"record": cohort["record"]})
-        self._sample = np.unique(np.linspace(0, n - 1, min(n, _PEOPLE)).round().astype(int))
+        self._sample = spread(n, _PEOPLE)
         self._raw_maps: dict[tuple[str, ...], xr.DataArray] = {}
         self._forget()
 
     def _forget(self) -> None:
-        """Forget what was made with the landmarks as they were; maps before they are aligned stay."""
+        """Forget what was made with the landmarks as they were; maps before they are aligned stay, but for edits'."""
+        self._raw_maps = {k: v for k, v in self._raw_maps.items() if k[0] != "edit map"}
         self._tables: dict[str, pd.DataFrame] = {}
         self._cohort_maps: dict[tuple[str, ...], xr.Dataset] = {}
         self._last_beat: tuple[View, xr.Dataset] | None = None
         self._last_map: tuple[View, xr.DataArray | None, str] | None = None
+
+    def sample(self, view: View) -> np.ndarray:
+        """Positions of the records whose maps make the cohort's."""
+        return self._sample[spread(len(self._sample), _EDITED)] if view.variant == "edit map" else self._sample
 
     def records(self, search: str = "", order: str = "record", target: str | None = None) -> list[str]:
         """Ids that fit the search, in the order asked for; see `find_records`."""
@@ -212,6 +220,12 @@ class Exploration:
     def maps(self, view: View, cohort: xr.Dataset, targets: Any = None) -> xr.DataArray:
         """Maps (record, target, time), or (record, target, lead, time) by methods that resolve leads."""
         layer = view.layer if view.variant in _READ_A_LAYER else None
+        if view.variant == "edit map":
+            if len(self._sample) < FEWEST:
+                raise ValueError(
+                    f"an edit map compares with the others' mean beat; explore a cohort of {FEWEST} or more"
+                )
+            return edit_map(self.model, cohort, targets, among=self.cohort.isel(record=self._sample))
         if view.variant in VARIANTS:
             return ecgradcam(self.model, cohort, targets, variant=view.variant, layer=layer)
         return attribute(self.model, cohort, view.variant, targets, layer=layer)
@@ -229,7 +243,7 @@ class Exploration:
         return self._last_map[1:]
 
     def _record_map(self, view: View) -> xr.DataArray:
-        shown = self.maps(view, self.edited(view), view.target).isel(record=0, target=0)
+        shown = per_10_ms(self.maps(view, self.edited(view), view.target).isel(record=0, target=0))
         if not np.isfinite(shown.values).all():
             raise ValueError("the network cannot use this record: samples are missing or all leads are flat")
         if "lead" in shown.dims and view.view == "beat" and view.lead not in shown["lead"].values:
@@ -240,8 +254,8 @@ class Exploration:
         return shown.assign_attrs(long_name="map minus its mean" if adds_up else "map")
 
     def _map_key(self, view: View) -> tuple[str, ...]:
-        """What a cohort's maps depend on: ECGradCAM's are of all targets together, and the same in all leads."""
-        by_lead = (view.target, view.lead) if view.variant not in VARIANTS else ("", "")
+        """What a cohort's maps depend on: edit maps and ECGradCAM's are of all targets, and the same in all leads."""
+        by_lead = ("", "") if view.variant in ("edit map", *VARIANTS) else (view.target, view.lead)
         return (view.variant, view.layer or "", *by_lead)
 
     def has_cohort_map(self, view: View) -> bool:
@@ -252,7 +266,7 @@ class Exploration:
         """The cohort's map of the view's target, in the view's lead where the method resolves leads; made once."""
         variant, layer, target, lead = key = self._map_key(view)
         if (*key, view.target) not in self._cohort_maps:
-            some = self.cohort.isel(record=self._sample)
+            some = self.cohort.isel(record=self.sample(view))
             if (variant, layer, target) not in self._raw_maps:
                 self._raw_maps[variant, layer, target] = self.maps(view, some, target or None)
             values = self._raw_maps[variant, layer, target].sel(target=[view.target])
@@ -265,7 +279,7 @@ class Exploration:
         own = self.edited(view)["fiducial"].isel(record=0)
         if not np.isfinite(own.sel(landmark=["QRS_on", "J"])).all():
             return None
-        common = self.cohort_map(view)
+        common = per_10_ms(self.cohort_map(view))
         marks = template_of(common).values
         known = np.isfinite(own.values) & np.isfinite(marks)
         own_time, first = np.unique(own.values[known], return_index=True)
@@ -277,7 +291,7 @@ class Exploration:
         at = np.where(time < own_time[0], time + shift[0], np.where(time > own_time[-1], time + shift[1], at))
         level = float(common["mean"].mean()) if view.variant in VARIANTS else 0.0
         curves = {k: ("time", np.interp(at, common["phase"], common[k] - level)) for k in ("mean", "low", "high")}
-        return xr.Dataset(curves, coords={"time": time}, attrs={"people": len(self._sample)})
+        return xr.Dataset(curves, coords={"time": time}, attrs={"people": len(self.sample(view))})
 
     # ------------------------------------------------------------ numbers and code
 
@@ -313,7 +327,15 @@ class Exploration:
         lines += [f'one = wb.edits.scale(one, "{what}", {factor:g})' for what, factor in view.scaled]
         lines += [f'one = wb.edits.blank(one, "{view.blanked}")'] if view.blanked != "none" else []
         layer = f', layer="{view.layer}"' if view.layer and view.variant in _READ_A_LAYER else ""
-        if view.variant in VARIANTS:
+        if view.variant == "edit map":
+            some = "cohort"
+            if len(self._sample) < self.cohort.sizes["record"]:
+                lines.append(
+                    f"some = cohort.isel(record={self._sample.tolist()})  # whose mean beat it is compared with"
+                )
+                some = "some"
+            lines.append(f'maps = wb.edit_map(model, one, "{view.target}", among={some})')
+        elif view.variant in VARIANTS:
             lines.append(f'maps = wb.ecgradcam(model, one, "{view.target}", variant="{view.variant}"{layer})')
         else:
             lines.append(f'maps = wb.attribute(model, one, "{view.variant}", "{view.target}"{layer})')
@@ -324,6 +346,11 @@ class Exploration:
             f"figure = draw(Exploration(cohort, model), {view})",
         ]
         return "\n".join(lines)
+
+
+def spread(n: int, most: int) -> np.ndarray:
+    """Positions of at most so many of `n` records, spread through them."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
 
 
 def _number(value: float, unit: str = "") -> str:

@@ -5,7 +5,7 @@ What all functions that draw have in common:
 Parameters
 ----------
 ax : Axes, optional
-    Where to draw; on new Axes by default.
+    Where to draw; on the current ones by default.
 
 Returns
 -------
@@ -16,7 +16,7 @@ Axes
 from .beats import BY_HAND, mark_doubt, mark_waves, plot_beat
 from .ecg_paper import plot_beats, plot_ecg, plot_paper_beat
 from .effects import plot_dose_response, plot_map_against_effect
-from .maps import describe_map, plot_cohort_map, plot_lead_map
+from .maps import describe_map, per_10_ms, plot_cohort_map, plot_curve, plot_lead_map
 from .style import LEAD_SHOWN, NAMES, ONE_COLUMN, SAYS, STYLE, TWO_COLUMNS, styled, use_style
 from .tables import (
     plot_agreement,
@@ -44,6 +44,7 @@ __all__ = [
     "describe_map",
     "mark_doubt",
     "mark_waves",
+    "per_10_ms",
     "plot_agreement",
     "plot_beat",
     "plot_beats",
@@ -51,6 +52,7 @@ __all__ = [
     "plot_blanking",
     "plot_check",
     "plot_cohort_map",
+    "plot_curve",
     "plot_dose_response",
     "plot_ecg",
     "plot_forest",

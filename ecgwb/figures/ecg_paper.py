@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from ..recordings.record import FS, LEADS12, complete_limb_leads
 from .beats import mark_doubt, mark_waves
-from .maps import colour_bar, map_limit, paint_map
+from .maps import colour_bar, map_limit, paint_map, per_10_ms
 
 SPEED, GAIN = 25.0, 10.0  # mm/s and mm/mV
 LAYOUTS: dict[str, tuple[tuple[str, ...], ...]] = {  # rows of leads that follow each other in time
@@ -131,6 +131,7 @@ def plot_paper_beat(
     ValueError
         Where none of the leads can be had, or the beat is not (lead, time).
     """
+    attention = None if attention is None else per_10_ms(attention)
     have = _leads_of(beat, "time")
     shown = _some_of(leads, have)
     time = beat["time"].values
@@ -213,11 +214,12 @@ def plot_beats(
     ValueError
         Where none of the leads can be had, or the beat is not (lead, time).
     """
+    attention = None if attention is None else per_10_ms(attention)
     have = _leads_of(beat, "time")
     shown = _some_of(leads, have)
     rows = -(-len(shown) // columns)
     figure = figure or plt.figure(figsize=(7.2, 1.3 * rows + 0.5), layout="none")
-    right = 0.99 if attention is None else 0.9
+    right = 0.99 if attention is None else 0.88
     figure.subplots_adjust(left=0.09, right=right, top=0.98, bottom=0.12, hspace=0.12, wspace=0.08)
     grid: Any = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for row, column in np.ndindex(grid.shape):  # ticks are most of what drawing costs: on the outer sides only
@@ -235,7 +237,7 @@ def plot_beats(
     figure.supxlabel("ms from the QRS fiducial", fontsize=8)
     figure.supylabel("µV", fontsize=8)
     if attention is not None:
-        colour_bar(figure, (0.915, 0.25, 0.012, 0.5), limit, attention)
+        colour_bar(figure, (0.895, 0.25, 0.012, 0.5), limit, attention)
     return figure
 
 

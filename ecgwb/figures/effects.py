@@ -93,7 +93,7 @@ def _short(value: float, digits: int) -> str:
     return text if round(value, digits) else "0"
 
 
-def plot_map_against_effect(table: pd.DataFrame, axes: Sequence[Axes], needed: float = 0.5) -> Sequence[Axes]:
+def plot_map_against_effect(table: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
     """Correlation, over people, of what a map gives a wave with what blanking that wave does to the prediction.
 
     Parameters
@@ -102,8 +102,6 @@ def plot_map_against_effect(table: pd.DataFrame, axes: Sequence[Axes], needed: f
         From `faithfulness`, of one network or of several with different targets.
     axes : four Axes, beside each other
         For all three waves together, P, QRS and T.
-    needed : float
-        Where a dashed line is drawn.
 
     Returns
     -------
@@ -113,7 +111,6 @@ def plot_map_against_effect(table: pd.DataFrame, axes: Sequence[Axes], needed: f
         of_wave = pd.DataFrame(table.xs(wave, level="wave")).rename(lambda m: m.replace("_", " "), level="method")
         plot_intervals(of_wave, ax, columns=("r", "r_low", "r_high"), by="method", legend=False)
         ax.axvline(0, color="0.6", lw=0.6)
-        ax.axvline(needed, color="0.5", lw=0.7, ls="--")
         ax.set(xlim=(-1, 1), xlabel="correlation")
         ax.set_title("all three waves" if wave == "all" else f"{wave} blanked")
         if ax is not axes[0]:

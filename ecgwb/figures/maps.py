@@ -6,6 +6,7 @@ Each function draws on the Axes it is given, or on the current ones, and returns
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from ..attention.alignment import template_of
+from ..attention.alignment import PARTS, template_of
 from ..attention.maps import MEASURED_IN, segments
 from .beats import mark_waves, plot_beat
 from .style import NAMES
@@ -30,7 +31,8 @@ def plot_cohort_map(
     ----------
     cmap : Dataset (phase,) or (group, phase)
         From `cohort_map`, one target selected. With groups, from ``by=``, each has its curve and band, and the colours
-        are the difference of two groups (the second minus the first), or the mean of more.
+        are the difference of two groups (the second minus the first), or the mean of more. An edit map's are the SD
+        between people: it compares each with the mean beat, so that the mean of all says little of what is read.
     beat : DataArray (phase,)
         One lead of the common beat, in µV.
     axes : two Axes, above each other
@@ -43,32 +45,67 @@ def plot_cohort_map(
     ValueError
         When no target has been selected.
     """
-    if "target" in cmap["mean"].dims:
-        raise ValueError("plot_cohort_map draws one target's map; select it with cohort_map.sel(target=...)")
+    _check_one_target(cmap, aligned)
     top, bottom = axes
-    phase, unit = cmap["phase"].values, map_unit(cmap)
-    groups = _groups_of(cmap)
+    shown = per_10_ms(cmap)
+    phase, unit = shown["phase"].values, map_unit(shown)
     plot_beat(beat, ax=top)
-    colours, words = _colours_of(groups)
+    colours, words = _colours_of(_groups_of(shown), str(cmap.attrs.get("method", "")))
     image = paint_map(top, phase, colours, float(np.nanmax(np.abs(colours))) or 1.0)
-    top.figure.colorbar(image, ax=top, label=f"{words}\n({unit})", pad=0.01, aspect=12)
-    for k, (name, group) in enumerate(groups.items()):
-        band = f"{100 * cmap.attrs['ci']:.0f} % band" if k == 0 else None
-        colour = f"C{k if k == 0 else k + 1}"  # C1 is the spread's
-        bottom.fill_between(phase, group["low"], group["high"], color=colour, alpha=0.3, lw=0, label=band)
-        bottom.plot(phase, group["mean"], color=colour, label=name)
-    if aligned is not None:
-        spread = np.nanstd(aligned.transpose("record", "phase").values, axis=0)
-        bottom.plot(phase, spread, color="C1", lw=1, ls="--", label="SD between people")
-    bottom.axhline(0, color="0.5", lw=0.5)
-    bottom.set(xlabel="ms on the common beat", ylabel=f"contribution ({unit})", xlim=top.get_xlim())
+    bar = top.figure.colorbar(image, ax=top, label=f"{words}\n({unit})", pad=0.01, aspect=12)
+    if (colours >= 0).all():
+        bar.ax.set_ylim(bottom=0)
+    plot_curve(cmap, bottom, aligned)
+    bottom.set(xlim=top.get_xlim())
     # Beside each other where the figure is wide enough for it.
     wide = bottom.get_figure(root=True).get_figwidth() > 5  # type: ignore[union-attr]
     bottom.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=3 if wide else 1)
     top.set_xlabel("")
     mark_waves(top, template_of(cmap), shades=False)  # the map's colours fill this panel
-    mark_waves(bottom, template_of(cmap))
     return top, bottom
+
+
+def plot_curve(cmap: xr.Dataset, ax: Axes | None = None, aligned: xr.DataArray | None = None) -> Axes:
+    """One target's cohort map as a curve with its band, a curve a group.
+
+    Parameters
+    ----------
+    cmap : Dataset (phase,) or (group, phase)
+        As in `plot_cohort_map`.
+    ax : Axes, optional
+    aligned : DataArray (record, phase), optional
+        The maps behind `cmap`: adds how much they differ between people (SD).
+    """
+    _check_one_target(cmap, aligned)
+    ax = ax or plt.gca()
+    cmap, aligned = per_10_ms(cmap), None if aligned is None else per_10_ms(aligned)
+    phase = cmap["phase"].values
+    for k, (name, group) in enumerate(_groups_of(cmap).items()):
+        band = f"{100 * cmap.attrs['ci']:.0f} % band" if k == 0 else None
+        colour = f"C{k if k == 0 else k + 1}"  # C1 is the spread's
+        ax.fill_between(phase, group["low"], group["high"], color=colour, alpha=0.3, lw=0, label=band)
+        ax.plot(phase, group["mean"], color=colour, label=name)
+    if aligned is not None:
+        spread = np.nanstd(aligned.transpose("record", "phase").values, axis=0)
+        ax.plot(phase, spread, color="C1", lw=1, ls="--", label="SD between people")
+    ax.axhline(0, color="0.5", lw=0.5)
+    ax.set(xlabel="ms on the common beat", ylabel=f"contribution\n({map_unit(cmap)})")
+    mark_waves(ax, template_of(cmap))
+    return ax
+
+
+def _check_one_target(cmap: Any, aligned: xr.DataArray | None) -> None:
+    """Refuses what is no cohort map of one target, or maps behind it that are of several."""
+    if not isinstance(cmap, xr.Dataset) or "mean" not in cmap or "phase" not in cmap["mean"].dims:
+        raise ValueError("expected what wb.cohort_map gives, one target selected, as the map to draw")
+    if "target" in cmap["mean"].dims:
+        raise ValueError("one target's map is drawn; select it with cohort_map.sel(target=...)")
+    if aligned is not None and set(aligned.dims) != {"record", "phase"}:
+        raise ValueError(
+            f"aligned has {', '.join(map(str, aligned.dims))}; expected record and phase: aligned.sel(target=...)"
+        )
+    if not np.isfinite(cmap["mean"].values).any():
+        raise ValueError("the map is NaN throughout, so there is nothing to draw; wb.excluded lists what was left out")
 
 
 def _groups_of(cmap: xr.Dataset) -> dict[str, xr.Dataset]:
@@ -79,26 +116,36 @@ def _groups_of(cmap: xr.Dataset) -> dict[str, xr.Dataset]:
     return {str(g): cmap.sel({by: g}) for g in cmap[by].values}
 
 
-def _colours_of(groups: Mapping[str, xr.Dataset]) -> tuple[np.ndarray, str]:
-    """What the colours of a cohort map show, and its name."""
+def _colours_of(groups: Mapping[str, xr.Dataset], method: str) -> tuple[np.ndarray, str]:
+    """What the colours of a cohort map show, and its name.
+
+    An edit map compares people with their mean beat, so that what a network reads shows in how much they differ. Of
+    ECGradCAM, whose zero says nothing, the mean is taken off.
+    """
     curves = [group["mean"].values for group in groups.values()]
     if len(groups) == 2:
         first, second = groups
         return curves[1] - curves[0], f"{second} minus {first}"
     mean = np.mean(curves, axis=0)
-    return mean - np.nanmean(mean), "map minus its mean" if len(groups) == 1 else "mean of the groups,\nminus its mean"
+    name = "map" if len(groups) == 1 else "mean of the groups"
+    if len(groups) == 1 and method.startswith("edit map"):
+        return np.asarray(next(iter(groups.values()))["sd"].values), "SD between people"
+    if method.startswith("ecgradcam"):
+        return mean - np.nanmean(mean), f"{name} minus its mean" if len(groups) == 1 else f"{name},\nminus its mean"
+    return mean, name
 
 
-def plot_lead_map(values: xr.DataArray, ax: Axes | None = None) -> Axes:
+def plot_lead_map(values: xr.DataArray, ax: Axes | None = None, limit: float | None = None) -> Axes:
     """A map that resolves leads, a row per lead: red raises the prediction, blue lowers it.
-
-    Colours end at the 99.5th percentile of the absolute values, as single samples may stand far out.
 
     Parameters
     ----------
     values : DataArray (lead, phase) or (lead, time)
         From `attribute`, aligned or not; one target, one record or a mean over records. Lines mark QRS_on, J and the
         ends of P and T where the map is aligned.
+    limit : float, optional
+        Where the colours end; at the 99.5th percentile of the absolute values by default, as single samples may stand
+        far out. In the unit shown, which for contributions is per 10 ms.
 
     Raises
     ------
@@ -109,8 +156,8 @@ def plot_lead_map(values: xr.DataArray, ax: Axes | None = None) -> Axes:
         have = ", ".join(map(str, values.dims))
         raise ValueError(f"plot_lead_map takes (lead, phase) or (lead, time); this has {have}; select a target first")
     ax = ax or plt.gca()
-    n = values.sizes["lead"]
-    limit = float(np.nanquantile(np.abs(values), 0.995)) or 1.0
+    values, n = per_10_ms(values), values.sizes["lead"]
+    limit = limit or float(np.nanquantile(np.abs(values), 0.995)) or 1.0
     x = values[values.dims[1]].values
     image = paint_map(ax, x, values.values, limit, (n - 0.5, -0.5), alpha=1)
     aligned = "template" in values.attrs
@@ -157,11 +204,13 @@ def describe_map(shares: pd.DataFrame, cmap: xr.Dataset, target: str) -> str:
         )
     rest = percent.loc["rest"]
     text += f"; {rest['share']:.0f} % lie outside P to T, on {rest['span']:.0f} % of its length"
-    mean = cmap["mean"].sel(target=target)
-    highest = int(mean.argmax("phase"))
+    of_edits = str(cmap.attrs.get("method", "")).startswith("edit map")
+    curve = cmap["sd" if of_edits else "mean"].sel(target=target)
+    highest = int(curve.argmax("phase"))
     segment = next((name for name, inside in segments(cmap).items() if inside[highest]), "rest")
     place = "outside P to T" if segment == "rest" else f"in {segment}"
-    return f"{text}. The mean map is highest at {float(mean['phase'][highest]):+.0f} ms, {place}."
+    what = "People differ most" if of_edits else "The mean map is highest"
+    return f"{text}. {what} at {float(curve['phase'][highest]):+.0f} ms, {place}."
 
 
 # ---------------------------------------------------------------- colours
@@ -171,6 +220,27 @@ def map_unit(values: xr.DataArray | xr.Dataset) -> str:
     """The unit of a map of one target, or "no unit"."""
     unit = values.coords["unit"].values if "unit" in values.coords else values.attrs.get("units", "")
     return str(unit) or "no unit"
+
+
+def per_10_ms(values: Any) -> Any:
+    """A map whose samples are parts of an effect, as the effect of 10 ms of the beat; other maps as they are.
+
+    Parameters
+    ----------
+    values : DataArray or Dataset
+        From `edit_map` or `attribute`, aligned or averaged, or another map.
+    """
+    if not str(values.attrs.get("method", "")).startswith(PARTS):
+        return values
+    time = values["phase" if "phase" in values.dims else "time"].values
+    times = 10.0 / float(time[1] - time[0])
+    scaled = (
+        values.assign({k: values[k] * times for k in ("mean", "low", "high", "sd") if k in values})
+        if isinstance(values, xr.Dataset)
+        else values * times
+    )
+    attrs = values.attrs | {"method": "", "units": f"{map_unit(values)} per 10 ms"}
+    return scaled.drop_vars("unit", errors="ignore").assign_attrs(attrs)
 
 
 def map_limit(values: xr.DataArray | None) -> float:

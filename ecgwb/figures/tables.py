@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from ..delineation.landmarks import SEGMENTS, WAVES
+from ..stats import adjusted_p
 from .style import NAMES
 
 _MARKERS = "os^Dv"  # of groups, so that they can be told apart in grey
@@ -189,6 +190,8 @@ def _score(row: pd.Series, column: str) -> str:
 def plot_groups(table: pd.DataFrame, everyone: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Errors by group, as numbers, coloured by how many times everyone's error they are.
 
+    Coloured are the cells whose group differs from everybody else after Holm's correction over all cells (p < 0.05).
+
     Parameters
     ----------
     table : DataFrame
@@ -207,6 +210,11 @@ def plot_groups(table: pd.DataFrame, everyone: pd.DataFrame, ax: Axes | None = N
     text = score.map(lambda v: "" if not np.isfinite(v) else f"{v:.0f}" if v >= 10 else f"{v:.1f}")
     names = [": ".join(map(str, g)) if isinstance(g, tuple) else str(g) for g in groups]
     rows = [f"{name} (n = {people:.0f})" for name, people in zip(names, n.max(axis=1), strict=True)]
+    if "p" in table:
+        clear = table["p"].copy()
+        of_numbers = table.index.get_level_values(-1).isin(whole.index)
+        clear[of_numbers] = adjusted_p(clear[of_numbers].to_numpy(float))
+        score = score.where(clear.unstack().reindex(index=groups, columns=whole.index) < 0.05, whole + 0 * score)
     ratios = (score / whole).set_axis(rows, axis=0).rename(columns=lambda t: _narrow(t, 6))
     return _error_ratios(ratios, text.to_numpy(), ax, 1.5, "error, times everyone's")
 

@@ -36,7 +36,7 @@ def plot_panel(panel: Panel, width: float = TWO_COLUMNS) -> Figure:
 
 
 def plot_check(check: Check, ax: Axes | None = None) -> Axes:
-    """What a check found, as its `Picture` says, under its name and outcome.
+    """What a check found, as its `Picture` says, under its name.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def plot_check(check: Check, ax: Axes | None = None) -> Axes:
     ax = ax or plt.gca()
     picture = check.picture
     if picture is None:
-        ax.text(0.5, 0.5, "nothing to judge", ha="center", va="center", transform=ax.transAxes)
+        ax.text(0.5, 0.5, "nothing to compare", ha="center", va="center", transform=ax.transAxes)
         ax.axis("off")
     elif picture.kind == "matrix":
         plot_matrix(picture.values, ax)
@@ -58,7 +58,7 @@ def plot_check(check: Check, ax: Axes | None = None) -> Axes:
         plot_dose_response(picture.values, ax)
     else:
         _plot_dots(picture, ax)
-    ax.set_title(check.headline, loc="left", color="C3" if check.passed is False else "black")
+    ax.set_title(check.name, loc="left")
     return ax
 
 
@@ -66,8 +66,8 @@ def _plot_dots(picture: Picture, ax: Axes) -> None:
     """Dots with their intervals, a row per label, or as curves over numbers; the legend under the axis."""
     curves = picture.kind == "curves"
     plot_intervals(picture.values, ax, columns=picture.columns, by=picture.by, vertical=curves, legend=False)
-    if picture.needed is not None:
-        (ax.axhline if curves else ax.axvline)(picture.needed, color="0.5", lw=0.8, ls="--")
+    if picture.chance is not None:
+        (ax.axhline if curves else ax.axvline)(picture.chance, color="0.5", lw=0.8, ls="--")
     (ax.set_ylim if curves else ax.set_xlim)(*picture.limits)
     ax.set(xlabel=picture.xlabel, ylabel=picture.ylabel)
     if picture.by is not None:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy.stats import ttest_ind
 
 from ..cohorts.guards import check, kind_of
 from ..cohorts.people import groups, patients_of, same_people
-from ..stats import auc_interval, check_level, mean_interval
+from ..stats import auc, auc_interval, bootstrap, check_level, mean_interval
 from .spec import ModelError
 
 
@@ -23,6 +24,7 @@ def accuracy_table(
     *,
     by: str | None = None,
     edges: Sequence[float] | None = None,
+    against: xr.Dataset | None = None,
     ci: float = 0.95,
 ) -> pd.DataFrame:
     """How well predictions fit a cohort's measurements.
@@ -41,6 +43,8 @@ def accuracy_table(
         counts in the group of each. Groups of fewer than ten patients are left out.
     edges : sequence of float, optional
         Where to cut a number; a group holds its lower edge.
+    against : Dataset, optional
+        Another network's predictions of these records, for a paired comparison.
     ci : float
         Level of the intervals, 0 to 1.
 
@@ -50,7 +54,11 @@ def accuracy_table(
         Numbers: ``score`` the mean absolute error with its patient-bootstrap interval, ``bias`` and Bland-Altman limits
         (mean and mean ± 1.96 SD of prediction - measurement), ``slope`` of prediction on measurement, ``constant`` the
         error of always predicting the median, ``skill`` = 1 - score / constant. Log-odds: ``score`` is accuracy,
-        ``auc`` the area under the ROC curve with its patient-bootstrap interval.
+        ``auc`` the area under the ROC curve with its patient-bootstrap interval. With `against`, ``change`` is the mean
+        absolute error, or the AUC, less that of the other predictions, on the same people, with its interval; two
+        intervals that overlap say nothing of it. With `by`, ``p`` is of Welch's test that a group's mean score is that
+        of everybody else, a patient counting once; it is not corrected for the number of groups
+        (`ecgwb.stats.adjusted_p` does that).
 
     Raises
     ------
@@ -69,19 +77,35 @@ def accuracy_table(
     """
     check_level(ci)
     cohort = _cohort_of(predictions, cohort)
-    n_seen = int(predictions["seen"].sum()) if "seen" in predictions.coords else 0
-    if n_seen:
-        warnings.warn(
-            f"{n_seen} of {predictions.sizes['record']} records are of patients whose data shaped the network: no "
-            "measure of how it does on others. Leave them out with predictions.isel(record=~predictions.seen.values)",
-            stacklevel=2,
-        )
+    if against is not None:
+        _cohort_of(against, cohort)
+        lacking = set(predictions["record"].values.tolist()) - set(against["record"].values.tolist())
+        if lacking:
+            raise ModelError(
+                f"the other predictions lack record {min(map(str, lacking))!r}; give both of the same cohort"
+            )
+        against = against.sel(record=predictions["record"].values)
+        if not set(predictions.data_vars) & set(against.data_vars):
+            raise ModelError(
+                f"the predictions are of {', '.join(map(str, predictions.data_vars))}, the others of "
+                f"{', '.join(map(str, against.data_vars))}; nothing can be compared"
+            )
+    for whose, given in (("the network", predictions), ("the other network", against)):
+        n_seen = int(given["seen"].sum()) if given is not None and "seen" in given.coords else 0
+        if n_seen:
+            warnings.warn(
+                f"{n_seen} of {predictions.sizes['record']} records are of patients whose data shaped {whose}: no "
+                "measure of how it does on others. Leave them out with "
+                "predictions.isel(record=~predictions.seen.values)",
+                stacklevel=2,
+            )
     if by is None:
-        return _table(predictions, cohort, suffix, ci)
-    parts = {
-        group: _table(predictions.isel(record=rows), cohort.isel(record=rows), suffix, ci)
-        for group, rows in groups(cohort, by, edges).items()
-    }
+        return _table(predictions, cohort, suffix, against, ci)
+    parts = {}
+    for group, rows in groups(cohort, by, edges).items():
+        own, of = predictions.isel(record=rows), cohort.isel(record=rows)
+        table = _table(own, of, suffix, None if against is None else against.isel(record=rows), ci)
+        parts[group] = table.assign(p=[_unlike_others(predictions, cohort, t, suffix, rows) for t in table.index])
     return pd.concat(parts, names=[by])
 
 
@@ -100,7 +124,9 @@ def _cohort_of(predictions: Any, cohort: xr.Dataset) -> xr.Dataset:
     return cohort.sel(record=records)
 
 
-def _table(predictions: xr.Dataset, cohort: xr.Dataset, suffix: str, ci: float) -> pd.DataFrame:
+def _table(
+    predictions: xr.Dataset, cohort: xr.Dataset, suffix: str, against: xr.Dataset | None, ci: float
+) -> pd.DataFrame:
     rows, patient = {}, patients_of(cohort)
     for target, predicted in predictions.data_vars.items():
         name = f"{target}{suffix}"
@@ -120,6 +146,12 @@ def _table(predictions: xr.Dataset, cohort: xr.Dataset, suffix: str, ci: float) 
         else:
             unit = same_unit(target, predicted.attrs.get("units", ""), cohort[name].attrs.get("units", ""))
             rows[target] = _of_a_number(values, true, patient[ok], ci) | {"unit": unit}
+        if against is not None and target in against:
+            other = against[target]
+            if other.dtype.kind not in "fiub":
+                raise ModelError(f"{str(target)!r} of the other predictions holds {other.dtype}; expected numbers")
+            same_unit(target, other.attrs.get("units", ""), predicted.attrs.get("units", ""))
+            rows[target] |= _change(values, against[target].values[ok], true, patient[ok], rows[target]["metric"], ci)
     if not rows:
         names = ", ".join(str(k) for k in predictions.data_vars if not str(k).endswith("_probability"))
         made = "; statements become variables by wb.cohorts.with_statements" if "diagnosis" in cohort.coords else ""
@@ -138,6 +170,35 @@ def same_unit(target: Hashable, predicted: str, measured: str) -> str:
             f"units={measured!r})"
         )
     return measured or predicted
+
+
+def _unlike_others(predictions: xr.Dataset, cohort: xr.Dataset, target: str, suffix: str, rows: np.ndarray) -> float:
+    """p that the records of a group have the mean score of all others; NaN where one side has fewer than two."""
+    values, true = predictions[target].values, cohort[f"{target}{suffix}"].values
+    if predictions[target].attrs.get("units") == "log-odds":
+        score = np.where(np.isfinite(values + true), (values > 0) == (true > 0.5), np.nan)
+    else:
+        score = np.abs(values - true)
+    inside = np.isin(np.arange(len(score)), rows)
+    table = pd.DataFrame({"patient": patients_of(cohort), "inside": inside, "score": score}).dropna()
+    means = table.groupby(["inside", "patient"])["score"].mean()
+    one, other = (means[means.index.get_level_values("inside") == k].to_numpy(float) for k in (True, False))
+    if min(len(one), len(other)) < 2 or np.ptp(np.concatenate([one, other])) == 0:
+        return np.nan
+    return float(ttest_ind(one, other, equal_var=False).pvalue)
+
+
+def _change(
+    values: np.ndarray, other: np.ndarray, true: np.ndarray, patient: np.ndarray, metric: str, ci: float
+) -> dict[str, float]:
+    """How much larger the error, or the AUC, is than that of other predictions, on the people whom both predict."""
+    both = np.isfinite(other)
+    values, other, true, patient = values[both], other[both], true[both], patient[both]
+    if metric == "MAE":
+        found = mean_interval(np.abs(values - true) - np.abs(other - true), patient, ci)
+    else:
+        found = bootstrap(lambda w: auc(true, values, w) - auc(true, other, w), patient, ci)
+    return {"change": found.value, "change_low": found.low, "change_high": found.high}
 
 
 def _of_a_class(log_odds: np.ndarray, true: np.ndarray, patient: np.ndarray, ci: float) -> dict[str, Any]:

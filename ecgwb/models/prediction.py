@@ -137,7 +137,7 @@ def unseen(make: Callable[[nn.Module, xr.Dataset], Any], model: nn.Module, cohor
     -------
     Dataset or DataArray
         In the cohort's order. ``seen`` is True only for people who chose among the network's own states, and for whom
-        it answers itself. Maps of several networks have a ``bias`` (record, target) each.
+        it answers itself. Maps of several networks have ``bias`` and ``additivity`` (target, record).
 
     Raises
     ------
@@ -153,8 +153,9 @@ def unseen(make: Callable[[nn.Module, xr.Dataset], Any], model: nn.Module, cohor
     seen = _seen(spec, cohort)
     by = _network_of_each(spec, cohort, seen)
     parts = [_made(make, model, name, cohort.isel(record=np.flatnonzero(by == name))) for name in np.unique(by)]
-    if len(parts) > 1 and all("bias" in part.coords and part["bias"].dims == ("target",) for part in parts):
-        parts = [p.assign_coords(bias=p["bias"] + xr.zeros_like(p["record"], dtype=float)) for p in parts]
+    for name in ("bias", "additivity"):  # of several networks they are of each record's own
+        if len(parts) > 1 and all(name in part.coords and part[name].dims == ("target",) for part in parts):
+            parts = [p.assign_coords({name: p[name] + xr.zeros_like(p["record"], dtype=float)}) for p in parts]
     left_out = [row for part in parts for row in json.loads(part.attrs.get("excluded", "[]"))]
     whole = xr.concat(parts, "record", coords="minimal", compat="override", combine_attrs="override")
     whole = whole.sel(record=cohort["record"].values).assign_attrs(excluded=json.dumps(left_out))

@@ -28,6 +28,7 @@ from .checks import (
     response,
     specificity,
 )
+from .judge import joint_edits
 from .panel import Panel, trust_panel
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "agreement",
     "consistency",
     "effect",
+    "joint_edits",
     "known_answers",
     "leads",
     "localisation",

@@ -15,11 +15,12 @@ from ..cohorts import guards
 from ..cohorts.people import patients_of
 from ..edits.effects import check_takes_beats
 from ..edits.maps import time_maps
-from ..models.spec import ModelError
+from ..models.spec import ModelError, spec_of
 from . import checks
 from .checks import Check
+from .judge import joint_edits
 
-FEWEST_FOR_VERDICT = 10  # people of whom a verdict may be given
+FEWEST = 10  # people of whom anything may be said
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -36,25 +37,17 @@ class Panel:
 
     @property
     def table(self) -> pd.DataFrame:
-        """A row per check: ``passed`` and ``verdict``."""
-        rows = {name: {"passed": c.passed, "verdict": c.verdict} for name, c in self.checks.items()}
+        """A row per check: ``finding`` and ``scale``, what would be perfect and what chance."""
+        rows = {name: {"finding": c.finding, "scale": c.scale} for name, c in self.checks.items()}
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("check")
-
-    @property
-    def verdict(self) -> str:
-        """How many passed, and which did not."""
-        judged = [c for c in self.checks.values() if c.passed is not None]
-        failed = [c.name for c in judged if not c.passed]
-        text = f"{len(judged) - len(failed)} of {len(judged)} checks passed"
-        return text + (f"; failed: {', '.join(failed)}." if failed else ".")
 
     def __repr__(self) -> str:
         more = "In full: .table, .checks[name].table, wb.figures.plot_panel(panel)"
-        return "\n".join([self.verdict, *(c.headline for c in self.checks.values()), more])
+        return "\n".join([*map(repr, self.checks.values()), more])
 
     def _repr_html_(self) -> str:
         with pd.option_context("display.max_colwidth", None):
-            return f"<p>{self.verdict}</p>{self.table.to_html()}"
+            return self.table.to_html()
 
 
 def trust_panel(
@@ -78,12 +71,12 @@ def trust_panel(
     targets : str or sequence of str, optional
         Some of ``model.spec.targets``; all by default.
     method : str
-        The maps that are judged: a variant of `ecgradcam` or a method of `attribute`.
+        The maps that are judged: "edit map", a variant of `ecgradcam` or a method of `attribute`.
 
     Returns
     -------
     Panel
-        ``checks``, ``table``, ``verdict``; `ecgwb.figures.plot_panel` draws it.
+        ``checks``, ``table``; `ecgwb.figures.plot_panel` draws it. The judge of maps, `joint_edits`, comes first.
 
     Raises
     ------
@@ -94,14 +87,16 @@ def trust_panel(
     asked_of(model, targets)  # what is wrong is found before minutes of work
     check_takes_beats(model)
     people = len(np.unique(patients_of(cohort)))
-    if people < FEWEST_FOR_VERDICT:
+    if people < FEWEST:
         raise ModelError(
-            f"the cohort has {people} people; verdicts need {FEWEST_FOR_VERDICT} or more, and some 200 to be of use. "
+            f"the cohort has {people} people; a panel needs {FEWEST} or more, and some 200 to be of use. "
             "The single checks of ecgwb.trust ask for no number"
         )
-    time_maps(model, cohort.isel(record=slice(1)), method, targets)
-    beside = [m for m in ("gradcam", "guided", "input_x_gradient", "saliency") if m != method]
+    time_maps(model, cohort.isel(record=slice(1)), method, targets, among=cohort)
+    of_layers = VARIANTS if spec_of(model).layer else ()  # without a layer there is no ECGradCAM to compare with
+    beside = [m for m in (*of_layers[:2], "input_x_gradient", "saliency") if m != method]
     found = [
+        joint_edits(model, cohort, list(dict.fromkeys(["edit map", method])), targets),
         checks.response(model, cohort, targets),
         checks.leads(model, cohort, targets),
         checks.randomisation(model, cohort, targets, method=method),
@@ -111,6 +106,6 @@ def trust_panel(
         checks.removal(model, cohort, targets, method=method),
         checks.localisation(model, cohort, targets, method=method),
         checks.resolution(model, cohort, targets, method=method),
-        checks.effect(model, cohort, (method, *(v for v in VARIANTS if v != method)), targets),
+        checks.effect(model, cohort, (method, *(v for v in of_layers if v != method)), targets),
     ]
     return Panel({c.name: c for c in found})

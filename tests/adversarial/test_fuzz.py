@@ -111,9 +111,9 @@ def test_swapped_arguments_of_the_accuracy_table_are_noticed(inputs):
         wb.accuracy_table(cohort, wb.predict(model, cohort))
 
 
-def test_two_people_are_no_ground_for_a_verdict_or_a_table(inputs):
+def test_two_people_are_no_ground_for_a_panel_or_a_table(inputs):
     cohort, _, model = inputs
-    with pytest.raises(wb.ModelError, match="the cohort has 2 people; verdicts need 10 or more"):
+    with pytest.raises(wb.ModelError, match="the cohort has 2 people; a panel needs 10 or more"):
         wb.trust_panel(model, cohort.isel(record=slice(2)))
     with pytest.raises(ValueError, match="of 1 patients no table says"):
         wb.segment_table(bent.aligned(cohort.isel(record=slice(1)), model))

@@ -311,3 +311,22 @@ def test_rhythms_have_gradients_and_no_occlusion(ptbxl):
         wb.attribute(model, few, "occlusion")
     with pytest.raises(ModelError, match="takes beats"):
         wb.attribute(model, few, "deeplift", baseline="mean")
+
+
+@pytest.mark.parametrize("baseline", ["common", "own time"])
+def test_integrated_gradients_from_a_mean_of_aligned_beats_add_up(measures, ludb, baseline):
+    some = ludb.isel(record=slice(20))
+    maps = wb.attribute(measures, some, "integrated_gradients", ["qt", "r_v5"], baseline=baseline, steps=128)
+    assert maps.attrs["baseline"] == baseline
+    beats = some.assign(beat=wb.attention.reference_beats(some, baseline))
+    of_baseline = wb.predict(measures, beats)
+    predicted = wb.predict(measures, some)
+    for t in ("qt", "r_v5"):
+        rise = predicted[t].values - of_baseline[t].values
+        gap = maps.sel(target=t).sum(["lead", "time"]).values - rise
+        assert np.abs(gap).mean() < 0.05 * np.abs(rise).mean()
+    if baseline == "common":
+        assert maps.attrs["adds_up"] == "sum"
+        np.testing.assert_allclose(maps["bias"].sel(target="qt"), of_baseline["qt"].values[0], rtol=1e-5)
+    else:
+        np.testing.assert_allclose(maps["reference"].sel(target="qt"), of_baseline["qt"], rtol=1e-5)

@@ -30,6 +30,17 @@ def test_the_band_holds_the_whole_true_curve_as_often_as_it_says():
     assert 0.88 <= held / runs <= 0.99
 
 
+@pytest.mark.parametrize("n", [20, 50])
+def test_the_band_holds_in_small_cohorts_of_real_maps_too(n, measures, ludb):
+    maps = wb.align(wb.ecgradcam(measures, ludb, "qt"), ludb).isel(target=0, phase=slice(100, 400, 10)).dropna("record")
+    truth, rng, held, runs = maps.mean("record").values, np.random.default_rng(0), 0, 60
+    for seed in range(runs):
+        few = aligned(maps.values[rng.integers(0, maps.sizes["record"], n)])
+        out = wb.cohort_map(few, seed=seed)
+        held += bool(((out["low"] <= truth) & (truth <= out["high"])).all())
+    assert held / runs >= 0.95 - 3 * (0.95 * 0.05 / runs) ** 0.5  # three binomial SD
+
+
 def test_records_of_one_patient_do_not_narrow_the_band():
     values = np.random.default_rng(2).normal(size=(30, 20))
     once = wb.cohort_map(aligned(values))

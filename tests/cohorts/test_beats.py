@@ -122,3 +122,18 @@ def test_intervals_agree_with_those_from_marks_made_by_hand(ludb):
         error = ludb[target] - ludb[f"{target}_manual"]
         assert float(np.abs(error).mean()) < limit
         assert abs(float(error.mean())) < 3
+
+
+def test_by_the_outermost_leads_qrs_is_longer(ludb_folder):
+    longer = []
+    for k in (1, 2, 4, 30):
+        record = wb.read_record(ludb_folder / "data" / str(k))
+        waves = wb.delineate(record)
+        usual, outermost = (wb.cohorts.representative_beat(record, waves, rank=r) for r in (5, 1))
+        np.testing.assert_array_equal(usual["beat"], outermost["beat"])
+        assert float(outermost["fiducial"].sel(landmark="QRS_on")) <= float(usual["fiducial"].sel(landmark="QRS_on"))
+        assert float(outermost["fiducial"].sel(landmark="J")) >= float(usual["fiducial"].sel(landmark="J"))
+        longer.append(float(outermost["qrs"] / usual["qrs"]))
+    assert 1.03 < np.median(longer) < 1.6
+    with pytest.raises(ValueError, match="rank is 0; expected 1, the outermost"):
+        wb.cohorts.representative_beat(record, waves, rank=0)

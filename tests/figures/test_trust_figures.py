@@ -64,8 +64,8 @@ def test_colours_of_slopes_mean_the_same_in_both_axes_whichever_is_larger():
     assert not np.allclose(network[0], measurement[0])  # 0.45 is not as red as 1
 
 
-def made(kind, values, passed=True, **others):
-    return Check("a check", values, "r is 1", {"qt": passed}, ("so", "not so"), Picture(kind, values, **others))
+def made(kind, values, **others):
+    return Check("a check", values, "r is 1", "1 is perfect", Picture(kind, values, **others))
 
 
 def test_the_picture_of_a_matrix_shows_its_numbers():
@@ -73,22 +73,22 @@ def test_the_picture_of_a_matrix_shows_its_numbers():
     ax = plot_check(made("matrix", values), plt.figure().gca())
     assert sorted(texts(ax)) == ["-0.25", "0.50"]
     assert [t.get_text() for t in ax.get_yticklabels()] == [NAMES["pr"], NAMES["qt"]]
-    assert ax.get_title(loc="left") == "a check: passed"
+    assert ax.get_title(loc="left") == "a check"
 
 
 @pytest.mark.parametrize("kind", ["intervals", "curves"])
-def test_the_picture_of_intervals_shows_each_dot_and_what_is_asked(kind):
+def test_the_picture_of_intervals_shows_each_dot_and_what_chance_gives(kind):
     index = pd.MultiIndex.from_product([["pr", "qt"], [0.0, 100.0]], names=["target", "at"])
     table = pd.DataFrame({"r": [1.0, 2.0, 3.0, 4.0], "low": 0.5, "high": 5.0}, index=index)
-    check = made(kind, table, False, columns=("r", "low", "high"), by="target", needed=2.5, limits=(0, 9))
+    check = made(kind, table, columns=("r", "low", "high"), by="target", chance=2.5, limits=(0, 9))
     ax = plot_check(check, plt.figure().gca())
     first, second = (line.get_ydata() if kind == "curves" else line.get_xdata() for line in ax.lines[:2])
     np.testing.assert_array_equal([first, second], [[1, 2], [3, 4]])
-    asked = ax.lines[2].get_ydata() if kind == "curves" else ax.lines[2].get_xdata()
-    assert set(asked) == {2.5}
+    chance = ax.lines[2].get_ydata() if kind == "curves" else ax.lines[2].get_xdata()
+    assert set(chance) == {2.5}
     assert (ax.get_ylim() if kind == "curves" else ax.get_xlim()) == (0, 9)
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["PR", "QT"]
-    assert ax.get_title(loc="left") == "a check: FAILED"
+    assert ax.get_title(loc="left") == "a check"
 
 
 def test_a_panel_has_a_picture_for_every_check_and_says_where_there_is_none():
@@ -96,6 +96,6 @@ def test_a_panel_has_a_picture_for_every_check_and_says_where_there_is_none():
     values = pd.DataFrame([[1.0]], index=["pr"], columns=["qt"])
     panel = Panel({"a check": made("matrix", values), "another": nothing, "third": nothing})
     figure = plot_panel(panel)
-    assert [ax.get_title(loc="left") for ax in figure.axes] == ["a check: passed", *["another: not judged"] * 2, ""]
-    assert texts(figure.axes[1]) == ["nothing to judge"]
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["a check", "another", "another", ""]
+    assert texts(figure.axes[1]) == ["nothing to compare"]
     assert not figure.axes[3].axison

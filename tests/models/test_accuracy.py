@@ -65,3 +65,55 @@ def test_log_odds_are_compared_with_0_and_1_alone(ludb):
 def test_edges_that_cut_nothing_are_refused(measures, ludb, edges):
     with pytest.raises(wb.RecordError, match="expected numbers at which 'age' is cut"):
         wb.accuracy_table(wb.predict(measures, ludb), ludb, by="age", edges=edges)
+
+
+def test_two_networks_are_compared_on_the_same_people(ludb, measures):
+    some = ludb.isel(record=slice(80))
+    first = wb.predict(measures, some)[["qt", "pr"]]
+    worse = first.copy()
+    worse["qt"] = (first["qt"] + np.where(np.arange(80) % 2, 30.0, -30.0)).assign_attrs(first["qt"].attrs)
+    table = wb.accuracy_table(worse, some, against=first.isel(record=slice(None, None, -1)))
+    expected = abs(worse["qt"] - some["qt"]).mean() - abs(first["qt"] - some["qt"]).mean()
+    row = table.loc["qt"]
+    assert row["change"] == pytest.approx(float(expected))
+    assert 0 < row["change_low"] < row["change"] < row["change_high"]
+    assert (table.loc["pr", ["change", "change_low", "change_high"]] == 0).all()
+    with pytest.raises(ModelError, match="the other predictions lack record"):
+        wb.accuracy_table(worse, some, against=first.isel(record=slice(3)))
+    in_s = first.assign(qt=(first["qt"] / 1000).assign_attrs(units="s"))
+    with pytest.raises(wb.ModelError, match="'qt' is predicted in s"):
+        wb.accuracy_table(worse, some, against=in_s)
+    with pytest.raises(wb.ModelError, match="nothing can be compared"):
+        wb.accuracy_table(worse[["qt"]], some, against=first[["pr"]])
+    with pytest.warns(UserWarning, match="whose data shaped the other network"):
+        wb.accuracy_table(
+            worse, some, against=first.assign_coords(seen=("record", np.ones(some.sizes["record"], bool)))
+        )
+    by = wb.accuracy_table(worse, some, by="sex", against=first)
+    assert (by.xs("qt", level="target")["change"] > 0).all()
+
+
+def test_areas_of_two_networks_are_compared_on_the_same_people(ludb, sex_net):
+    found = wb.predict(sex_net, ludb)[["male"]]
+    noisy = found.copy()
+    noise = np.random.default_rng(0).normal(0, 5, ludb.sizes["record"])
+    noisy["male"] = (found["male"] + noise).assign_attrs(found["male"].attrs)
+    row = wb.accuracy_table(noisy, ludb, against=found).loc["male"]
+    other = wb.accuracy_table(found, ludb).loc["male"]
+    assert row["change"] == pytest.approx(row["auc"] - other["auc"])
+    assert row["change_high"] < 0
+
+
+def test_a_group_is_told_from_all_others_where_it_differs(ludb):
+    some = ludb.isel(record=slice(80))
+    rng = np.random.default_rng(1)
+    kind = np.where(np.arange(80) < 20, "hard", "easy")
+    some = some.assign_coords(diagnosis=("record", kind))
+    noise = {"qt": rng.normal(0, np.where(kind == "hard", 30.0, 5.0)), "qrs": rng.normal(size=80)}
+    predictions = some[["qt", "qrs"]].copy()
+    for t, away in noise.items():
+        predictions[t] = (some[t] + away).assign_attrs(units="ms")
+    p = wb.accuracy_table(predictions, some, by="diagnosis")["p"]
+    assert p[("hard", "qt")] < 1e-3
+    assert p[("hard", "qt")] == pytest.approx(p[("easy", "qt")])
+    assert p[("hard", "qrs")] > 0.01
