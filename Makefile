@@ -12,7 +12,7 @@ BIN := .venv/bin
 comma := ,
 PYTEST = -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-.PHONY: paper test browser lab bad-input fuzz bench bench-fields bench-scale discovery-bench sex-table sex-campaign networks rebuild lint types \
+.PHONY: paper test browser lab bad-input fuzz bench bench-fields bench-scale discovery-bench sex-table sex-campaign map-judge networks rebuild lint types \
   lowest newest relock clean
 
 # Two threads of torch that share a busy core wait for each other; processes side by side do not.
@@ -69,6 +69,10 @@ networks: .venv/.ready
 # What tells sex from an ECG, on all of PTB-XL and LUDB; minutes.
 sex-table: .venv/.ready
 	cd notebooks && ../$(BIN)/python -m studies.sex_table $(ARGS)
+
+# What maps of every kind tell of joint edits, on LUDB and fold 10; half an hour of a core.
+map-judge: .venv/.ready
+	cd notebooks && ../$(BIN)/python -m studies.map_judge $(ARGS)
 
 # An hour and a half: features of sex from attention, and what the same finds on permuted sex.
 sex-campaign: .venv/.ready

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pandas as pd
-from studies.sex_table import CLASSIC, NETWORK, PAPER, TABLE
+from studies.sex_table import CLASSIC, NETWORK, PAPER, READER, TABLE
 
 README = Path(__file__).parent.parent / "README.md"
 TEXT = " ".join(README.read_text().split())
@@ -39,6 +39,8 @@ def test_what_it_says_of_sex_is_what_the_sex_table_holds():
     ]
     assert f"by {ahead[0]} on fold 10 and by {ahead[1]} on LUDB" in TEXT
     assert (table.loc[NETWORK, "beyond_low"] > 0).all()
+    linear = [f"{table.loc[(READER, k), 'auc']:.2f}" for k in ("test", "LUDB")]
+    assert f"A linear regression on the whole aligned beat, without a network, has {linear[0]} and {linear[1]}" in TEXT
 
 
 def test_what_it_says_of_planted_changes_is_what_the_benchmark_holds():

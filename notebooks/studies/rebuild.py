@@ -66,6 +66,7 @@ def steps(ptbxl: Path | None) -> tuple[Step, ...]:
         _network("compact-age", 85),
         _network("compact-diagnoses", 45),
         Step("sex-table", ("-m", "studies.sex_table"), (RESULTS / "sex-table.csv",), 10),
+        Step("map-judge", ("-m", "studies.map_judge"), (RESULTS / "map-judge.csv",), 30),
         Step("sex-campaign", ("-m", "studies.sex_campaign"), tuple(
             RESULTS / f for f in ("sex-campaign.json", "sex-null.nc")), 90),
         Step("receptive-fields", ("../tests/bench/bench_fields.py",), (HERE.parent / "receptive_fields.csv",), 60),

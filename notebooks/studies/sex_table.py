@@ -4,6 +4,8 @@ python -m studies.sex_table   writes results/sex-table.csv; minutes
 
 Regressions are fitted on PTB-XL's folds 1 to 8 and judged on fold 10 and on LUDB, all on the same people: those with
 everything that any row needs. The network's log-odds of folds 1 to 8 come from networks that have not learnt from them.
+Two rows say what kind of knowledge it is: what of the network the classic measurements do not tell by addition, and a
+linear regression on the whole aligned beat, without any network.
 """
 
 from __future__ import annotations
@@ -16,13 +18,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 
+from ecgwb.attention.alignment import align, template_of
 from ecgwb.cohorts.cohort import open_cohort
 from ecgwb.cohorts.people import groups, patients_of
 from ecgwb.discovery.classic import measure
-from ecgwb.discovery.regression import Column, calibration_slope, columns_of, design, score_row
+from ecgwb.discovery.regression import Column, calibration_slope, columns_of, design, likelihood_ratio, score_row
 from ecgwb.models.prediction import predict
 from ecgwb.models.spec import load_model
 from ecgwb.stats import auc_interval
@@ -30,6 +33,8 @@ from ecgwb.stats import auc_interval
 OUTCOME, BASELINE = "male", ("age", "hr")
 TABLE = Path(__file__).parent / "results" / "sex-table.csv"
 BASE, PAPER, CLASSIC, NETWORK = "age + heart rate", "+ QRS, R and S as in the paper", "+ classic", "network"
+READER, RESIDUAL = "linear reader of the aligned beat", "network less what classic tells of it"
+_READ_MS, _READ_STEP = (-300.0, 500.0), 5  # what of the common beat the reader sees, a mean of so many samples each
 _SHAPE = ("r_uv", "s_uv", "r_time_ms", "s_time_ms")  # what the paper added to QRS duration
 _WAVES = ("q_uv", "r_upslope", "r_downslope", "qrs_area_uvms", "j_uv", "t_uv", "t_area_uvms")
 _WHOLE = ("qrs_ms", "jt_ms", "qtc_ms", "tpe_ms", "qrs_axis_deg", "t_axis_deg")  # all that need no P wave
@@ -85,6 +90,8 @@ def sex_table(network: str = "compact-sex") -> pd.DataFrame:
         - ``n``
         - ``auc``, ``low``, ``high``
         - ``beyond``: its AUC less that of the classic measurements, with its interval; for all ages
+        - ``p_adds``: of the likelihood-ratio test that its log-odds add to those of the classic measurements, both
+          refitted on these people; for all ages
         - ``slope``: of the calibration, with its interval; for all ages
         - ``measurements``: how many columns beside age and heart rate
     """
@@ -95,6 +102,7 @@ def sex_table(network: str = "compact-sex") -> pd.DataFrame:
         log_odds = predict(model, cohort, out_of_fold=name == "discovery")[OUTCOME].values
         own = {k: cohort[k].values for k in (OUTCOME, *BASELINE)}
         tables[name] = measure(cohort).assign(**own, **{NETWORK: log_odds})
+    tables = with_times(tables)
     shape, classic = paper_of(cohorts["test"]), classic_of(cohorts["test"])
     models = {
         BASE: [], "+ QRS duration": ["qrs_ms"], PAPER: shape, CLASSIC: classic, NETWORK: [NETWORK],
@@ -105,12 +113,21 @@ def sex_table(network: str = "compact-sex") -> pd.DataFrame:
     for name, columns in models.items():
         for k, values in _fitted(columns, tables).items() if name != NETWORK else _as_it_is(tables).items():
             scores[k][name] = values
-    rows = [
-        row for k in ("test", "LUDB") for row in _rows(k, cohorts[k].sel(record=tables[k].index), tables[k], scores[k])
-    ]
-    used = {name: len(columns) - (NETWORK in columns) for name, columns in models.items()}
+    cohorts = {k: cohorts[k].sel(record=t.index) for k, t in tables.items()}
+    for name, found in {RESIDUAL: _residual(classic, tables), READER: _linear_reader(cohorts)}.items():
+        for k, values in found.items():
+            scores[k][name] = values
+    rows = [row for k in ("test", "LUDB") for row in _rows(k, cohorts[k], tables[k], scores[k])]
+    used = {name: len(columns) - (NETWORK in columns) for name, columns in models.items()} | {RESIDUAL: 0, READER: 0}
     table = pd.DataFrame(rows).set_index(["model", "people", "group"])
     return table.assign(measurements=table.index.get_level_values("model").map(used))
+
+
+def with_times(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Tables in which R's time in a QS complex, which has no R, is the discovery people's median; its height is 0."""
+    times = [c for c in tables["discovery"] if str(c).startswith("r_time_ms_")]
+    usual = tables["discovery"][times].median()
+    return {k: t.assign(**t[times].fillna(usual)) for k, t in tables.items()}
 
 
 def _as_it_is(tables: dict[str, pd.DataFrame]) -> dict[str, np.ndarray]:
@@ -121,12 +138,42 @@ def _as_it_is(tables: dict[str, pd.DataFrame]) -> dict[str, np.ndarray]:
 def _fitted(names: Sequence[str], tables: dict[str, pd.DataFrame]) -> dict[str, np.ndarray]:
     """Log-odds of a ridge regression on age, heart rate and some columns, fitted on discovery patients."""
     found = tables["discovery"]
+    return _ridge({k: _design(names, found, t) for k, t in tables.items()}, found[OUTCOME].to_numpy())
+
+
+def _design(names: Sequence[str], found: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
+    """Age, heart rate and some columns, as discovery people scale them; scikit-learn puts the intercept in."""
     columns = columns_of(found, BASELINE, []) + [Column.of(found, name) for name in names]
-    x = {k: design(columns, t)[:, 1:] for k, t in tables.items()}  # scikit-learn puts the intercept in
+    return design(columns, table)[:, 1:]
+
+
+def _ridge(x: dict[str, np.ndarray], y: np.ndarray) -> dict[str, np.ndarray]:
+    """Log-odds of a ridge regression fitted on discovery people, its penalty chosen by cross-validation among them."""
     ridge = LogisticRegression(solver="newton-cholesky", max_iter=1000)
     search = GridSearchCV(ridge, {"C": np.logspace(-4, 2, 7)}, cv=5, scoring="neg_log_loss")
-    fitted = search.fit(x["discovery"], found[OUTCOME])
-    return {k: fitted.decision_function(x[k]) for k in tables}
+    fitted = search.fit(x["discovery"], y)
+    return {k: fitted.decision_function(v) for k, v in x.items()}
+
+
+def _residual(names: Sequence[str], tables: dict[str, pd.DataFrame]) -> dict[str, np.ndarray]:
+    """The network's log-odds less what a linear regression on age, heart rate and some columns tells of them."""
+    found = tables["discovery"]
+    x = {k: _design(names, found, t) for k, t in tables.items()}
+    told = Ridge(1.0).fit(x["discovery"], found[NETWORK])
+    return {k: t[NETWORK].to_numpy(float) - told.predict(x[k]) for k, t in tables.items()}
+
+
+def _linear_reader(cohorts: dict[str, xr.Dataset]) -> dict[str, np.ndarray]:
+    """Log-odds of a ridge regression on every lead of the beat, aligned to the discovery people's common beat."""
+    template = template_of(cohorts["discovery"])
+    x = {}
+    for k, cohort in cohorts.items():
+        beat = align(cohort["beat"], cohort, template).sel(phase=slice(*_READ_MS))
+        steps = beat.coarsen(phase=_READ_STEP, boundary="trim").mean()
+        x[k] = steps.values.reshape(cohort.sizes["record"], -1)  # NaN where a record has no such wave
+    centre, spread = np.nanmean(x["discovery"], axis=0), np.nanstd(x["discovery"], axis=0)
+    scaled = {k: np.nan_to_num((v - centre) / spread).astype(float) for k, v in x.items()}
+    return _ridge(scaled, cohorts["discovery"][OUTCOME].values)
 
 
 def _rows(people: str, cohort: xr.Dataset, table: pd.DataFrame, scores: dict[str, np.ndarray]) -> list[dict[str, Any]]:
@@ -137,6 +184,9 @@ def _rows(people: str, cohort: xr.Dataset, table: pd.DataFrame, scores: dict[str
         others = {} if name == CLASSIC else {"beyond": scores[CLASSIC]}
         row = score_row(y, score, patient, others)
         row = {"auc": row.pop("score"), **row}
+        if name != CLASSIC:
+            two = np.stack([np.ones(len(y)), scores[CLASSIC], score], axis=1)
+            row["p_adds"] = likelihood_ratio(y, two[:, :2], two, True)[0]
         row["slope"], row["slope_low"], row["slope_high"], _ = calibration_slope(y, score, True)
         rows.append({"model": name, "people": people, "group": "all", "n": len(y), **row})
         for group, members in ages.items():

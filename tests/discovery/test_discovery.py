@@ -217,7 +217,7 @@ def test_the_networks_row_of_the_sex_table_is_what_the_network_predicts():
     table = pd.read_csv(sex_table.TABLE, index_col=["model", "people", "group"])
     ludb = wb.open_cohort("ludb")
     some = sex_table.whole(ludb)
-    measured = wb.measure(some)
+    measured = sex_table.with_times({"discovery": wb.measure(some)})["discovery"]
     log_odds = wb.predict(wb.load_model("compact-sex"), some)["male"].values
     classic = measured[sex_table.classic_of(some)].notna().all(axis=1).to_numpy()
     known = classic & np.isfinite(some["age"].values) & np.isfinite(some["hr"].values) & np.isfinite(log_odds)

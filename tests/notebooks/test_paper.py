@@ -214,7 +214,7 @@ def test_the_notebooks_run_on_ones_own_few_people_and_network(tmp_path):
     assert "1b_intervals" not in made(out)
     assert "12 people" in made(out)["3a_map_pr"]
     titles = {about["name"]: about["title"] for about in paper.exhibits_in(out)}
-    assert titles["3l_leads"] == "PR by seven methods that resolve leads"
+    assert titles["3l_leads"] == "PR by eight methods that resolve leads"
 
 
 def test_a_notebook_that_stops_is_named_with_its_error(tmp_path, capsys):

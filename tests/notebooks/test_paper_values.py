@@ -56,12 +56,15 @@ def test_intervals_by_hand_are_met():
 
 
 def test_maps_are_the_networks(measures, ludb):
-    curve = table("3c_map_qt", "phase")
-    assert (curve["low"] <= curve["mean"]).all()
-    assert (curve["mean"] <= curve["high"]).all()
-    maps = wb.ecgradcam(measures, ludb, "qt")
-    aligned = wb.cohort_map(wb.align(maps, ludb))["mean"]
-    np.testing.assert_allclose(curve["mean"], aligned.sel(phase=curve.index.values).squeeze(), rtol=1e-3, atol=0.01)
+    curves = table("3c_map_qt", "phase")
+    assert (curves["low"] <= curves["mean"]).all()
+    assert (curves["mean"] <= curves["high"]).all()
+    made = {"edit map": wb.edit_map(measures, ludb, "qt"), "ECGradCAM": wb.ecgradcam(measures, ludb, "qt")}
+    assert set(curves["map"]) == set(made)
+    for kind, maps in made.items():
+        curve = curves[curves["map"] == kind]
+        aligned = wb.cohort_map(wb.align(maps, ludb))["mean"].sel(phase=curve.index.values).squeeze()
+        np.testing.assert_allclose(curve["mean"], aligned, rtol=1e-3, atol=0.01)
     has_p = ludb["fiducial"].sel(landmark="P_on").notnull()
     highest = wb.predict(measures, ludb)["qt"].where(has_p).max().item()
     assert f"{highest:.0f} ms against a mean" in caption("3k_why_longer")
@@ -74,7 +77,6 @@ def test_shares_of_the_beat_sum_to_one():
     assert shares["t_v5"].idxmax() == "T"
 
 
-@pytest.mark.xfail(reason="41 % of the differences lie in ST, whose positions see both QRS and T's end, and 29 % in T")
 def test_most_of_what_sets_maps_of_qt_apart_lies_in_t():
     assert table("3i_shares").set_index(["target", "segment"])["share"]["qt"].idxmax() == "T"
 
@@ -124,7 +126,7 @@ def test_blanking_on_fold_10_hurts_the_same_waves():
 
 
 def test_maps_of_diagnoses_lie_where_cardiology_reads_them():
-    places = table("6d_known_answers", "target")
+    places = table("6d_known_answers", "map", "target").loc["edit map"]
     assert len(places) >= 12
     assert (places["low"] > places["span"]).mean() > 0.8
 
