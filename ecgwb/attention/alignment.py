@@ -131,7 +131,9 @@ def _is_of_parts(values: xr.DataArray) -> bool:
     return bool(values.attrs.get("adds_up")) or str(values.attrs.get("method", "")).startswith(PARTS)
 
 
-def in_own_time(curve: xr.DataArray, cohort: xr.Dataset, template: xr.DataArray) -> xr.DataArray:
+def in_own_time(
+    curve: xr.DataArray, cohort: xr.Dataset, template: xr.DataArray, *, bridged: bool = True
+) -> xr.DataArray:
     """A curve of the common beat, such as the mean beat, in every record's own time: what `align` does, undone.
 
     Parameters
@@ -140,12 +142,13 @@ def in_own_time(curve: xr.DataArray, cohort: xr.Dataset, template: xr.DataArray)
     cohort : Dataset
     template : DataArray (landmark,)
         The common beat's landmarks, ms.
+    bridged : bool
+        Whether a wave that a record does not have becomes a straight line, as in a beat, or stays the curve's.
 
     Returns
     -------
     DataArray (record, ..., time)
-        A wave that a record does not have is a straight line there; it has no length of its own, and takes the
-        template's.
+        A wave that a record does not have has no length of its own, and takes the template's.
     """
     common, own = template.values, check(cohort, all_leads=False)["fiducial"].values.astype(float)
     phase = curve["phase"].values
@@ -158,7 +161,7 @@ def in_own_time(curve: xr.DataArray, cohort: xr.Dataset, template: xr.DataArray)
         lacking = np.zeros(len(phase), bool)
         for first, last in WAVES.values():
             a, b = LANDMARKS.index(first), LANDMARKS.index(last)
-            if np.isnan(own[i, a : b + 1]).any():
+            if bridged and np.isnan(own[i, a : b + 1]).any():
                 lacking |= (phase > common[a]) & (phase < common[b])  # False for NaN
         source = np.interp(phase, at[i], common[used])
         before, after = common[used][0] - at[i, 0], common[used][-1] - at[i, -1]

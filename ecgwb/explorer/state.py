@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 from torch import nn
 
-from ..attention.alignment import FEWEST, align, template_of
+from ..attention.alignment import FEWEST, align, in_own_time, template_of
 from ..attention.attribution import attribute
 from ..attention.gradcam import VARIANTS, ecgradcam
 from ..attention.layers import readable_layers
@@ -276,22 +276,14 @@ class Exploration:
 
     def cohort_map_on(self, view: View) -> xr.Dataset | None:
         """The cohort's map on the time of the view's own beat; None where the beat has no QRS to warp it onto."""
-        own = self.edited(view)["fiducial"].isel(record=0)
-        if not np.isfinite(own.sel(landmark=["QRS_on", "J"])).all():
+        one = self.edited(view)
+        if not np.isfinite(one["fiducial"].sel(landmark=["QRS_on", "J"])).all():
             return None
         common = per_10_ms(self.cohort_map(view))
-        marks = template_of(common).values
-        known = np.isfinite(own.values) & np.isfinite(marks)
-        own_time, first = np.unique(own.values[known], return_index=True)
-        common_time = marks[known][first]
-        time = self.cohort["time"].values
-        # Between landmarks in proportion, outside them shifted, as `align` does.
-        shift = common_time[[0, -1]] - own_time[[0, -1]]
-        at = np.interp(time, own_time, common_time)
-        at = np.where(time < own_time[0], time + shift[0], np.where(time > own_time[-1], time + shift[1], at))
         level = float(common["mean"].mean()) if view.variant in VARIANTS else 0.0
-        curves = {k: ("time", np.interp(at, common["phase"], common[k] - level)) for k in ("mean", "low", "high")}
-        return xr.Dataset(curves, coords={"time": time}, attrs={"people": len(self.sample(view))})
+        template = template_of(common)
+        curves = {k: in_own_time(common[k] - level, one, template, bridged=False) for k in ("mean", "low", "high")}
+        return xr.Dataset(curves).isel(record=0, drop=True).assign_attrs(people=len(self.sample(view)))
 
     # ------------------------------------------------------------ numbers and code
 
