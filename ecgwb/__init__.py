@@ -26,6 +26,7 @@ from .delineation.landmarks import LANDMARKS
 from .delineation.waves import delineate
 from .discovery.classic import measure
 from .discovery.comparisons import compare_features
+from .discovery.discover import discover
 from .discovery.manifests import freeze
 from .discovery.proposals import propose_features
 from .edits.edit_maps import edit_map
@@ -56,6 +57,7 @@ __all__ = [
     "cohort_map",
     "compare_features",
     "delineate",
+    "discover",
     "dose_response",
     "ecgradcam",
     "edit_map",

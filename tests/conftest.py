@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from studies.plants import whole_people
 from torch import nn
 
 import ecgwb as wb
@@ -43,6 +44,12 @@ def measures():
 @pytest.fixture(scope="session")
 def sex_net():
     return wb.load_model("compact-sex")
+
+
+@pytest.fixture(scope="session")
+def people():
+    """Some 880 people of PTB-XL with whole beats, without sex: changes are planted in them."""
+    return whole_people(wb.open_cohort("ptbxl").isel(record=np.arange(1000)).load())
 
 
 class TinyNet(nn.Module):

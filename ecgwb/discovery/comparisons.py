@@ -13,9 +13,19 @@ import xarray as xr
 
 from ..cohorts.guards import check, kind_of
 from ..stats import CORRECTIONS, adjusted_p
-from .features import people_table
+from .beyond import FEW, KNOWN
 from .manifests import ALL, Manifest, earlier_tests, hashed, note_test
-from .regression import FEWEST_FOR_TEST, calibration_slope, design, likelihood_ratio, regress, score_row
+from .regression import (
+    FEWEST_FOR_TEST,
+    Column,
+    bearable,
+    calibration_slope,
+    design,
+    few_cases,
+    likelihood_ratio,
+    regress,
+    score_row,
+)
 
 
 def compare_features(
@@ -59,7 +69,8 @@ def compare_features(
         - ``n``, ``n_missing``: patients with everything the row needs, and without
         - ``effect``, ``effect_low``, ``effect_high``: per SD of the discovery patients (log-odds, or the outcome's
           unit), with its Wald interval
-        - ``lr_p``, ``p``: of the likelihood-ratio test, and corrected over the features
+        - ``lr_p``, ``p``: of the likelihood-ratio test, and corrected over the features. Of a manifest with known
+          columns an effect against that of the discovery patients has a p of 1.
         - ``score``, ``low``, ``high``: AUC or R2
         - ``change``, ``change_low``, ``change_high``: of the score against the baseline's on the same people
         - ``slope``, ``slope_low``, ``slope_high``: of the calibration
@@ -92,7 +103,7 @@ def compare_features(
             f"{len(both)} of {len(patients)} patients took part in discovery; test on others: "
             "wb.split_patients(cohort)[1]"
         )
-    people = people_table(cohort, manifest.outcome, manifest.baseline, manifest.features)
+    people = manifest.table(cohort)
     _check_people(people, manifest)
     before = earlier_tests(manifest, patients)
     if before:
@@ -161,10 +172,35 @@ def _row(model: str, people: pd.DataFrame, manifest: Manifest, ci: float, seed: 
     row |= score_row(y, predicted, complete.index.to_numpy(), above, binary=binary, ci=ci, seed=seed)
     row["slope"], row["slope_low"], row["slope_high"], why = calibration_slope(y, predicted, binary)
     notes.append(why)
+    if manifest.beyond is not None:
+        x0, x, why = _tested(manifest, people.loc[complete.index], columns, covariates, y)
+        notes.append(why)
     if model != "baseline":
         row["lr_p"], why = likelihood_ratio(y, x0, x, binary)
         notes.append(why)
         if model != ALL:
             fitted = regress(y, x, binary)
             row |= {"effect": fitted.params[-1], "effect_low": fitted.low[-1], "effect_high": fitted.high[-1]}
+            if manifest.beyond is not None and fitted.params[-1] * manifest.coefficients[model][-1] < 0:
+                row["lr_p"] = 1.0
+                notes.append("the effect is against that in discovery")
     return row | {"note": "; ".join(filter(None, notes))}
+
+
+def _tested(
+    manifest: Manifest, people: pd.DataFrame, columns: list[Column], covariates: list[Column], y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Both designs of a test beyond what is known, and a note: as much is fitted on these people as they can bear."""
+    assert manifest.beyond is not None
+    own = [c for c in columns if c not in covariates]
+    features = design(own, people)[:, 1:]
+    score = [c for c in covariates if c.name == KNOWN]
+    if score:  # without it nothing is known but the covariates
+        whole = manifest.beyond.basis(people, design([c for c in covariates if c.name != KNOWN], people))
+        if bearable(y, whole, manifest.binary):
+            return whole, np.c_[whole, features], ""
+    x0 = design(covariates, people)
+    few = few_cases(y, x0.shape[1] - 1 + len(own), manifest.binary)
+    if few and score:
+        x0 = design(score, people)
+    return x0, np.c_[x0, features], FEW if few else ""

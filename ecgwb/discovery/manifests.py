@@ -9,14 +9,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import xarray as xr
 
 from ..cohorts.guards import check, kind_of
-from ..cohorts.people import named_patients
+from ..cohorts.people import folds_of, named_patients
+from .beyond import KNOWN, Beyond, freed_table, parts_of_features, with_features
 from .features import Feature, people_table
 from .regression import FEWEST_FOR_TEST, Column, columns_of, design, frozen_coefficients, is_binary
 
 ALL = "all features"
+_FLAT = 1e-6  # SD of a score, below which it says the same of everybody
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,13 @@ class Manifest:
     discovery: tuple[str, ...]  # hashed names of patients
     n: int
     notes: dict[str, str] = field(default_factory=dict)
+    beyond: Beyond | None = None  # what was known, and the features' coefficients on it
     path: str = field(default="", compare=False)
     tests: list[dict[str, Any]] = field(default_factory=list, compare=False)  # where there is no file to keep them
 
     @property
     def baseline(self) -> tuple[str, ...]:
-        return tuple(c.name for c in self.columns[: len(self.columns) - len(self.features)])
+        return tuple(c.name for c in self.columns[: len(self.columns) - len(self.features)] if c.name != KNOWN)
 
     @property
     def sha256(self) -> str:
@@ -51,16 +55,29 @@ class Manifest:
 
     def columns_for(self, model: str) -> list[Column]:
         """Those of "baseline", of one feature by name, or of all features."""
-        covariates = list(self.columns[: len(self.baseline)])
+        covariates = list(self.columns[: len(self.columns) - len(self.features)])
         return covariates + [c for c in self.columns[len(covariates) :] if model in (ALL, c.name)]
 
     def to_json(self) -> dict[str, Any]:
         """What is frozen: everything but the file and the tests."""
         frozen = asdict(self) | {"features": [f.to_json() for f in self.features]}
-        return {name: value for name, value in frozen.items() if name not in ("path", "tests")}
+        frozen["beyond"] = self.beyond and self.beyond._asdict()
+        left_out = ("path", "tests", *(() if self.beyond else ("beyond",)))  # manifests without it keep their hash
+        return {name: value for name, value in frozen.items() if name not in left_out}
+
+    def table(self, cohort: xr.Dataset) -> pd.DataFrame:
+        """What is regressed, a row per patient: outcome, baseline and features, these freed of what is known."""
+        if self.beyond is None:
+            return people_table(cohort, self.outcome, self.baseline, self.features)
+        names = list(dict.fromkeys([*self.baseline, *self.beyond.names]))
+        people = people_table(cohort, self.outcome, names, self.features)
+        return freed_table(self.beyond, people, parts_of_features(self.features, cohort))
 
     def __str__(self) -> str:
-        lines = [f"{self.outcome} on {', '.join(self.baseline) or 'nothing'} and, each by itself, then together:"]
+        known = f", {len(self.beyond.names)} known columns" if self.beyond else ""
+        lines = [
+            f"{self.outcome} on {', '.join(self.baseline) or 'nothing'}{known} and, each by itself, then together:"
+        ]
         lines += [f"  {f.name} = {f.formula}" + (f"  ({f.origin})" if f.origin else "") for f in self.features]
         tried = ", ".join(f"{n} {what}" for what, n in self.tried.items())
         lines.append(f"{self.n} discovery patients of {self.source}; tried: {tried}; sha256 {self.sha256[:12]}")
@@ -73,6 +90,7 @@ def freeze(
     outcome: str = "male",
     baseline: Sequence[str] = ("age", "hr"),
     *,
+    known: Sequence[str] = (),
     tried: Mapping[str, int] | None = None,
     path: str | Path | None = None,
 ) -> Manifest:
@@ -89,6 +107,11 @@ def freeze(
     baseline : sequence of str
         Covariates: numbers of the cohort (``age``, ``hr``) or columns of `measure`. They enter as cubic splines with a
         knot at their median, where they have ten values or more; features enter straight.
+    known : sequence of str
+        Columns of `measure`, or numbers of the cohort, beyond which the features are to add something: as many as there
+        are. They enter as one column, what they tell of the outcome, and features enter less what known columns tell of
+        them by addition; of a product or a distance, less what its parts tell. All of it is fitted on discovery
+        patients. `ecgwb.discovery.known_columns` lists all classic measurements.
     tried : mapping of str to int, optional
         How many curves, spans, leads, candidates and networks were looked at on the way; what `propose_features` gives
         knows its own.
@@ -110,6 +133,11 @@ def freeze(
     discovery = check(discovery)
     if isinstance(baseline, str) or outcome in baseline or len(set(baseline)) < len(baseline):
         raise ValueError(f"the baseline is {baseline!r}; expected columns, each once, without the outcome {outcome!r}")
+    if isinstance(known, str) or outcome in known:
+        raise ValueError(
+            f"known is {known!r}; expected a list of columns without the outcome {outcome!r}, such as "
+            "wb.discovery.known_columns(discovery, outcome, baseline, 'classic')"
+        )
     given = getattr(features, "tried", {}) if tried is None else tried
     counts = {str(k): int(v) for k, v in given.items()}
     features = _check_features(features)
@@ -118,8 +146,9 @@ def freeze(
     if path is not None and Path(path).exists():
         raise ValueError(f"{path} exists; a manifest is written once. Choose another name, or load_manifest it")
     patients = hashed(discovery)
-    people = people_table(discovery, outcome, baseline, features)
-    complete = people.dropna()
+    people = people_table(discovery, outcome, list(dict.fromkeys([*baseline, *known])), features)
+    needed = [outcome, *baseline, *(f.name for f in features)]
+    complete = people.dropna(subset=needed)
     if len(complete) < FEWEST_FOR_TEST:
         raise ValueError(
             f"{len(complete)} of {len(people)} discovery patients have {outcome}, the baseline and every feature; "
@@ -127,11 +156,20 @@ def freeze(
         )
     y = complete[outcome].to_numpy(float)
     binary = is_binary(y, outcome)
+    beyond = None
+    if known:
+        whole = people[needed].notna().all(axis=1).to_numpy()
+        parts = parts_of_features(features, discovery)
+        parts = {name: values[whole] for name, values in parts.items()}
+        beyond = Beyond.of(complete, list(dict.fromkeys([*baseline, *known])), y, binary)
+        beyond = with_features(beyond, complete, parts, features)
+        complete = freed_table(beyond, complete, parts)
     manifest = Manifest(
         features=tuple(features),
         outcome=outcome,
         binary=binary,
-        columns=tuple(columns_of(complete, list(baseline), [f.name for f in features])),
+        columns=tuple(_columns(complete, baseline, known, features)),
+        beyond=beyond,
         coefficients={},
         tried=counts,
         source=str(discovery.attrs.get("source", "cohort")),
@@ -149,6 +187,18 @@ def freeze(
         content = {"sha256": manifest.sha256, **manifest.to_json()}
         Path(path).write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n")
     return manifest
+
+
+def _columns(
+    table: pd.DataFrame, baseline: Sequence[str], known: Sequence[str], features: Sequence[Feature]
+) -> list[Column]:
+    """Covariates as splines; what is known as one straight column, which a baseline alone does not need; features."""
+    names = [f.name for f in features]
+    if not known:
+        return columns_of(table, list(baseline), names)
+    score = not set(known) <= set(baseline) and table[KNOWN].std() > _FLAT
+    straight = [*([KNOWN] if score else []), *names]  # freed, so that none follows from those before it
+    return columns_of(table, list(baseline), []) + [Column.of(table, name) for name in straight]
 
 
 def _check_features(features: Any) -> list[Feature]:
@@ -202,6 +252,7 @@ def _from_json(stored: dict[str, Any], path: str | Path) -> Manifest:
     content["features"] = tuple(Feature.from_json(f) for f in stored["features"])
     content["columns"] = tuple(Column(**c | {"knots": tuple(c["knots"])}) for c in stored["columns"])
     content["discovery"] = tuple(stored["discovery"])
+    content["beyond"] = Beyond(**stored["beyond"]) if "beyond" in stored else None
     return Manifest(**content, path=str(path))
 
 
@@ -232,6 +283,16 @@ def _ledger(manifest: Manifest) -> Path | None:
 
 
 def hashed(cohort: xr.Dataset) -> list[str]:
-    """Its patients, each once, as hashes of names, so that a manifest can be passed on without names."""
-    names = sorted(set(named_patients(cohort).tolist()))
+    """Its patients, each once, as hashes of names, so that a manifest can be passed on without names.
+
+    Where nobody is named, but folds part the patients (PTB-XL), these are its records and folds: two cohorts that share
+    a fold may share people.
+    """
+    folds = folds_of(cohort)
+    unnamed = "patient" not in cohort.coords or not any(map(str, cohort["patient"].values))
+    if unnamed and len(folds) and (folds != "").all():
+        records = [f"{cohort.attrs['folds']} record {r}" for r in cohort["record"].values]
+        names = sorted({*records, *folds.tolist()})
+    else:
+        names = sorted(set(named_patients(cohort).tolist()))
     return [hashlib.sha256(n.encode()).hexdigest()[:16] for n in names]

@@ -166,6 +166,20 @@ def _not_estimable(x: np.ndarray) -> str:
     return ""
 
 
+def few_cases(y: np.ndarray, columns: int, binary: bool) -> bool:
+    """Whether there are fewer than five people a column, of the rarer outcome where it is 0 or 1.
+
+    With fewer, a likelihood-ratio test no longer keeps its level (Vittinghoff and McCulloch 2007).
+    """
+    people = min(np.sum(y == 0), np.sum(y == 1)) if binary else len(y)
+    return bool(people < PER_COLUMN * columns)
+
+
+def bearable(y: np.ndarray, x: np.ndarray, binary: bool) -> bool:
+    """Whether people are enough to fit these columns and one more on them, and no column separates them."""
+    return not few_cases(y, x.shape[1], binary) and not regress(y, x, binary).note
+
+
 def shrunk(y: np.ndarray, x: np.ndarray, binary: bool) -> np.ndarray:
     """Coefficients with a ridge of one per column in SDs: finite where the regression's own are not."""
     model = (

@@ -263,6 +263,7 @@ def joint_effects(
     targets: Sequence[str] | str | None = None,
     *,
     pieces: str = "segments",
+    by_lead: bool = False,
     reference: str = "common",
     among: xr.Dataset | None = None,
 ) -> np.ndarray:
@@ -274,10 +275,10 @@ def joint_effects(
         That takes representative beats.
     cohort : Dataset
     kept : bool array (edit, piece)
-        The pieces that stay the record's own in each edit.
+        The pieces that stay the record's own in each edit; by lead, all pieces of the network's first lead come first.
     targets : str or sequence of str, optional
         Some of ``model.spec.targets``; all by default.
-    pieces, reference, among
+    pieces, by_lead, reference, among
         As in `piece_effects`.
 
     Returns
@@ -287,14 +288,15 @@ def joint_effects(
     """
     _, wanted, outputs = asked_of(model, targets)
     check_takes_beats(model)
-    cohort, kept, n = check(cohort), np.asarray(kept), len(piece_names(pieces))
+    cohort, kept = check(cohort), np.asarray(kept)
+    n = len(piece_names(pieces)) * (len(spec_of(model).leads) if by_lead else 1)
     if kept.dtype != bool or kept.ndim != 2 or kept.shape[1] != n or not len(kept):
         raise ValueError(
             f"kept is {kept.dtype} {kept.shape}; expected bool (edit, {n}), True for the pieces that stay: "
-            f"{', '.join(piece_names(pieces))}"
+            f"{', '.join(piece_names(pieces))}{', lead by lead' if by_lead else ''}"
         )
     found = np.full((cohort.sizes["record"], len(wanted), len(kept)), np.nan)
-    for rows, edit in _edits(model, cohort, outputs, pieces, False, reference, among):
+    for rows, edit in _edits(model, cohort, outputs, pieces, by_lead, reference, among):
         intact = edit(np.ones(edit.n, bool))
         found[rows] = np.stack([intact - edit(row) for row in kept], axis=2)
     return found

@@ -13,7 +13,7 @@ Axes
     Those drawn on.
 """
 
-from .beats import BY_HAND, mark_doubt, mark_waves, plot_beat
+from .beats import BY_HAND, mark_doubt, mark_waves, plot_beat, plot_feature
 from .ecg_paper import plot_beats, plot_ecg, plot_paper_beat
 from .effects import plot_dose_response, plot_map_against_effect
 from .maps import describe_map, per_10_ms, plot_cohort_map, plot_curve, plot_lead_map
@@ -55,6 +55,7 @@ __all__ = [
     "plot_curve",
     "plot_dose_response",
     "plot_ecg",
+    "plot_feature",
     "plot_forest",
     "plot_groups",
     "plot_intervals",

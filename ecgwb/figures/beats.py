@@ -1,6 +1,6 @@
 """Figures of one beat: its waves named, its landmarks with their doubt.
 
-Each function draws on the Axes it is given and returns them.
+Each function draws on the Axes it is given and returns them. `plot_feature` shows where in the beat a feature is read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,12 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
+from ..attention.alignment import align, template_of
+from ..cohorts.guards import check
+from ..cohorts.people import column
 from ..delineation.landmarks import LANDMARKS, WAVES
+from ..discovery.classic import voltages
+from ..discovery.features import Feature
 
 BY_HAND = "#882255"  # wine: dark in grey, and far from a map's red and blue for colour-blind eyes
 
@@ -116,4 +121,43 @@ def mark_doubt(
                 x, 1, marker="v", ms=7, color=BY_HAND, transform=ax.get_xaxis_transform(), clip_on=False, ls="none",
                 zorder=5, gid=f"by hand {name}",
             )  # fmt: skip
+    return ax
+
+
+def plot_feature(
+    feature: Feature, cohort: xr.Dataset, by: str, ax: Axes | None = None, lead: str | None = None
+) -> Axes:
+    """Where in the beat a feature is read: the mean aligned beats of two groups, and the feature's points on them.
+
+    Parameters
+    ----------
+    feature : Feature
+    cohort : Dataset
+    by : str
+        A column of the records: 0 and 1, or numbers, of which the lowest and the highest third are shown.
+    lead : str, optional
+        The feature's own by default; the first of its leads by the alphabet, or II where it has none.
+    """
+    ax = ax or plt.gca()
+    cohort = check(cohort, by)
+    lead = lead or min(feature.leads(), default="II")
+    template = template_of(cohort)
+    beats = cohort["beat"].transpose("record", "lead", "time").copy(data=voltages(cohort).astype(np.float32))
+    aligned = align(beats.sel(lead=[lead]), cohort, template).sel(lead=lead)
+    values = column(cohort, by).astype(float)
+    low, high = (0.0, 1.0) if set(values[np.isfinite(values)]) == {0.0, 1.0} else np.nanquantile(values, [1 / 3, 2 / 3])
+    phase = aligned["phase"].values
+    curves = {}
+    for k, (words, rows) in enumerate({f"{by} {low:g}": values <= low, f"{by} {high:g}": values >= high}.items()):
+        curves[words] = np.nanmean(aligned.values[rows], axis=0)
+        ax.plot(phase, curves[words], color=f"C{k}", lw=1.2, label=words)
+    mark_waves(ax, template)
+    own = [f for f in (feature.of or (feature,)) if f.lead in ("", lead)]
+    at = sorted({float(point.ms(template)) for f in own for point in f.points})
+    for x in at:
+        ax.plot([x] * 2, [np.interp(x, phase, y) for y in curves.values()], "k.", ms=5, gid="point")
+    if len(at) > 1:
+        ax.axvspan(at[0], at[-1], color="C3", alpha=0.12, lw=0)
+    known = template.values[np.isfinite(template.values)]
+    ax.set(xlim=(known[0] - 40, known[-1] + 60), xlabel="ms on the common beat", ylabel=f"{lead}, µV")
     return ax

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from studies import held
 from studies.training import PARTS, RECIPES
 
 from ecgwb.cohorts.cohort import open_cohort
@@ -67,12 +68,12 @@ def steps(ptbxl: Path | None) -> tuple[Step, ...]:
         _network("compact-diagnoses", 45),
         Step("sex-table", ("-m", "studies.sex_table"), (RESULTS / "sex-table.csv",), 10),
         Step("map-judge", ("-m", "studies.map_judge"), (RESULTS / "map-judge.csv",), 30),
-        Step("sex-campaign", ("-m", "studies.sex_campaign"), tuple(
-            RESULTS / f for f in ("sex-campaign.json", "sex-null.nc")), 90),
+        Step("held", ("-m", "studies.held"), tuple(
+            held.folder(held.FOLDER, o) / "manifest.json" for o in held.OUTCOMES), 15),
         Step("receptive-fields", ("../tests/bench/bench_fields.py",), (HERE.parent / "receptive_fields.csv",), 60),
         Step("bad-input", ("../tests/adversarial/bad_input.py",), (ROOT / "tests/adversarial/bad_input.md",), 3),
         Step("discovery-bench", ("-m", "studies.discovery_bench"), (
-            RESULTS / "discovery-bench.csv", RESULTS / "discovery-bench-summary.csv"), 120),
+            RESULTS / "discovery-bench.csv", RESULTS / "discovery-bench-summary.csv"), 60, remove=True),
     )  # fmt: skip
 
 

@@ -130,6 +130,8 @@ CALLS = {
     "delineate anything": lambda c, g, m: wb.delineate(c),
     "departure": lambda c, g, m: wb.attention.departure(aligned(c, m)),
     "departure from another": lambda c, g, m: wb.attention.departure(aligned(g, m), aligned(c, m)),
+    "discover": lambda c, g, m: wb.discover(c, progress=False),
+    "discover, tested on others": lambda c, g, m: wb.discover(g, known=(), test=c, progress=False),
     "dose_response": lambda c, g, m: wb.dose_response(m, c, measured=False),
     "ecgradcam": lambda c, g, m: wb.ecgradcam(m, c),
     "erase": lambda c, g, m: wb.edits.erase(c, np.ones((c.sizes.get("record", 1), 600), bool)),

@@ -91,11 +91,11 @@ def test_a_feature_comes_back_from_json_and_not_if_it_was_changed():
 
 def test_points_of_the_common_beat():
     template = wb.attention.template_of(made_cohort(TYPICAL))
-    assert Point.nearest(31.0, template) == ("R", 0.6, "J")
-    assert Point.nearest(50.0, template) == ("J", 0.0, "T_on")
-    assert Point.nearest(49.9, template) == ("J", 0.0, "T_on")  # 100 % of R-J has one spelling
-    assert Point.nearest(-400.0, template) == ("P_on", 0.0, "P_peak")
-    assert Point.nearest(600.0, template) == ("T_peak", 1.0, "T_off")
+    assert Point.nearest(31.0, template) == Point("R", 0.6, "J")
+    assert Point.nearest(50.0, template) == Point("J", 0.0, "T_on")
+    assert Point.nearest(49.9, template) == Point("J", 0.0, "T_on")  # 100 % of R-J has one spelling
+    assert Point.nearest(-400.0, template) == Point("P_on", 0.0, "P_peak")
+    assert Point.nearest(600.0, template) == Point("T_peak", 1.0, "T_off")
     assert DOWN.span(template) == (0.0, 30.0)
     assert DOWN.leads() == {"V2"}
 

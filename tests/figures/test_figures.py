@@ -6,6 +6,7 @@ import pytest
 import ecgwb as wb
 from ecgwb import figures
 from ecgwb.delineation.landmarks import SEGMENTS
+from ecgwb.discovery import Feature
 from ecgwb.stats import adjusted_p
 
 pytestmark = pytest.mark.usefixtures("paper_style")
@@ -186,3 +187,15 @@ def test_map_against_effect_shows_each_correlation_with_its_interval():
     for ax, wave in zip(axes, ("all", "P", "QRS", "T"), strict=True):
         for line, method in zip(ax.lines, names[0], strict=False):
             np.testing.assert_array_equal(line.get_xdata(), table.xs((method, wave), level=("method", "wave"))["r"])
+
+
+def test_a_feature_is_drawn_where_it_is_read(ludb):
+    slope = Feature("slope", "V4", (("R", 0.0, "J"), ("T_on", 0.0, "T_peak")))
+    template = wb.attention.template_of(ludb)
+    for by, names in (("male", ["male 0", "male 1"]), ("age", None)):
+        ax = wb.figures.plot_feature(slope, ludb, by, plt.subplots()[1])
+        dots = sorted({float(line.get_xdata()[0]) for line in ax.lines if line.get_gid() == "point"})
+        np.testing.assert_allclose(dots, [float(template.sel(landmark=m)) for m in ("R", "T_on")])
+        labels = [line.get_label() for line in ax.lines if not line.get_label().startswith("_")]
+        assert labels == names if names else len(labels) == 2
+        assert ax.get_ylabel() == "V4, µV"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from studies import held
 from studies.sex_table import TABLE
 
 import ecgwb as wb
@@ -101,6 +102,31 @@ def test_the_sex_table_is_the_one_that_is_shipped():
     keys = ["model", "people"]
     shown, kept = table("0b_sex_table", *keys)["auc"], pd.read_csv(TABLE, index_col=keys).query("group == 'all'")["auc"]
     pd.testing.assert_series_equal(shown, kept, rtol=2e-3)
+
+
+def test_features_of_sex_found_live_are_those_that_are_kept():
+    kept = held.asked("male", "holds", ["feature"])["holds"]
+    live = table("5e_features", "people", "feature", "by", "group").xs("all", level="group")
+    first_words = [[name.split(" ")[:2] for name in names] for names in (live.index.unique("feature"), kept.index)]
+    assert first_words[0] == first_words[1]  # another processor's last digits may move a point by 1 %
+    for feature, holds in zip(live.index.unique("feature"), kept, strict=True):
+        assert f"{feature}: {'holds' if holds == 'yes' else 'does not hold'} (test p " in caption("5e_features")
+    where = table("5c_where", "place")
+    best = where.index[(where["p_test"] <= 0.05)]
+    assert {"V3 QRS", "I T"} <= set(best)
+    assert "The network adds +0.04" in caption("5c_where")
+
+
+def test_features_that_held_have_a_page_each():
+    pages = sorted(p.stem for p in PAPER.glob("9?_feature.csv"))
+    held_ones = [
+        n for o in held.OUTCOMES for n, r in held.asked(o, "holds", ["feature"]).iterrows() if r["holds"] == "yes"
+    ]
+    assert len(pages) == len(held_ones) == 3
+    assert all(
+        json.loads((PAPER / f"{p}.json").read_text())["title"].startswith(n)
+        for p, n in zip(pages, held_ones, strict=True)
+    )
 
 
 def test_networks_for_sex_age_and_diagnoses_do_on_fold_10_what_they_are_said_to():
