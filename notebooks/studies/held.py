@@ -73,7 +73,7 @@ def words(outcome: str) -> str:
 def asked(outcome: str, name: str, index: Sequence[str]) -> pd.DataFrame:
     """A table that is kept."""
     table = pd.read_csv(folder(FOLDER, outcome) / f"{name}.csv", index_col=list(index))
-    return table.fillna({"note": ""}) if "note" in table else table
+    return table.assign(note=table["note"].astype(object).fillna("")) if "note" in table else table
 
 
 if __name__ == "__main__":
