@@ -65,8 +65,8 @@ class Reading(NamedTuple):
         key = self.tensor if self.tensor is not None else 0
         if isinstance(output, Mapping):
             key = self.tensor if self.tensor is not None else next(iter(output))
-            return type(output)({**output, key: new})
-        parts = [self.put(part, new) if i == key % len(output) else part for i, part in enumerate(output)]  # type: ignore[operator]
+            return type(output)({**output, key: new})  # type: ignore[call-arg]
+        parts = [self.put(part, new) if i == key % len(output) else part for i, part in enumerate(output)]
         return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
 
     def standard(self, a: torch.Tensor, rows: int) -> torch.Tensor:

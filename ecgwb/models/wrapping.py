@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from .interface import EcgNetwork, ecg_network
-from .spec import EXAMPLE, ModelError, ModelSpec, device_of, evaluating
+from .spec import EXAMPLE, ModelError, ModelSpec, device_of, evaluating, spec_of
 
 _SECONDS = {"beat": 1.2, "rhythm": 10.0}  # of what a cohort holds
 _TRIED_UV = 250.0  # standard deviation of the made-up ECGs
@@ -76,7 +76,7 @@ def check_layer(model: nn.Module, name: str) -> None:
 
 def made_up(model: nn.Module, n_records: int = _RECORDS, spread: float = _TRIED_UV) -> torch.Tensor:
     """Noise as large as an ECG, and as smooth (record, lead, sample), in the network's input units."""
-    spec = model.spec
+    spec = spec_of(model)
     n = spec.n_ecg(max(round(_SECONDS[spec.input] * spec.fs), 0 if spec.pad or spec.windows else spec.n_samples))
     noise = torch.randn(n_records, len(spec.leads), n + 8, generator=torch.Generator().manual_seed(0))
     smooth = noise.unfold(2, 9, 1).mean(dim=3) * 3.0
