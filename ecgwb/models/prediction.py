@@ -20,7 +20,8 @@ from ..cohorts.guards import check, kind_of
 from ..cohorts.measurements import TIME
 from ..cohorts.people import folds_of, patients_of
 from ..recordings.record import FS, complete_limb_leads
-from .spec import ModelError, ModelSpec, device_of, evaluating, load_model, spec_of
+from .checkpoints import load_model
+from .spec import ModelError, ModelSpec, device_of, evaluating, spec_of
 
 CHUNK = 1024  # records of a cohort in memory at a time
 
