@@ -24,7 +24,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 # Where files keep a network's weights, the likeliest first; any other name is found, too.
 _USUAL = ("model_state_dict", "state_dict", "model_state", "model", "net", "network", "weights", "params")
 _AVERAGED = re.compile(r"(^|[._])(s?w?ema\d*|swa|averaged?|averaging|shadow|teacher)($|[._])", re.IGNORECASE)
-# Stored beside a network's weights in one dict, and none of them: losses and metrics; counts, which are left in silence.
+# Stored beside a network's weights in one dict, and none of them: losses and metrics; counts, left out in silence.
 _NOT_WEIGHTS = re.compile(r"criteri|loss|metric|pos_weight|class_weight|accuracy|auroc", re.IGNORECASE)
 _COUNTS = re.compile(r"(.*\.)?(n_averaged|total_ops|total_params|num_batches_tracked|_extra_state)")
 # What torch.compile and those who run a network on several devices put between the names of layers.
@@ -156,9 +156,7 @@ def _file_of(name: str | Path) -> Path:
     path = next((p for p in (Path(name), WEIGHTS / f"{name}.safetensors") if p.is_file()), None)
     if path is None and Path(name).is_dir():
         inside = sorted(p.name for p in Path(name).iterdir() if p.is_file())
-        raise ModelError(
-            f"{str(name)!r} is a folder; expected a file, such as one of {', '.join(inside[:5]) or 'none'}"
-        )
+        raise ModelError(f"{str(name)!r} is a folder; expected a file, such as {' or '.join(inside[:3]) or 'm.pt'}")
     if path is None:
         what = "file" if Path(name).suffix else "model"
         raise ModelError(f"no {what} {str(name)!r}; shipped are {', '.join(shipped())}, or give the file of one")
@@ -192,9 +190,27 @@ def _tied(network: nn.Module) -> dict[str, str]:
     return {n: names[id(v)] for n, v in known if names[id(v)] != n}
 
 
-def _shape(tensor: torch.Tensor) -> tuple[int, ...] | None:
-    """None for a weight whose shape the first run of the network settles."""
-    return None if isinstance(tensor, nn.parameter.UninitializedTensorMixin) else tuple(tensor.shape)
+def _fits(given: torch.Tensor, own: torch.Tensor) -> bool:
+    """Whether a tensor may be copied into the network's: of its shape and, whatever the precision, its kind."""
+    if nn.parameter.is_lazy(own):  # the first run of the network settles its shape
+        return True
+    return given.shape == own.shape and _kind(given) == _kind(own)
+
+
+def _kind(tensor: torch.Tensor) -> str:
+    if tensor.is_quantized:
+        return "quantized"
+    return "complex" if tensor.is_complex() else "real" if tensor.is_floating_point() else "whole"
+
+
+def _seen(name: str, state: dict[str, torch.Tensor]) -> str:
+    """A tensor in an error's text."""
+    if name not in state:
+        return "not"
+    tensor = state[name]
+    if nn.parameter.is_lazy(tensor):
+        return "of any shape"
+    return f"{tuple(tensor.shape)}" + ("" if _kind(tensor) == "real" else f" {tensor.dtype}")
 
 
 @dataclass
@@ -204,7 +220,8 @@ class _Found:
     label: str  # where: "state_dict", or with what its names begin "state_dict.ema_model"; "" for the file itself
     prefix: str  # what its names begin with, cleaned
     inside: dict[str, torch.Tensor]  # by the network's own, cleaned names
-    outside: list[str]  # names in the same dict that do not begin so
+    others: list[str]  # names in the same dict that do not begin so
+    names: set[str]  # those of the network's weights, as they are
 
     def rank(self) -> tuple[bool, int, int]:
         """Those as trained before averages, usual names before others."""
@@ -223,8 +240,9 @@ def _weights(path: Path, held: Any, network: nn.Module, key: str | None) -> tupl
     if not found:
         what = f"a dict of {', '.join(map(str, list(held)[:5]))}" if isinstance(held, dict) else type(held).__name__
         raise ModelError(f"{path} holds {what}; expected a state dict, tensors by name")
+    all_fitting = [f for f in found if not _gaps(f, own, tied)]
     found = _asked(path, found, key)
-    fitting = [f for f in found if not _gaps(f, own, tied)]
+    fitting = [f for f in all_fitting if f in found]
     if not fitting:
         closest = max(found, key=lambda f: (sum(k in own for k in f.inside), [-v for v in f.rank()]))
         return _converted(path, closest, network, own, tied), []
@@ -237,8 +255,11 @@ def _weights(path: Path, held: Any, network: nn.Module, key: str | None) -> tupl
         raise ModelError(f"{path} holds {len(labels)} sets of weights that fit; say which: key={_either(labels)}")
     if others:
         labels = [f.label for f in others]
-        notes.append(f"took {best.label or 'the weights as trained'!r}, and not {_either(labels)}; for these, key=...")
-    if left := _left_out(best, own):
+        notes.append(
+            f"took {best.label or 'the weights without a key'!r}, and not {_either(labels)}, which fit, too; "
+            f"for those, load_model(..., key={labels[0]!r})"
+        )
+    if left := _left_out(best, own, all_fitting):
         notes.append(f"left out what are no weights of this network: {_some(left)}")
     back = {short: k for k, short in clean.items()}
     return {back[k]: v for k, v in state.items()}, notes
@@ -274,9 +295,10 @@ def _sets(label: str, held: dict[str, torch.Tensor], own: dict[str, torch.Tensor
         starts |= {".".join(parts[:n]) + "." for n in range(1, len(parts)) if ".".join(parts[n:]) in own}
     for start in sorted(starts):
         inside = {short[len(start) :]: held[k] for k, short in clean.items() if short.startswith(start)}
-        outside = [k for k, short in clean.items() if not short.startswith(start)]
-        if start == "" or any(k in own for k in inside):
-            yield _Found(f"{label}.{start}".strip("."), start, inside, outside)
+        names = {k for k, short in clean.items() if short.startswith(start) and short[len(start) :] in own}
+        if start == "" or names:
+            others = [k for k, short in clean.items() if not short.startswith(start)]
+            yield _Found(f"{label}.{start}".strip("."), start, inside, others, names)
 
 
 def _asked(path: Path, found: list[_Found], key: str | None) -> list[_Found]:
@@ -303,7 +325,7 @@ def _gaps(found: _Found, own: dict[str, torch.Tensor], tied: dict[str, str]) -> 
         if given is None:
             if not _COUNTS.fullmatch(k):
                 gaps.append(k)
-        elif given.is_complex() != v.is_complex() or _shape(v) not in (None, tuple(given.shape)):
+        elif not _fits(given, v) and not _COUNTS.fullmatch(k):
             gaps.append(k)
     return gaps + [k for k in found.inside if k not in own and not _may_be_left(k, found, own)]
 
@@ -323,10 +345,11 @@ def _may_be_left(name: str, found: _Found, own: dict[str, torch.Tensor]) -> bool
     return bool(_AVERAGED.search(top)) and top not in {k.split(".")[0] for k in own}
 
 
-def _left_out(found: _Found, own: dict[str, torch.Tensor]) -> list[str]:
-    """Names beside the network's weights that are worth a word: not those of averages, which are named by their own."""
-    names = [*(k for k in found.inside if k not in own), *found.outside]
-    return [k for k in names if not _COUNTS.fullmatch(k) and not _AVERAGED.search(k.split(".")[0])]
+def _left_out(found: _Found, own: dict[str, torch.Tensor], fitting: list[_Found]) -> list[str]:
+    """Names beside the network's weights that are worth a word: not counts, nor another set of the same weights."""
+    known = set().union(*(f.names for f in fitting if f is not found))
+    names = [*(k for k in found.inside if k not in own), *found.others]
+    return [k for k in names if not _COUNTS.fullmatch(k) and k not in known]
 
 
 def _complete(found: _Found, own: dict[str, torch.Tensor], tied: dict[str, str], path: Path) -> dict[str, torch.Tensor]:
@@ -356,10 +379,17 @@ def _converted(
 ) -> dict[str, torch.Tensor]:
     """The weights, where the network itself takes them under other names, as after a change of `weight_norm`."""
     try:
+        if any(k in own and not _fits(v, own[k]) for k, v in found.inside.items()):
+            raise ModelError("of another shape or kind")
         copy.deepcopy(network).load_state_dict(found.inside)
     except Exception as e:  # whatever a network's own loading does
         raise ModelError(f"{path}: {_misfit(found, own, tied)}") from e
     return found.inside
+
+
+def _is_longer(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether two tensors differ in their first length alone, which counts outputs."""
+    return a.ndim == b.ndim > 0 and len(a) != len(b) and a.shape[1:] == b.shape[1:] and _kind(a) == _kind(b)
 
 
 def _misfit(found: _Found, own: dict[str, torch.Tensor], tied: dict[str, str]) -> str:
@@ -368,17 +398,13 @@ def _misfit(found: _Found, own: dict[str, torch.Tensor], tied: dict[str, str]) -
     place = f" (under {found.label!r})" if found.label else ""
     layers = {k.rpartition(".")[0] for k in gaps}
     both = [(found.inside[k], own[k]) for k in gaps if k in found.inside and k in own]
-    if len(layers) == 1 and len(both) == len(gaps) and all(a.shape[1:] == b.shape[1:] for a, b in both):
+    if len(layers) == 1 and len(both) == len(gaps) and all(_is_longer(a, b) for a, b in both):
         (layer,) = layers
         there, here = (len(t) for t in both[0])
         return (
             f"all weights fit{place} but those of {layer!r}, which has {there} outputs in the file and {here} in the "
             f"network. Make the network with {there}; where it is the last layer, name as many in spec.targets"
         )
-    wrong = [
-        f"{k} is {_shape(found.inside[k]) if k in found.inside else 'not'} in the file and "
-        f"{_shape(own[k]) if k in own else 'not'} in the network"
-        for k in gaps
-    ]
+    wrong = [f"{k} is {_seen(k, found.inside)} in the file and {_seen(k, own)} in the network" for k in gaps]
     more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
     return f"weights do not fit the network{place}: {'; '.join(wrong[:3])}{more}"

@@ -27,8 +27,8 @@ from .spec import ModelError
 
 # Classes whose objects are plain values, or settings of a run.
 _PLAIN = re.compile(
-    r"numpy\.(dtype|ndarray|bool_?|str_|(u?int|float|complex)\d+|dtypes\.\w+|random\._pickle\.\w+"
-    r"|random\._(mt19937|pcg64|philox|sfc64|generator)\.\w+|_?core\.multiarray\.(scalar|_reconstruct))"
+    r"numpy\.(dtype|ndarray|bool_?|str_|(u?int|float|complex)\d+|dtypes\.\w+|random\.\w+\.\w+"
+    r"|_?core\.multiarray\.(scalar|_reconstruct))"
     r"|builtins\.(set|frozenset|complex|bytearray|slice|range|list|dict|tuple|int|float|str|bool|bytes|object)"
     r"|collections\.(defaultdict|deque)|argparse\.Namespace|types\.SimpleNamespace|functools\.partial"
     r"|pathlib\.(_local\.)?\w*Path|datetime\.(datetime|date|time|timedelta|timezone)|decimal\.Decimal"
@@ -52,8 +52,8 @@ _KINDS = {  # by the file's ending or its first bytes
     "Python starts, module = keras.saving.load_model(path), then wb.wrap_model(module, spec), whose input is (record, "
     "sample, lead) where it was so in Keras",
     "torchscript": "a network of TorchScript. Open it yourself, module = torch.jit.load(path), then "
-    "wb.wrap_model(module, spec): predictions, gradients with respect to the input and attention by edits work, maps of "
-    "its layers do not",
+    "wb.wrap_model(module, spec): predictions, gradients with respect to the input and attention by edits work, "
+    "maps of its layers do not",
     "export": "a program of torch.export. Open it yourself, module = torch.export.load(path).module(), then "
     "wb.wrap_model(module, spec): predictions and attention by edits work, maps of its layers do not",
     "lfs": "a placeholder of Git LFS, not the weights themselves; fetch them with `git lfs pull`",
@@ -196,7 +196,7 @@ def _add_names(file: BinaryIO, names: set[str]) -> None:
         elif code.name == "STACK_GLOBAL" and len(texts) > 1:  # of later protocols, from the two last texts
             module, name = texts[-2:]
         else:
-            texts = [*texts[-1:], value] if "UNICODE" in code.name else texts
+            texts = [*texts[-1:], str(value)] if "UNICODE" in code.name else texts
             continue
         module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
         names.add(f"{module}.{name}")
@@ -205,18 +205,20 @@ def _add_names(file: BinaryIO, names: set[str]) -> None:
 def _refusal(path: Path, names: set[str], error: Exception | None) -> str:
     """Why a checkpoint is not opened, and what to do."""
     needs = sorted(n for n in names if not _TENSORS.fullmatch(n) and (error is None or not _PLAIN.fullmatch(n)))
+    network = any(n.startswith("torch.nn.modules.") and ".loss." not in n for n in names)
+    needs = needs or sorted(n for n in names if network and n.startswith("torch.nn.modules."))
     if not needs:
+        said = " ".join(str(error).split("WeightsUnpickler error:")[-1].split("Check the doc")[0].split())
         return (
             f"{path} cannot be read: neither safetensors nor a checkpoint of torch that holds tensors and plain values "
-            f"({type(error).__name__}: {' '.join(str(error).split())[:200]}). Is it whole? If you can open it with "
+            f"({type(error).__name__}: {said[:200]}). Is it whole? If you can open it with "
             "torch.load, store its state dict anew: torch.save(state_dict, file)"
         )
     more = f" and {len(needs) - 5} more" if len(needs) > 5 else ""
-    network = any(n.startswith("torch.nn.modules.") and ".loss." not in n for n in names)
-    what = "a whole network was pickled, it seems: " if network else ""
+    what = "a whole network was pickled, it seems; " if network else ""
     return (
-        f"{path} is refused: {what}beside tensors and plain values it needs {', '.join(needs[:5])}{more}. Such a pickle "
-        "runs code when opened. Where you trust it, open it yourself, where its classes can be imported, and store the "
-        "weights alone: kept = torch.load(file, weights_only=False); torch.save(kept.state_dict(), new_file), or of its "
-        "part that is the network; then load_model(new_file, module, spec)"
+        f"{path} is refused: {what}beside tensors and plain values it needs {', '.join(needs[:5])}{more}. Such a "
+        "pickle runs code when opened. Where you trust it, open it yourself, where its classes can be imported, and "
+        "store the weights alone: kept = torch.load(file, weights_only=False); torch.save(kept.state_dict(), new_file) "
+        "or of its part that is the network; then load_model(new_file, module, spec)"
     )
