@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..models.running import unreadable
 from ..models.spec import ModelError, device_of, evaluating, spec_of
 
 
@@ -28,6 +29,8 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
     layers = dict(model.named_modules())
     if not name or name not in layers:
         raise ModelError(f"the network has no layer {name!r}; it has {', '.join(n for n in layers if n)}")
+    if why := unreadable(model, name):
+        raise ModelError(why)
     return layers[name]
 
 

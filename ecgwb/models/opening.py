@@ -54,8 +54,9 @@ _KINDS = {  # by the file's ending or its first bytes
     "torchscript": "a network of TorchScript. Open it yourself, module = torch.jit.load(path), then "
     "wb.wrap_model(module, spec): predictions, gradients with respect to the input and attention by edits work, "
     "maps of its layers do not",
-    "export": "a program of torch.export. Open it yourself, module = torch.export.load(path).module(), then "
-    "wb.wrap_model(module, spec): predictions and attention by edits work, maps of its layers do not",
+    "export": "a program of torch.export, which has no layers to look into. Open it yourself, program = "
+    "torch.export.load(path).module(), let the forward of an nn.Module of your own call program(x), and wb.wrap_model "
+    "that: predictions and attention by edits work, maps of its layers do not",
     "lfs": "a placeholder of Git LFS, not the weights themselves; fetch them with `git lfs pull`",
     "page": "a web page, not weights; the download went wrong, or it needs to be downloaded by hand",
 }

@@ -34,6 +34,31 @@ def unwrapped(model: Any) -> Any:
     return model
 
 
+def unreadable(model: nn.Module, layer: str = "") -> str:
+    """Why a layer's output cannot be read during a forward pass; "" where it can.
+
+    Parameters
+    ----------
+    model : nn.Module
+    layer : str, optional
+        Dotted name; without one, whether any layer can be read.
+
+    Returns
+    -------
+    str
+        For an error; it says what works instead.
+    """
+    names = [".".join(layer.split(".")[:n]) for n in range(layer.count(".") + 2)] if layer else [""]
+    inside = dict(model.named_modules())
+    if not any(isinstance(inside.get(name), torch.jit.ScriptModule) for name in names):
+        return ""
+    return (
+        "TorchScript runs a network as a whole, so its layers cannot be read. Take attention by edits (wb.edit_map) or "
+        "wb.attribute with method 'saliency', 'smoothgrad', 'input_x_gradient', 'integrated_gradients' or 'occlusion', "
+        "and a spec without layer; maps of layers need the network's class: wb.load_model(weights, module, spec)"
+    )
+
+
 def where_it_failed(model: nn.Module, x: torch.Tensor, error: BaseException) -> str:
     """What a network's own error was, in which of its layers it arose, and what that layer got.
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from .networks import CompactNet, KanResWideX
-from .running import unwrapped, where_it_failed
+from .running import unreadable, unwrapped, where_it_failed
 
 _PRIVATE = "_ecgwb_spec"  # where a network that has a submodule or parameter called spec keeps its ModelSpec
 _TAKEN = {"record", "patient", "lead", "time", "sample", "landmark", "target", "seen", "beat", "fiducial", "rhythm"}
@@ -172,6 +172,8 @@ def wrap_model(module: nn.Module, spec: ModelSpec) -> nn.Module:
     module = unwrapped(module)
     if not spec.targets:
         raise ModelError(f"spec.targets is empty; name what the network predicts, as in\n{_EXAMPLE}")
+    if spec.layer and (why := unreadable(module, spec.layer)):
+        raise ModelError(why)
     if spec.layer and spec.layer not in dict(module.named_modules()):
         raise ModelError(
             f"the network has no layer {spec.layer!r}; it has {', '.join(n for n, _ in module.named_modules() if n)}"

@@ -482,3 +482,39 @@ def test_long_messages_are_cut_and_errors_elsewhere_have_the_networks_input():
     text = where_it_failed(Fails(), torch.zeros(2, 8, 600), ValueError("x" * 5000))
     assert len(text) < 800
     assert text.endswith("which got (2, 8, 600)")
+
+
+# ---------------------------------------------------------------- TorchScript, torch.export
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit")
+@pytest.mark.parametrize("make", [torch.jit.script, lambda net: torch.jit.trace(net, torch.zeros(2, 8, 600))])
+def test_torchscript_runs_and_says_what_it_lacks(make, tiny, ludb, tmp_path):
+    few, plain = ludb.isel(record=slice(4)), replace(SPEC, layer="")
+    make(TinyNet().eval()).save(tmp_path / "m.pt")
+    with pytest.raises(ModelError, match=r"TorchScript. Open it yourself, module = torch.jit.load\(path\)"):
+        wb.load_model(tmp_path / "m.pt", TinyNet(), SPEC)
+    for scripted in (make(TinyNet().eval()), torch.jit.load(tmp_path / "m.pt")):
+        model = wb.wrap_model(scripted, plain)
+        assert spec_of(model) == plain
+        np.testing.assert_allclose(wb.predict(model, few)["a"], wb.predict(tiny, few)["a"], atol=1e-5)
+        maps, ours = (wb.attribute(m, few, "a", method="saliency") for m in (model, tiny))
+        np.testing.assert_allclose(maps, ours, atol=1e-6)
+        layer = r"its layers cannot be read. Take attention by edits"
+        with pytest.raises(ModelError, match=layer):
+            wb.wrap_model(scripted, SPEC)
+        with pytest.raises(ModelError, match=layer):
+            wb.ecgradcam(model, few, layer="features")
+        with pytest.raises(ModelError, match=layer):
+            wb.attribute(model, few, method="deeplift")
+        wb.save_model(model, tmp_path / "weights.safetensors")
+        same(wb.load_model(tmp_path / "weights.safetensors", TinyNet(), SPEC), tiny)
+
+
+def test_a_program_of_torch_export_says_how_it_runs(tiny, tmp_path):
+    program = torch.export.export(TinyNet().eval(), (torch.zeros(2, 8, 600),))
+    torch.export.save(program, tmp_path / "m.pt2")
+    (tmp_path / "m.pt").write_bytes((tmp_path / "m.pt2").read_bytes())
+    for name in ("m.pt2", "m.pt"):
+        with pytest.raises(ModelError, match=r"torch.export.load\(path\).module\(\)"):
+            wb.load_model(tmp_path / name, TinyNet(), SPEC)
