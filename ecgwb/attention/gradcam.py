@@ -273,7 +273,7 @@ def _head(network: EcgNetwork, read: Reading, outputs: list[int]) -> _Head:
         given.append(torch.cat([torch.zeros_like(standard[:half]), some.expand(half, *some.shape)]).requires_grad_())
         return read.back(given[0], output.shape).clone()
 
-    x = torch.zeros_like(made_up(network.model, 2))
+    x = torch.zeros_like(made_up(network, 2))
     with torch.enable_grad():
         z = network.enter(x)
         with replaced(read, give):

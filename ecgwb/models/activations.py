@@ -245,7 +245,7 @@ def _axes(model: nn.Module, read: Reading) -> tuple[str, ...]:
 
 def _changed(network: EcgNetwork) -> tuple[torch.Tensor, np.ndarray]:
     """A made-up input and copies of it, each with another span changed; and the spans' middles, in samples."""
-    z = network.enter(made_up(network.model, 1))[:1]
+    z = network.enter(made_up(network, 1))[:1]
     n = z.shape[2]
     width = max(n // 32, 4)
     at = np.linspace(n / 8, n * 7 / 8, _MOMENTS)
@@ -452,7 +452,7 @@ def positions(model: nn.Module, layer: str | None = None) -> Positions:
     """
     network, read = ecg_network(model), reading(model, layer)
     with evaluating(model), torch.no_grad():
-        z = network.enter(made_up(model, 1))[:1]
+        z = network.enter(made_up(network, 1))[:1]
         n, n_samples = read.standard(_run_to(network, read, z), 1).shape[2], z.shape[2]
     before = network.before(n_samples)
     taken = n_samples if not network.about.pad else network.about.n_samples
@@ -523,7 +523,7 @@ def _by_mass(network: EcgNetwork, read: Reading, n: int) -> np.ndarray | None:
         return None
     peaks = []
     with evaluating(network.model), torch.enable_grad():
-        x = network.enter(made_up(network.model, _INPUTS)).detach().requires_grad_()
+        x = network.enter(made_up(network, _INPUTS)).detach().requires_grad_()
         a = read.standard(_run_to(network, read, x), len(x))
         signs = torch.randn(a.shape[:2], generator=torch.Generator().manual_seed(0)).to(a)
         for k in at:
