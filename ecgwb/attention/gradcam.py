@@ -21,7 +21,7 @@ from ..models.activations import (
     Positions,
     Reading,
     activations_only,
-    has_tokens,
+    mixes,
     positions,
     reading,
     replaced,
@@ -61,7 +61,7 @@ def ecgradcam(
     targets : str or sequence of str, optional
         Some of ``model.spec.targets``; all by default.
     variant : {"gradcam", "guided", "published", "hirescam"}, optional
-        "gradcam" by default, and "hirescam" for networks with tokens (record, position, channel), that is with
+        "gradcam" by default, and "hirescam" for layers of tokens (record, position, channel) and networks with
         attention or recurrence, which do not treat positions alike.
         With activations A[c, k] of the layer (channel c, position k) and gradients g[c, k] of the target:
 
@@ -104,8 +104,8 @@ def ecgradcam(
 
 
 def suiting(model: nn.Module, read: Reading) -> str:
-    """The variant that suits a layer: "hirescam" in networks with tokens, whose heads do not treat positions alike."""
-    return OF_TOKENS if read.of_tokens or has_tokens(model) else "gradcam"
+    """The variant that suits a layer: "hirescam" where positions are not treated alike."""
+    return OF_TOKENS if read.of_tokens or mixes(model) else "gradcam"
 
 
 @torch.inference_mode(False)  # a caller's inference mode would forbid gradients

@@ -341,9 +341,9 @@ def default_layer(model: nn.Module) -> str:
     return str(table.index[table["default"]][0]) if table["default"].any() else ""
 
 
-def has_tokens(model: nn.Module) -> bool:
-    """Whether some layer's channels come after its positions, as with attention and recurrence."""
-    return bool(_table(model)["axes"].map(_of_tokens).any())
+def mixes(model: nn.Module) -> bool:
+    """Whether a network mixes moments by attention, recurrence or a state space."""
+    return _mixes(model, _table(model))
 
 
 def _table(model: nn.Module) -> pd.DataFrame:
@@ -408,7 +408,7 @@ def _default(model: nn.Module, table: pd.DataFrame) -> str:
     if not len(useful):
         return ""
     tokens = useful["axes"].map(_of_tokens)
-    if not (table["axes"].map(_of_tokens).any() and _mixes(model)):
+    if not _mixes(model, table):
         return str(useful.index[-1])
     local = useful[useful["local"]]
     if len(local):  # behind the embedding: blocks, then what is not in a transformer's block, then its first part
@@ -418,9 +418,16 @@ def _default(model: nn.Module, table: pd.DataFrame) -> str:
     return str((blocks or list(useful.index))[-1])
 
 
-def _mixes(model: nn.Module) -> bool:
-    """Whether attention, recurrence or a state space is among the layers, by their names: they mix all moments."""
-    return any(_MIXES.search(f"{name} {type(m).__name__}") for name, m in model.named_modules())
+def _mixes(model: nn.Module, table: pd.DataFrame) -> bool:
+    """Whether attention, recurrence or a state space is among the layers: they mix all moments.
+
+    Those that are not torch's are told by their names, where there are tokens: squeeze and excitation goes by
+    "attention", too.
+    """
+    if any(isinstance(m, (nn.RNNBase, nn.MultiheadAttention)) for m in model.modules()):
+        return True
+    named = any(_MIXES.search(f"{name} {type(m).__name__}") for name, m in model.named_modules())
+    return named and bool(table["axes"].map(_of_tokens).any())
 
 
 def _is_local(a: torch.Tensor, axes: tuple[str, ...]) -> bool:

@@ -135,7 +135,7 @@ def _check_values(y: torch.Tensor, strong: torch.Tensor, spec: ModelSpec) -> Non
             f"spec.link is 'probability' and the network gives {low:.3g} to {high:.3g}; expected 0 to 1. For log-odds "
             "take link='logit', for classes before a softmax link='softmax'"
         )
-    if spec.link in ("logit", "softmax") and low > 0 and high < 1 and high > low:
+    if spec.link in ("logit", "softmax") and low >= 0 and high <= 1 and high > low:
         warnings.warn(
             f"spec.link is {spec.link!r} and all outputs lie between 0 and 1 ({low:.2g} to {high:.2g}), even for very "
             "large signals; where they are probabilities, say link='probability'",
