@@ -501,7 +501,7 @@ def positions(model: nn.Module, layer: str | None = None) -> Positions:
             centre = Positions(first + stride * np.arange(n) - before, field, "receptive-field centres")
             if abs(mass) <= _ASKEW * field or field <= 3 * stride:
                 return centre
-            line = _by_mass(network, read, n)
+            line = _by_mass(network, read, n, local=True)
             line = centre.sample + mass if line is None else line
             return Positions(np.clip(line, 0, n_samples - 1), field, "gradient mass")
     even = (np.arange(n) + 0.5) * taken / n - 0.5 - before
@@ -551,12 +551,12 @@ def _measured(network: EcgNetwork, read: Reading, n_samples: int) -> tuple[float
     return centre - stride * middle, stride, field, masses[0] - centre
 
 
-def _by_mass(network: EcgNetwork, read: Reading, n: int) -> np.ndarray | None:
-    """Places (position,) on a line through where the squared gradients of three of them peak; None where it is none."""
+def _by_mass(network: EcgNetwork, read: Reading, n: int, local: bool = False) -> np.ndarray | None:
+    """Places (position,) on a line through where the squared gradients of three of them lie; None where it is none."""
     at = np.unique(np.linspace(n / 8, n * 7 / 8 - 1, 3).round().astype(int))
     if len(at) < 3:
         return None
-    peaks = []
+    centres = []
     with evaluating(network.model), torch.enable_grad():
         x = network.enter(made_up(network, _INPUTS)).detach().requires_grad_()
         a = read.standard(_run_to(network, read, x), len(x))
@@ -566,20 +566,20 @@ def _by_mass(network: EcgNetwork, read: Reading, n: int) -> np.ndarray | None:
             mass = np.zeros(0) if g is None else (g.double() ** 2).sum(dim=(0, 1)).cpu().numpy()
             if not mass.any() or not np.isfinite(mass).all():
                 return None
-            peaks.append(_peak(mass, x.shape[2] / n))
-    even, stride = x.shape[2] / n, (peaks[2] - peaks[0]) / (at[2] - at[0])
-    bent = abs(peaks[1] - (peaks[0] + stride * (at[1] - at[0])))
+            reach = len(mass) if local else max(int(np.ceil(x.shape[2] / n)), len(mass) // 64, 1)
+            centres.append(_centre(mass, reach))
+    even, stride = x.shape[2] / n, (centres[2] - centres[0]) / (at[2] - at[0])
+    bent = abs(centres[1] - (centres[0] + stride * (at[1] - at[0])))
     if not 0.8 * even < stride < 1.25 * even or bent > 0.05 * x.shape[2]:
         return None
-    return peaks[0] + stride * (np.arange(n) - at[0])
+    return centres[0] + stride * (np.arange(n) - at[0])
 
 
-def _peak(mass: np.ndarray, stride: float) -> float:
-    """Where a gradient's mass (sample,) is centred, without what attention spreads over the whole input."""
-    half = max(int(np.ceil(stride)), len(mass) // 64, 1)
-    near = np.convolve(mass, np.ones(2 * half + 1), mode="same")
-    first = max(int(near.argmax()) - half, 0)
-    part = mass[first : first + 2 * half + 1]
+def _centre(mass: np.ndarray, reach: int) -> float:
+    """Where a gradient's mass (sample,) lies within `reach` of its peak: attention spreads some over all the input."""
+    near = np.convolve(mass, np.ones(2 * min(reach, len(mass) // 2) + 1), mode="same")
+    first = max(int(near.argmax()) - reach, 0)
+    part = mass[first : first + 2 * reach + 1]
     return float(first + part @ np.arange(len(part)) / part.sum())
 
 

@@ -125,7 +125,7 @@ def test_a_causal_network_is_mapped_to_where_it_reads(blocks):
         )
         time = wb.ecgradcam(model, cohort, "t0")["time"].values
         centre = float(change**2 @ time / (change**2).sum())
-        assert abs(centre - at) < 0.15 * field * 2, (at, centre)  # half a field off is what its centre would give
+        assert abs(centre - at) < 0.3 * field * 2, (at, centre)  # half a field off is what its centre would give
 
 
 @pytest.mark.parametrize(("class_token", "time_first"), [(True, False), (False, False), (False, True)])
