@@ -86,7 +86,7 @@ def cycles_of(cohort: xr.Dataset) -> xr.Dataset:
             "cycle": ("record", cycle),
             "used": ("record", used[row, cycle]),
         },
-        coords={"landmark": list(LANDMARKS), "lead": cohort["lead"].values, "time": TIME},
+        coords={"landmark": list(LANDMARKS)},
     )
 
 
