@@ -235,9 +235,7 @@ def in_own_time(
     )
 
 
-def _in_own_time(
-    curve: xr.DataArray, own: np.ndarray, template: xr.DataArray, *, bridged: bool = True
-) -> np.ndarray:
+def _in_own_time(curve: xr.DataArray, own: np.ndarray, template: xr.DataArray, *, bridged: bool = True) -> np.ndarray:
     """A curve (..., phase) in the time of beats with these landmarks (record, landmark): (record, ..., time)."""
     common, phase, values = template.values, curve["phase"].values, curve.values.astype(float)
     used = np.flatnonzero(common >= np.fmax.accumulate(common))

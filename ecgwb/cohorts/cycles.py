@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from ..delineation.landmarks import LANDMARKS, P_OFF, P_ON, QRS_ON, T_OFF, T_ON, J, R, in_order
-from ..recordings.record import FS, RecordError
+from ..recordings.record import RecordError
 from .beats import RHYTHM
 from .measurements import N_BEFORE, N_SAMPLES, STEP, TIME
 
@@ -196,7 +196,7 @@ def in_every_cycle(cohort: xr.Dataset, change: Change) -> tuple[np.ndarray, np.n
         row, beats = cycles["row"].values, windows(rhythm, cycles)
         given = cycles.assign(beat=(("record", "lead", "time"), beats))
         changed, fiducial = change(given, rows.start + row)
-        done = np.isfinite(changed).all(axis=(1, 2))
+        done = np.asarray(np.isfinite(changed).all(axis=(1, 2)))
         out[rows] = rhythm
         add_windows(out[rows], cycles.isel(record=done), (changed - beats)[done])
         moved = np.where(done[:, None], np.nan_to_num(fiducial - cycles["fiducial"].values), 0.0)
@@ -208,9 +208,7 @@ def in_every_cycle(cohort: xr.Dataset, change: Change) -> tuple[np.ndarray, np.n
     return out, marks, share
 
 
-def spans_in_cycles(
-    cohort: xr.Dataset, span: Callable[[xr.Dataset], tuple[np.ndarray, np.ndarray]]
-) -> np.ndarray:
+def spans_in_cycles(cohort: xr.Dataset, span: Callable[[xr.Dataset], tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """A span of every cycle (record, cycle, edge), ms from the recording's start; NaN where it has none.
 
     Parameters
@@ -230,7 +228,8 @@ def inside_spans(spans: np.ndarray, time: np.ndarray) -> np.ndarray:
     """Which moments (record, sample) lie in any span (record, cycle, edge) of a record, its ends included."""
     inside = np.zeros((len(spans), len(time)), bool)
     for k in range(spans.shape[1]):
-        inside |= (time >= spans[:, k, :1]) & (time <= spans[:, k, 1:])  # False for NaN
+        first, last = spans[:, k, :1], spans[:, k, 1:]
+        inside |= (time >= first) & (time <= last)  # False for NaN
     return inside
 
 

@@ -92,9 +92,7 @@ def blank(cohort: xr.Dataset, wave: str, fill: str = "linear", *, sham: bool = F
     return out.assign_coords(outside=("record", np.where(is_gone, f"no {wave}", "")))
 
 
-def _without(
-    cohort: xr.Dataset, start: np.ndarray, stop: np.ndarray, fill: str, mean: np.ndarray | None
-) -> np.ndarray:
+def _without(cohort: xr.Dataset, start: np.ndarray, stop: np.ndarray, fill: str, mean: np.ndarray | None) -> np.ndarray:
     """Beats (record, lead, time) with a span of each (record,) filled; NaN where it has none.
 
     Parameters
@@ -295,8 +293,10 @@ def _with_intervals(cohort: xr.Dataset, wanted: Callable[[np.ndarray, int], np.n
                 used[i] = own_used[new.cycle] * is_whole(new.marks[:, R], length)
                 hr[i] = 60000.0 / (60000.0 / hr[i] + np.median(new.rr) - np.median(rr))
     n = max(map(len, marks))
-    padded = [np.stack([np.pad(v, [(0, n - len(v)), *[(0, 0)] * (v.ndim - 1)], constant_values=np.nan) for v in values])
-              for values in (marks, used)]
+    padded = [
+        np.stack([np.pad(v, [(0, n - len(v)), *[(0, 0)] * (v.ndim - 1)], constant_values=np.nan) for v in values])
+        for values in (marks, used)
+    ]
     out = measured(cohort.assign(hr=("record", hr, cohort["hr"].attrs)), _beats(cohort), cohort["fiducial"].values)
     return _with_rhythm(_said_outside(out, cohort), cohort, rhythm, padded[0], padded[1].astype(np.float32))
 
@@ -582,10 +582,8 @@ def _with_rhythm(
     out: xr.Dataset, cohort: xr.Dataset, rhythm: np.ndarray, marks: np.ndarray, used: np.ndarray | None = None
 ) -> xr.Dataset:
     """A cohort with these recordings, their beats' landmarks, and which of them are used: as they were by default."""
-    dims = {"rhythm": ("record", "lead", "sample"), "cycle_fiducial": ("record", "cycle", "landmark")}
-    dims["cycle_used"] = ("record", "cycle")
     values = rhythm, marks, cohort["cycle_used"].values if used is None else used
-    return out.assign({k: (dims[k], v, cohort[k].attrs) for k, v in zip(RHYTHM, values, strict=True)})
+    return out.assign({k: (cohort[k].dims, v, cohort[k].attrs) for k, v in zip(RHYTHM, values, strict=True)})
 
 
 def _with_beats(cohort: xr.Dataset, beats: np.ndarray) -> xr.Dataset:
