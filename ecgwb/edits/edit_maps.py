@@ -430,7 +430,9 @@ def time_of(model: nn.Module, n_samples: int | None = None) -> np.ndarray:
 def samples_of(model: nn.Module, cohort: xr.Dataset) -> int:
     """How many samples of each recording the network reads."""
     one = cohort["rhythm"].isel(record=slice(1))
-    probe = one.copy(data=np.resize(np.array([0.0, 1000.0], dtype=np.float32), one.shape))  # whatever the record itself is like
+    probe = one.copy(
+        data=np.resize(np.array([0.0, 1000.0], dtype=np.float32), one.shape)
+    )  # whatever the record itself is like
     return int(model_input(model, cohort.isel(record=slice(1)).assign(rhythm=probe))[0].shape[2])
 
 
