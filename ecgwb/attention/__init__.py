@@ -13,7 +13,7 @@ seed : int
     Of resamplings and permutations.
 """
 
-from .alignment import align, reference_beats, template_of
+from .alignment import align, reference_beats, reference_rhythms, template_of
 from .attribution import attribute
 from .contrasts import map_contrast, map_difference
 from .gradcam import departure, ecgradcam
@@ -32,6 +32,7 @@ __all__ = [
     "map_sums",
     "merge_maps",
     "reference_beats",
+    "reference_rhythms",
     "segment_table",
     "segments",
     "template_of",

@@ -1,4 +1,8 @@
-"""Alignment: every beat warped by its landmarks onto a common beat, so that maps of many people can be averaged."""
+"""Alignment: every beat warped by its landmarks onto a common beat, so that maps of many people can be averaged.
+
+What lies along a whole recording is folded: each of its cycles is warped by its own landmarks, and they are put
+together.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,10 @@ import json
 import numpy as np
 import xarray as xr
 
+from ..cohorts.cycles import blocks_of, cycles_of, has_cycles, territories, with_beats_in_cycles
 from ..cohorts.guards import check, check_values, json_attribute, kind_of
 from ..cohorts.lines import bridge
+from ..cohorts.measurements import STEP, TIME
 from ..cohorts.people import same_people
 from ..delineation.landmarks import LANDMARKS, WAVES
 
@@ -65,12 +71,18 @@ def align(
     this beat's T_off, so next beats of people with different rates do not fall onto each other, and an average there
     mixes TP segments with them.
 
+    Of values along a recording each moment belongs to one cycle, from the middle between T and P before it to that
+    after it, as far as the beat's window goes. Cycles are averaged, those alone that make the representative beat. Of
+    parts of a prediction all cycles count: they are added up, so that sums along the recording are kept, or, where it
+    is a map's mean that adds up (``attrs["adds_up"]``), its mean.
+
     Parameters
     ----------
     values : DataArray (record, ..., time)
-        For example ``cohort["beat"]`` or what `ecgradcam` gives.
+        For example ``cohort["beat"]`` or what `ecgradcam` gives; of networks that take recordings, too, and
+        ``cohort["rhythm"]``.
     cohort : Dataset
-        Holds ``fiducial`` of these records.
+        Holds ``fiducial`` of these records, and their cycles' landmarks (``rhythm=True``) for values along recordings.
     template : DataArray (landmark,), optional
         The common beat's landmarks, ms; the cohort's medians by default. See `ecgwb.attention.template_of`.
     keep_sum : bool, optional
@@ -80,18 +92,25 @@ def align(
     Returns
     -------
     DataArray (record, ..., phase)
-        ``phase`` is ms on the common beat; identical to `values` for a beat whose landmarks are the template's.
+        ``phase`` is ms on the common beat; identical to `values` for a beat whose landmarks are the template's. Of
+        recordings, it is the beats' -500 to 698 ms at the values' own rate.
 
     Raises
     ------
     ValueError
-        When records differ, the values are not on a beat's time (maps of rhythms are not), or the template's landmarks
-        are unknown or out of order.
+        When records differ, the values are neither on a beat's time nor on that of recordings whose cycles the cohort
+        knows, or the template's landmarks are unknown or out of order.
     """
     cohort = check(cohort, all_leads=False)
+    if isinstance(values, xr.DataArray) and "sample" in values.dims:  # the recordings themselves
+        values = values.rename(sample="time").assign_coords(time=np.arange(values.sizes["sample"]) * STEP)
     values = check_values(values, "record", "time", name="values", source="wb.ecgradcam, or cohort['beat']")
-    if float(values["time"][0]) >= 0:
-        raise ValueError("align takes beats, whose time runs from before the QRS fiducial; these values start at 0 ms")
+    is_rhythm = float(values["time"][0]) == 0 and float(values["time"][-1]) > TIME[-1] and "cycle_fiducial" in cohort
+    if float(values["time"][0]) >= 0 and not is_rhythm:
+        raise ValueError(
+            "align takes beats, whose time runs from before the QRS fiducial; these values start at "
+            f"{float(values['time'][0]):g} ms. For values along recordings give open_cohort(..., rhythm=True)"
+        )
     unknown = set(values["record"].values.tolist()) - set(cohort["record"].values.tolist())
     if unknown:
         raise ValueError(f"no landmarks for record {min(map(str, unknown))!r}: give the cohort the values come from")
@@ -107,23 +126,76 @@ def align(
     sums = _is_of_parts(values) if keep_sum is None else keep_sum
     data = values.values
     series = data.reshape(len(data), -1, len(time))  # (record, series, time)
-    out = np.empty(series.shape, dtype=np.result_type(data.dtype, np.float32))
-    for first in range(0, len(data), _AT_ONCE):
+    if is_rhythm:
+        phase, marks = _beat_times(float(time[1] - time[0])), cohort[["cycle_fiducial", "cycle_used"]]
+        out = _folded(series, cycles_of(marks.sel(record=values["record"])), common, time, phase, sums)
+        if sums and values.attrs.get("adds_up") == "mean":
+            out *= np.float32(len(phase) / len(time))
+    else:
+        phase, out = time, _aligned(series, fiducial, common, time, sums)
+    coords = {k: v for k, v in values.coords.items() if "time" not in v.dims}
+    return xr.DataArray(
+        out.reshape(*data.shape[:-1], len(phase)),
+        dims=(*values.dims[:-1], "phase"),
+        coords=coords | {"phase": ("phase", phase, {"units": "ms"})},
+        name=values.name,
+        attrs=values.attrs | {"template": json.dumps([None if np.isnan(v) else float(v) for v in common])},
+    )
+
+
+def _aligned(series: np.ndarray, own: np.ndarray, common: np.ndarray, time: np.ndarray, sums: bool) -> np.ndarray:
+    """Series (record, series, time) of beats with their landmarks (record, landmark), at each phase of the common beat.
+
+    Parameters
+    ----------
+    sums : bool
+        Whether sums are kept, or heights.
+    """
+    out = np.empty(series.shape, dtype=np.result_type(series.dtype, np.float32))
+    for first in range(0, len(series), _AT_ONCE):
         some = slice(first, first + _AT_ONCE)
-        source, slope, known = _warp(fiducial[some], common, time)
+        source, slope, known = _warp(own[some], common, time)
         at = np.clip(np.searchsorted(time, source) - 1, 0, len(time) - 2)
         part = ((source - time[at]) / (time[at + 1] - time[at]))[:, None]
         before, after = (np.take_along_axis(series[some], k[:, None], axis=2) for k in (at, at + 1))
         moved = before * (1 - part) + after * part
         out[some] = np.where(known[:, None], moved * slope[:, None] if sums else moved, np.nan)
-    coords = {k: v for k, v in values.coords.items() if "time" not in v.dims}
-    return xr.DataArray(
-        out.reshape(data.shape),
-        dims=(*values.dims[:-1], "phase"),
-        coords=coords | {"phase": ("phase", time, {"units": "ms"})},
-        name=values.name,
-        attrs=values.attrs | {"template": json.dumps([None if np.isnan(v) else float(v) for v in common])},
-    )
+    return out
+
+
+def _folded(
+    series: np.ndarray, cycles: xr.Dataset, common: np.ndarray, time: np.ndarray, phase: np.ndarray, sums: bool
+) -> np.ndarray:
+    """Series (record, series, time) along recordings as one beat each (record, series, phase) of the common landmarks.
+
+    Parameters
+    ----------
+    sums : bool
+        Whether cycles, all of them, are added up, or those of the representative beat averaged.
+    """
+    out = np.full((*series.shape[:2], len(phase)), np.nan, dtype=np.result_type(series.dtype, np.float32))
+    step = time[1] - time[0]
+    edges = territories(cycles, len(time) * step)
+    row, taken = cycles["row"].values, cycles["used"].values | sums
+    for i in range(len(series)):
+        mine = np.flatnonzero((row == i) & taken)
+        source, slope, known = _warp(cycles["fiducial"].values[mine], common, phase)  # (cycle, phase)
+        source = source + cycles["r_ms"].values[mine, None]
+        known &= (source >= edges[mine, :1]) & (source < edges[mine, 1:])
+        at = np.clip(np.floor(source / step).astype(int), 0, len(time) - 2)
+        part = np.clip(source / step - at, 0.0, 1.0)
+        weight = np.where(known, slope if sums else 1.0, 0.0)
+        count = known.sum(axis=0)  # (phase,)
+        total = np.zeros(out.shape[1:])
+        for k in range(len(mine)):
+            total += (series[i][:, at[k]] * (1 - part[k]) + series[i][:, at[k] + 1] * part[k]) * weight[k]
+        out[i] = np.where(count > 0, total if sums else total / np.maximum(count, 1), np.nan)
+    return out
+
+
+def _beat_times(step: float) -> np.ndarray:
+    """The moments of a beat's window, at another rate than 500 Hz where the step (ms) is another."""
+    return np.asarray(np.arange(np.ceil(TIME[0] / step), np.floor(TIME[-1] / step) + 1) * step)
 
 
 def _is_of_parts(values: xr.DataArray) -> bool:
@@ -150,9 +222,22 @@ def in_own_time(
     DataArray (record, ..., time)
         A wave that a record does not have has no length of its own, and takes the template's.
     """
-    common, own = template.values, check(cohort, all_leads=False)["fiducial"].values.astype(float)
-    phase = curve["phase"].values
-    values = curve.transpose(..., "phase").values.astype(float)
+    phase, own = curve["phase"].values, check(cohort, all_leads=False)["fiducial"].values.astype(float)
+    curve = curve.transpose(..., "phase")
+    out = _in_own_time(curve, own, template, bridged=bridged)
+    records = {k: v for k, v in cohort.coords.items() if v.dims == ("record",)}
+    rest = {k: v for k, v in curve.coords.items() if v.dims and "phase" not in v.dims}
+    return xr.DataArray(
+        out.astype(np.float32),
+        dims=("record", *curve.dims[:-1], "time"),
+        coords=records | rest | {"time": ("time", phase, {"units": "ms"})},
+        attrs=curve.attrs,
+    )
+
+
+def _in_own_time(curve: xr.DataArray, own: np.ndarray, template: xr.DataArray, *, bridged: bool = True) -> np.ndarray:
+    """A curve (..., phase) in the time of beats with these landmarks (record, landmark): (record, ..., time)."""
+    common, phase, values = template.values, curve["phase"].values, curve.values.astype(float)
     used = np.flatnonzero(common >= np.fmax.accumulate(common))
     at, keep = _knots(own[:, used], common[used])
     out = np.full((len(own), *values.shape), np.nan)
@@ -168,14 +253,7 @@ def in_own_time(
         source = np.where(phase < at[i, 0], phase + before, np.where(phase > at[i, -1], phase + after, source))
         shown = bridge(flat, lacking)[0]
         out[i] = np.stack([np.interp(source, phase, v) for v in shown]).reshape(values.shape)
-    records = {k: v for k, v in cohort.coords.items() if v.dims == ("record",)}
-    rest = {k: v for k, v in curve.coords.items() if v.dims and "phase" not in v.dims}
-    return xr.DataArray(
-        out.astype(np.float32),
-        dims=("record", *curve.transpose(..., "phase").dims[:-1], "time"),
-        coords=records | rest | {"time": ("time", phase, {"units": "ms"})},
-        attrs=curve.attrs,
-    )
+    return out
 
 
 def reference_beats(
@@ -212,9 +290,62 @@ def reference_beats(
     if reference not in REFERENCES:
         raise ValueError(f"reference is {reference!r}; expected {' or '.join(map(repr, REFERENCES))}")
     cohort = check(cohort)
-    people = cohort if among is None else check(among)
-    template = template_of(people) if template is None else template
+    mean, template = _common_beat(cohort if among is None else check(among), template)
     beats = cohort["beat"].transpose("record", "lead", "time")
+    if reference == "own time":
+        return in_own_time(mean, cohort, template)
+    same = np.broadcast_to(mean.values.astype(np.float32), beats.shape)
+    return beats.copy(data=same.copy())
+
+
+def reference_rhythms(
+    cohort: xr.Dataset,
+    reference: str = "common",
+    template: xr.DataArray | None = None,
+    *,
+    among: xr.Dataset | None = None,
+) -> xr.DataArray:
+    """The recordings that edits take their pieces from: each cycle's own part replaced by the reference beat.
+
+    Parameters
+    ----------
+    cohort : Dataset
+        With ``rhythm``.
+    reference : {"common", "own time"}
+        As in `reference_beats`; in own time each cycle has its own landmarks.
+    template : DataArray (landmark,), optional
+        As in `align`.
+    among : Dataset, optional
+        The cohort whose beats are averaged; by default `cohort`.
+
+    Returns
+    -------
+    DataArray (record, lead, sample), µV
+        What lies in no cycle, as of the pause after a slow beat, is the record's own.
+
+    Raises
+    ------
+    ValueError
+        As `reference_beats`, and when the cohort holds no recordings.
+    """
+    if reference not in REFERENCES:
+        raise ValueError(f"reference is {reference!r}; expected {' or '.join(map(repr, REFERENCES))}")
+    cohort = check(cohort)
+    if not has_cycles(cohort):
+        raise ValueError("the cohort has no recordings; expected open_cohort(..., rhythm=True)")
+    mean, template = _common_beat(cohort if among is None else check(among), template)
+    out = np.empty(cohort["rhythm"].shape, dtype=np.float32)
+    for rows, some, cycles in blocks_of(cohort):
+        beats = mean.values[None]
+        if reference == "own time":
+            beats = _in_own_time(mean, cycles["fiducial"].values, template)
+        out[rows] = with_beats_in_cycles(some, cycles, beats)
+    return cohort["rhythm"].copy(data=out)
+
+
+def _common_beat(people: xr.Dataset, template: xr.DataArray | None) -> tuple[xr.DataArray, xr.DataArray]:
+    """The mean (lead, phase) of a cohort's aligned beats, and its landmarks."""
+    template = template_of(people) if template is None else template
     aligned = align(people["beat"], people, template)
     n = int(np.isfinite(aligned.values).any(axis=(1, 2)).sum())
     if n < FEWEST:
@@ -230,10 +361,7 @@ def reference_beats(
             f"no record has both a beat and landmarks about {gaps[0]:+.0f} ms, so there is no common beat; give "
             "another cohort: among=cohort"
         )
-    if reference == "own time":
-        return in_own_time(mean, cohort, template)
-    same = np.broadcast_to(mean.values.astype(np.float32), beats.shape)
-    return beats.copy(data=same.copy())
+    return mean, template
 
 
 def _warp(own: np.ndarray, common: np.ndarray, phase: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

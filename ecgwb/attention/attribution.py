@@ -16,6 +16,7 @@ import torch
 import xarray as xr
 from torch import nn
 
+from ..cohorts.cycles import has_cycles, in_every_cycle, inside_spans, spans_in_cycles
 from ..cohorts.guards import check
 from ..cohorts.lines import lines_between
 from ..delineation.landmarks import WAVES
@@ -23,7 +24,7 @@ from ..models.interface import EcgNetwork, ecg_network
 from ..models.prediction import batches, model_input, parts_of, pieces, predict
 from ..models.running import unreadable
 from ..models.spec import ModelError, evaluating, spec_of
-from .alignment import REFERENCES, reference_beats
+from .alignment import REFERENCES, reference_beats, reference_rhythms
 from .gradcam import OF_TOKENS, VARIANTS, asked_of, ecgradcam, labelled, with_units
 
 BASELINES = ("flat", "mean", *REFERENCES)
@@ -72,7 +73,8 @@ def attribute(
           here sits at receptive-field centres. Sharp pictures. It has no unit, and guided backpropagation hardly
           depends on the upper layers' weights (Adebayo et al. 2018): sharpness is no evidence. Needs ``nn.ReLU``.
         - ``"occlusion"``: f(x) less f without P, QRS or T in one lead (a straight line between its ends, as `blank`),
-          at every sample of that wave: a step per lead and wave, not to be summed over time. The effect of a real,
+          at every sample of that wave: a step per lead and wave, not to be summed over time. Of recordings, that wave
+          of all their beats is removed at once. The effect of a real,
           visible edit. Waves only, one at a time: 0 between them means not tried, and two leads that say the same may
           each be worth nothing, for the other stays. An ECG that lacks a wave in one lead is no usual one.
     targets : str or sequence of str, optional
@@ -83,7 +85,8 @@ def attribute(
         b of ``"integrated_gradients"`` and ``"deeplift"``: 0 µV throughout, the mean of the cohort's beats as they are,
         or the mean of its aligned beats, on the common beat or in each record's own time, see `reference_beats`. No
         network was taught what a flat line means; against a mean beat, maps say what sets this person apart. Of these
-        four, the mean of the aligned beats comes nearest to what edits do.
+        four, the mean of the aligned beats comes nearest to what edits do. Of recordings it stands in place of each of
+        their beats (`reference_rhythms`); "mean" is for beats alone.
     among : Dataset, optional
         The cohort whose beats are averaged for the baseline; by default `cohort`.
     steps : int
@@ -120,9 +123,11 @@ def attribute(
     if method not in METHODS:
         known = ", ".join(["ecgradcam", *VARIANTS, OF_TOKENS, "occlusion", *METHODS])
         raise ModelError(f"unknown method {method!r}; expected one of {known}")
-    if baseline not in BASELINES or (baseline != "flat" and spec.input != "beat"):
-        beats = " or ".join(map(repr, BASELINES[1:]))
-        raise ModelError(f"baseline is {baseline!r}; expected 'flat', or, for a network that takes beats, {beats}")
+    if baseline not in BASELINES or (baseline == "mean" and spec.input != "beat"):
+        raise ModelError(
+            f"baseline is {baseline!r}; expected 'flat', {' or '.join(map(repr, REFERENCES))}, or, for a network that "
+            "takes beats, 'mean': the beats of recordings lie at other moments in each, and have no mean as they are"
+        )
     how = METHODS[method]
     cams = ecgradcam(model, cohort, wanted, layer=layer, relu=True) if method == "guided_gradcam" else None
     b, has_baseline = _baseline(model, cohort, baseline if how.complete else "flat", among)  # (1 or record, ...)
@@ -270,31 +275,53 @@ METHODS = {
 
 
 def _occlusion(model: nn.Module, cohort: xr.Dataset, wanted: list[str], outputs: list[int]) -> xr.DataArray:
-    """The effect of blanking one wave in one lead, at every sample of that wave."""
+    """The effect of blanking one wave in one lead, at every sample of that wave; of recordings, in all their beats."""
     spec = spec_of(model)
-    if spec.input != "beat":
-        raise ModelError("occlusion blanks the waves of representative beats; this network takes rhythms")
-    out = np.zeros((cohort.sizes["record"], len(wanted), len(spec.leads), spec.n_samples), dtype=np.float32)
-    usable = np.zeros(len(out), dtype=bool)
-    time = spec.start_ms + np.arange(spec.n_samples) * 1000.0 / spec.fs
+    if spec.input == "rhythm" and not has_cycles(cohort):
+        raise ModelError("occlusion blanks waves of recordings, and the cohort has none: open_cohort(..., rhythm=True)")
+    found: list[np.ndarray] = []
+    usable = np.zeros(cohort.sizes["record"], dtype=bool)
     for rows, some in parts_of(cohort):
         x, usable[rows] = model_input(model, some)
+        time = np.arange(x.shape[2]) * 1000.0 / spec.fs + (spec.start_ms if spec.input == "beat" else 0.0)
         intact = _outputs(model, x, outputs)
+        out = np.zeros((len(x), len(wanted), *x.shape[1:]), dtype=np.float32)
         for wave in WAVES:
-            first, last = (some["fiducial"].sel(landmark=m).values for m in WAVES[wave])
-            _, lined, replaced = lines_between(some, first, last)
-            lined[~replaced.any(axis=1)] = np.nan  # no such wave
-            beat = (("record", "lead", "time"), lined.astype(np.float32), some["beat"].attrs)
-            without, has = model_input(model, some.assign(beat=beat))
-            inside = has[:, None] & (time >= first[:, None]) & (time <= last[:, None])  # (record, sample)
+            lined, spans = _without_wave(some, wave, spec.input)
+            without, has = model_input(model, some.assign({spec.input: (some[spec.input].dims, lined)}))
+            inside = has[:, None] & inside_spans(spans, time)  # (record, sample)
             for lead in range(len(spec.leads)):
                 changed = x.copy()
                 changed[has, lead] = without[has, lead]
                 effect = intact - _outputs(model, changed, outputs)  # (record, target)
-                of_lead = out[rows, :, lead]  # (record, target, sample), a view
+                of_lead = out[:, :, lead]  # (record, target, sample), a view
                 np.copyto(of_lead, effect[:, :, None].astype(np.float32), where=inside[:, None])
-    maps = labelled(out, model, cohort, usable, wanted).assign_attrs(method="occlusion")
+        found.append(out)
+    maps = labelled(np.concatenate(found), model, cohort, usable, wanted).assign_attrs(method="occlusion")
     return with_units(maps, [spec.unit(t) for t in wanted])
+
+
+def _without_wave(cohort: xr.Dataset, wave: str, given: str) -> tuple[np.ndarray, np.ndarray]:
+    """Beats, or recordings, with straight lines over one wave, NaN where there is none; and where it lies.
+
+    Returns
+    -------
+    array (record, lead, time) or (record, lead, sample), µV
+    array (record, wave, edge), ms
+    """
+
+    def span(beats: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+        first, last = (beats["fiducial"].sel(landmark=m).values for m in WAVES[wave])
+        return first, last
+
+    def change(beats: xr.Dataset, _rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        _, lined, replaced = lines_between(beats, *span(beats))
+        lined[~replaced.any(axis=1)] = np.nan  # no such wave
+        return lined, beats["fiducial"].values
+
+    if given == "rhythm":
+        return in_every_cycle(cohort, change)[0], spans_in_cycles(cohort, span)
+    return change(cohort, np.arange(0))[0].astype(np.float32), np.stack(span(cohort), axis=1)[:, None]
 
 
 # ---------------------------------------------------------------- around them
@@ -321,6 +348,8 @@ def _baseline(
         return np.zeros((1, len(spec.leads), n), dtype=np.float32), np.ones(1, bool)
     if name == "mean":
         return _mean_beat(model, cohort if among is None else check(among)), np.ones(1, bool)
+    if spec.input == "rhythm":  # everyone's beats at their own moments
+        return model_input(model, cohort.assign(rhythm=reference_rhythms(cohort, name, among=among)))
     beats = reference_beats(cohort, name, among=among)
     if name == "common":
         cohort, beats = cohort.isel(record=slice(1)), beats.isel(record=slice(1))

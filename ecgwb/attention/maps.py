@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..cohorts.beats import RHYTHM
 from ..cohorts.guards import check, check_values, kind_of
 from ..cohorts.people import column, patients_of
 from ..delineation.landmarks import SEGMENTS
@@ -336,7 +335,7 @@ def map_chunks(
         raise TypeError("values makes maps of a part of the cohort; expected a function, or several")
     common = template_of(cohort) if template is None else template
     work = partial(_part_sums, makers=makers, template=common, by=by, seed=seed)
-    parts = (part.drop_vars(RHYTHM, errors="ignore") for _, part in parts_of(cohort))
+    parts = (part for _, part in parts_of(cohort))
     if client is None:
         return finish_map(merge_maps(map(work, parts)), ci)
     sent = client.scatter(work, broadcast=True, hash=False)

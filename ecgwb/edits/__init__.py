@@ -1,6 +1,6 @@
 """Edits: a cohort in; beats changed on purpose, measured again, and what that does to predictions, out."""
 
-from .changes import blank, erase, lift, plant, scale, stretch
+from .changes import blank, erase, lift, plant, scale, spread_rr, stretch
 from .counterfactuals import counterfactual
 from .edit_maps import edit_map, edit_profile, interplay, joint_effects, piece_effects
 from .effects import blanking_table, dose_response
@@ -24,5 +24,6 @@ __all__ = [
     "point_spread",
     "remeasure",
     "scale",
+    "spread_rr",
     "stretch",
 ]

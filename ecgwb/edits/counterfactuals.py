@@ -8,16 +8,18 @@ from torch import nn
 
 from ..attention.alignment import FEWEST
 from ..attention.gradcam import asked_of
+from ..cohorts.beats import RHYTHM
 from ..cohorts.guards import check, kind_of
 from ..cohorts.measurements import TARGETS, UNITS
 from ..models.prediction import model_input, predict
 from .changes import plant, scale
 from .edit_maps import left_out
-from .effects import DOSES, check_takes_beats
+from .effects import DOSES, Dose, doses_of, for_network
 from .remeasurement import remeasure
 
 _STEP, _MOST = 0.25, 3.0  # standard deviations between people, of a step and of an edit
 _LEAST = 0.1  # of a wave's height that is left
+_RHYTHMS_AT_ONCE = 16  # recordings whose edits are tried together
 
 
 def counterfactual(
@@ -25,7 +27,8 @@ def counterfactual(
 ) -> xr.Dataset:
     """A small combination of known edits of each beat that changes its prediction by so much.
 
-    The edits are those of `dose_response`: PR, QRS and QT drawn out, J (with ST) lifted, R and T scaled. The smallest
+    The edits are those of `dose_response`: PR, QRS and QT drawn out, J (with ST) lifted, R and T scaled; for networks
+    that take recordings, RR, too, and every beat of them is edited alike. The smallest
     of them that does it alone is taken. Where none does, they grow together in steps of a quarter of the standard
     deviation between people, always by the step that helps most, and steps that turn out not to be needed are taken
     back. This finds a small combination, and not surely the smallest. What the edited beats show is then measured anew
@@ -34,7 +37,7 @@ def counterfactual(
     Parameters
     ----------
     model : nn.Module
-        That takes representative beats.
+        With a spec.
     cohort : Dataset
         Its labels are not used.
     target : str
@@ -47,12 +50,14 @@ def counterfactual(
     Returns
     -------
     Dataset
-        - ``beat``, ``fiducial``: of the edited beats; ``outside`` (record,) names the measurements of the edited beat,
-          changed or not, that lie outside the 1st to 99th percentile of `among`, where a network has hardly seen any;
+        - ``beat``, ``fiducial``: of the edited beats, and ``rhythm``, ``cycle_fiducial`` and ``cycle_used`` of the
+          edited recordings, where the network takes them; ``outside`` (record,) names the measurements of the edited
+          beat, changed or not, that lie outside the 1st to 99th percentile of `among`, where a network has hardly seen
+          any;
         - ``predicted`` (record, when), ``when`` being before and after, and the ``goal`` (record,);
         - ``reached`` (record,): False where even edits of three standard deviations do not change so much, and where
-          a record cannot be used; heart rate, for one, no edit moves;
-        - ``amount`` (record, edit): ms for PR, QRS and QT, µV for J, a factor for R and T;
+          a record cannot be used; heart rate, for one, no edit of a beat moves;
+        - ``amount`` (record, edit): ms for PR, QRS, QT and RR, µV for J, a factor for R and T;
         - ``sd`` (record, edit): the same in standard deviations between people;
         - ``measured`` (record, measurement, when): PR, QRS, QT, J, R and T, measured anew.
 
@@ -61,15 +66,14 @@ def counterfactual(
     Raises
     ------
     ModelError
-        When the network takes rhythms, or has no such target.
+        When the network has no such target, or the cohort lacks what it takes.
     ValueError
         When the change is no number other than 0, or `among` has fewer than ten records.
     """
-    check_takes_beats(model)
     if not isinstance(target, str):
         raise ValueError(f"target is {kind_of(target)}; expected the name of one target")
     asked_of(model, target)
-    cohort = check(cohort, "hr")
+    cohort, doses = for_network(model, check(cohort, "hr")), doses_of(model)
     by = np.asarray(change)
     n = cohort.sizes["record"]
     if by.dtype.kind not in "fiu" or by.shape not in ((), (n,)) or not np.isfinite(by).all() or (by == 0).any():
@@ -78,21 +82,21 @@ def counterfactual(
             f"the {n} records"
         )
     # Both are measured from their landmarks, as the changed beats are.
-    people = plant(cohort if among is None else check(among, "hr"), 0.0, 0.0)
+    people = plant((cohort if among is None else check(among, "hr")).drop_vars(RHYTHM, errors="ignore"), 0.0, 0.0)
     cohort = plant(cohort.assign_attrs(seen_range=people.attrs["seen_range"]), 0.0, 0.0)
     if people.sizes["record"] < FEWEST:
         raise ValueError(
             f"{people.sizes['record']} records do not say how much people differ; give a cohort of at least {FEWEST}: "
             "among=cohort"
         )
-    sizes = np.array([_spread(people, dose.target) for dose in DOSES.values()])
+    sizes = np.array([_spread(people, dose.target) for dose in doses.values()])
     search = _Search(model, cohort, target, by.astype(float), sizes)
     search.one_alone()
     search.together()
     search.back()
     z, before, now = search.z + 0.0, search.before, search.now  # no -0.0
     reached = search.there(np.arange(len(now)), now)
-    edited = _edited(cohort, z, sizes)
+    edited = _edited(cohort, z, sizes, doses)
     has_qrs = np.isfinite(cohort["fiducial"].sel(landmark=["QRS_on", "J"]).values).all(axis=1)
     lost = ~(np.isfinite(before) & has_qrs)
     again = [remeasure(c) for c in (cohort, edited)]
@@ -102,10 +106,11 @@ def counterfactual(
         {
             "beat": edited["beat"],
             "fiducial": edited["fiducial"],
+            **{name: edited[name] for name in RHYTHM if name in edited},
             "predicted": (("record", "when"), _without(np.stack([before, now], axis=1), lost)),
             "goal": ("record", _without(search.goal, lost)),
             "reached": ("record", reached & ~lost),
-            "amount": (("record", "edit"), _without(_amounts(z, sizes), lost)),
+            "amount": (("record", "edit"), _without(_amounts(z, sizes, doses), lost)),
             "sd": (("record", "edit"), _without(z, lost)),
             "measured": (
                 ("record", "measurement", "when"),
@@ -113,8 +118,11 @@ def counterfactual(
             ),
         },
         coords={k: v for k, v in edited.coords.items() if v.dims == ("record",)}
-        | {"edit": list(DOSES), "measurement": known, "when": when}
-        | {"edit_unit": ("edit", [_unit(e) for e in DOSES]), "unit": ("measurement", [UNITS[t] for t in known])},
+        | {"edit": list(doses), "measurement": known, "when": when}
+        | {
+            "edit_unit": ("edit", [_unit(dose) for dose in doses.values()]),
+            "unit": ("measurement", [UNITS[t] for t in known]),
+        },
         attrs={
             "target": target,
             "units": asked_of(model, target)[0].unit(target),
@@ -131,35 +139,38 @@ def _without(values: np.ndarray, lost: np.ndarray) -> np.ndarray:
 
 
 def _spread(cohort: xr.Dataset, target: str) -> float:
-    """How much people differ, as a standard deviation that outliers do not move; R and T as a share of the median."""
-    values = cohort[target].values
+    """How much people differ, as a standard deviation that outliers do not move; R and T as a share of the median.
+
+    Of heart rate, which is edited by RR, it is that of RR (ms).
+    """
+    values = 60000.0 / cohort["hr"].values if target == "hr" else cohort[target].values
     low, middle, high = np.nanpercentile(values, (16, 50, 84)) if np.isfinite(values).any() else (0.0, 1.0, 0.0)
     sd = (high - low) / 2
     return float(sd / abs(middle)) if target in ("r_v5", "t_v5") and middle else float(sd)
 
 
-def _amounts(z: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+def _amounts(z: np.ndarray, sizes: np.ndarray, doses: dict[str, Dose]) -> np.ndarray:
     """Edits in standard deviations (..., edit) as ms, µV and factors."""
-    factor = np.array([dose.edit is scale for dose in DOSES.values()])
+    factor = np.array([dose.edit is scale for dose in doses.values()])
     return np.where(factor, np.maximum(1 + z * sizes, _LEAST), z * sizes)
 
 
-def _unit(edit: str) -> str:
-    dose = DOSES[edit]
-    return "times" if dose.edit is scale else UNITS[dose.target]
+def _unit(dose: Dose) -> str:
+    return "times" if dose.edit is scale else "ms" if dose.target == "hr" else UNITS[dose.target]
 
 
-def _edited(cohort: xr.Dataset, z: np.ndarray, sizes: np.ndarray) -> xr.Dataset:
+def _edited(cohort: xr.Dataset, z: np.ndarray, sizes: np.ndarray, doses: dict[str, Dose]) -> xr.Dataset:
     """The cohort with all edits of each record (record, edit), in standard deviations, made one after another."""
-    amounts = _amounts(z, sizes)
-    for k, (name, dose) in enumerate(DOSES.items()):
+    amounts = _amounts(z, sizes, doses)
+    for k, (name, dose) in enumerate(doses.items()):
         some = z[:, k] != 0
         if some.any():
             changed = dose.edit(cohort, name, amounts[:, k])
-            # A record that this edit leaves alone stays as it is, as it may lack the wave.
-            for part in ("beat", "fiducial"):
-                keep = some.reshape(-1, *[1] * (changed[part].ndim - 1))
-                changed[part] = changed[part].copy(data=np.where(keep, changed[part].values, cohort[part].values))
+            # A record that this edit leaves alone stays as it is, as it may lack the wave. RR by 0 ms does that itself.
+            for part in ("beat", "fiducial", *RHYTHM):
+                if part in cohort and name in DOSES:
+                    keep = some.reshape(-1, *[1] * (changed[part].ndim - 1))
+                    changed[part] = changed[part].copy(data=np.where(keep, changed[part].values, cohort[part].values))
             cohort = changed
     return cohort
 
@@ -171,6 +182,7 @@ class _Search:
         self, model: nn.Module, cohort: xr.Dataset, target: str, change: np.ndarray, sizes: np.ndarray
     ) -> None:
         self.model, self.cohort, self.target, self.sizes = model, cohort, target, sizes
+        self.doses = doses_of(model)
         self.before = predict(model, cohort)[target].values
         self.goal, self.up = self.before + change, np.sign(change) * np.ones(len(self.before))
         self.now, self.z = self.before.copy(), np.zeros((len(self.before), len(sizes)))
@@ -179,10 +191,14 @@ class _Search:
     def predicted(self, rows: np.ndarray, z: np.ndarray) -> np.ndarray:
         """Predictions (record, way) of some records with edits (record, way, edit); NaN beyond what is allowed."""
         n, ways, _ = z.shape
-        many = self.cohort.isel(record=np.repeat(rows, ways))
-        many = many.assign_coords(record=[f"{r}#{k}" for k, r in enumerate(many["record"].values)])
-        got = predict(self.model, _edited(many, z.reshape(n * ways, -1), self.sizes))[self.target].values
-        return np.where((np.abs(z) <= _MOST + 1e-9).all(axis=2), got.reshape(n, ways), np.nan)
+        got = np.empty((n, ways))
+        at_once = n if "rhythm" not in self.cohort else _RHYTHMS_AT_ONCE
+        for some in (slice(k, k + at_once) for k in range(0, n, at_once)):
+            many = self.cohort.isel(record=np.repeat(rows[some], ways))
+            many = many.assign_coords(record=[f"{r}#{k}" for k, r in enumerate(many["record"].values)])
+            edited = _edited(many, z[some].reshape(many.sizes["record"], -1), self.sizes, self.doses)
+            got[some] = predict(self.model, edited)[self.target].values.reshape(-1, ways)
+        return np.where((np.abs(z) <= _MOST + 1e-9).all(axis=2), got, np.nan)
 
     def beyond(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
         """By how much predictions (record, ...) of some records pass the goal; below 0 where they do not."""

@@ -1,7 +1,8 @@
 """Edit maps: what each stretch of the beat does to a prediction, found by putting that of a common beat in its place.
 
 A map of a network's layer says which positions contribute; a position is not a moment of the ECG. Here the ECG itself
-is changed, so that the answer is about the ECG, whatever the network is made of.
+is changed, so that the answer is about the ECG, whatever the network is made of. Of a network that takes recordings
+every beat is changed alike: the same piece of all of them, each as far as it is its own.
 """
 
 from __future__ import annotations
@@ -17,19 +18,21 @@ import torch
 import xarray as xr
 from torch import nn
 
-from ..attention.alignment import reference_beats
+from ..attention.alignment import reference_beats, reference_rhythms
 from ..attention.gradcam import asked_of, labelled, with_units
+from ..cohorts.cycles import cycles_of, own_share, territories
 from ..cohorts.guards import check
+from ..cohorts.measurements import STEP, TIME
 from ..delineation.landmarks import SEGMENTS, WAVE_POINTS
 from ..models.prediction import model_input, parts_of
 from ..models.spec import device_of, evaluating, spec_of
-from .effects import check_takes_beats
+from .effects import for_network
 
 METHODS = ("joint", "shapley", "alone")
 _PEAK_OF = {(points[0], points[2]): points[1] for points in WAVE_POINTS.values()}
 _FADE_MS = 8.0  # a piece is faded into the next over so long, so that no edit makes a step
 _MOST_EXACT = 8  # pieces, of which all coalitions are tried
-_AT_ONCE = 128  # beats in one pass
+_AT_ONCE, _RHYTHMS_AT_ONCE = 128, 16  # beats, or recordings, in one pass
 _REPLACED = 0.3  # probability of a piece in "joint"
 _RIDGE = 1e-3  # edits' worth of weight towards no effect, for pieces that were always replaced together
 _EDITS_A_PIECE = 3  # at least, of "joint"
@@ -53,7 +56,7 @@ def piece_effects(
     Parameters
     ----------
     model : nn.Module
-        That takes representative beats.
+        With a spec.
     cohort : Dataset
         Its labels are not used.
     targets : str or sequence of str, optional
@@ -90,15 +93,14 @@ def piece_effects(
     Raises
     ------
     ModelError
-        When the network takes rhythms, or for an unknown target.
+        For an unknown target, or a cohort without what the network takes.
     ValueError
         For unknown pieces, method or reference, and when there are fewer than ten beats to average.
     """
     spec, wanted, outputs = asked_of(model, targets)
-    check_takes_beats(model)
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; expected {' or '.join(map(repr, METHODS))}")
-    cohort, names = check(cohort), piece_names(pieces)
+    cohort, names = for_network(model, check(cohort)), piece_names(pieces)
     n_leads = len(spec.leads) if by_lead else 1
     n = len(names) * n_leads
     walk: Callable[[_Edit, _Fit], tuple[np.ndarray, np.ndarray]] = _alone
@@ -152,7 +154,7 @@ def edit_map(
     Parameters
     ----------
     model : nn.Module
-        That takes representative beats.
+        With a spec.
     cohort : Dataset
         Its labels are not used.
     targets : str or sequence of str, optional
@@ -163,13 +165,15 @@ def edit_map(
     Returns
     -------
     DataArray (record, target, [lead,] time)
-        In the target's unit a sample: the sum over a piece is its effect. Of "shapley" with the common reference, the
-        sum over all (and leads) and ``bias``, the prediction of the reference beat, are the prediction.
+        In the target's unit a sample: the sum over a piece is its effect, for recordings over that piece of all beats.
+        Of "shapley" with the common reference, the sum over all (and leads) and ``bias``, the prediction of the
+        reference beat, are the prediction; of recordings, whose reference keeps each record's own rate, that and
+        ``reference``.
 
     Raises
     ------
     ModelError
-        When the network takes rhythms, or for an unknown target.
+        For an unknown target, or a cohort without what the network takes.
     ValueError
         For unknown pieces, method or reference, and when there are fewer than ten beats to average.
     """
@@ -177,18 +181,20 @@ def edit_map(
         model, cohort, targets, pieces=pieces, by_lead=by_lead, method=method, reference=reference, among=among,
         n_edits=n_edits, seed=seed,
     )  # fmt: skip
-    spec, cohort = spec_of(model), check(cohort)
-    weights = piece_weights(piece_edges(cohort, pieces), time_of(model))  # (record, piece, sample)
-    length = weights.sum(axis=2, keepdims=True)
-    even = np.divide(weights, length, out=np.zeros_like(weights), where=length > 0)
+    spec, cohort = spec_of(model), for_network(model, check(cohort))
     values = np.nan_to_num(effects.values)
-    maps = np.einsum("nt...p,nps->nt...s", values, even).astype(np.float32)
+    n_samples = None if spec.input == "beat" else samples_of(model, cohort)
+    maps = np.empty((*values.shape[:-1], n_samples or spec.n_samples), dtype=np.float32)
+    for rows, weights in weights_of(model, cohort, pieces):  # (record, piece, sample)
+        length = weights.sum(axis=2, keepdims=True)
+        even = np.divide(weights, length, out=np.zeros_like(weights), where=length > 0)
+        maps[rows] = np.einsum("nt...p,nps->nt...s", values[rows], even)
     base = effects["reference"].values
     out = labelled(maps, model, cohort, np.isfinite(base).all(axis=1), effects["target"].values.tolist())
     out = out.assign_attrs(effects.attrs | {"method": f"edit map, {method}"})
     with np.errstate(all="ignore"):
         bias = np.nanmean(base, axis=0) if np.isfinite(base).any() else np.full(base.shape[1], np.nan)
-    adds_up = "sum" if method == "shapley" and reference == "common" else ""
+    adds_up = "sum" if method == "shapley" and reference == "common" and spec.input == "beat" else ""
     out = with_units(out, [spec.unit(t) for t in effects["target"].values], bias, adds_up)
     return out.assign_coords({k: effects[k].variable for k in ("reference", "additivity")})
 
@@ -208,7 +214,7 @@ def edit_profile(
     Parameters
     ----------
     model : nn.Module
-        That takes representative beats.
+        With a spec.
     cohort : Dataset
         Its labels are not used.
     targets : str or sequence of str, optional
@@ -226,30 +232,31 @@ def edit_profile(
     -------
     DataArray (record, target, time)
         In the target's unit: the prediction less what it is with the stretch about this moment replaced, in all leads;
-        linear between the moments tried. Not to be summed.
+        linear between the moments tried. Of recordings, with that stretch of every beat replaced, and shown in each of
+        them; 0 where no beat is. Not to be summed.
 
     Raises
     ------
     ModelError
-        When the network takes rhythms, or for an unknown target.
+        For an unknown target, or a cohort without what the network takes.
     """
     spec, wanted, outputs = asked_of(model, targets)
-    check_takes_beats(model)
-    cohort, time = check(cohort), time_of(model)
+    cohort = for_network(model, check(cohort))
+    time = time_of(model) if spec.input == "beat" else TIME
     if not 0 < step_ms <= ms or not _FADE_MS <= ms <= time[-1] - time[0]:
         raise ValueError(
             f"step_ms is {step_ms} and ms {ms}; expected a step above 0 and no longer than the stretch, which is at "
             f"least {_FADE_MS:g} ms, over which it is faded in, and at most {time[-1] - time[0]:g} ms"
         )
     centres = np.arange(time[0] + ms / 2, time[-1] - ms / 2 + 1e-6, step_ms)
-    windows = piece_weights(np.stack([centres - ms / 2, centres + ms / 2], axis=1), time)[:, 1]  # (centre, sample)
-    out = np.full((cohort.sizes["record"], len(wanted), len(time)), np.nan, dtype=np.float32)
-    asked = np.zeros(len(out), bool)
-    for rows, edit in _edits(model, cohort, outputs, "segments", False, reference, among):
+    spans = np.stack([centres - ms / 2, centres + ms / 2], axis=1)
+    asked = np.zeros(cohort.sizes["record"], bool)
+    found = np.full((len(asked), len(wanted), len(centres)), np.nan)
+    for rows, edit in _edits(model, cohort, outputs, spans, False, reference, among):
         intact = edit(np.ones(edit.n, bool))
-        effect = np.stack([intact - edit.without(torch.from_numpy(w).to(edit.x)) for w in windows], axis=-1)
-        out[rows] = np.apply_along_axis(lambda v: np.interp(time, centres, v), -1, effect)
+        found[rows] = np.stack([intact - edit.without(edit.weights[:, k, None]) for k in range(edit.n)], axis=-1)
         asked[rows] = True
+    out = _drawn_out(found, centres, model, cohort)
     usable = np.asarray(np.isfinite(out).all(axis=(1, 2)))
     about = {"method": f"edit profile, {ms:g} ms", "reference": reference}
     about["excluded"] = left_out(cohort, asked, usable)
@@ -272,7 +279,7 @@ def joint_effects(
     Parameters
     ----------
     model : nn.Module
-        That takes representative beats.
+        With a spec.
     cohort : Dataset
     kept : bool array (edit, piece)
         The pieces that stay the record's own in each edit; by lead, all pieces of the network's first lead come first.
@@ -287,8 +294,7 @@ def joint_effects(
         The prediction less that of the edited beat; NaN where a record cannot be used.
     """
     _, wanted, outputs = asked_of(model, targets)
-    check_takes_beats(model)
-    cohort, kept = check(cohort), np.asarray(kept)
+    cohort, kept = for_network(model, check(cohort)), np.asarray(kept)
     n = len(piece_names(pieces)) * (len(spec_of(model).leads) if by_lead else 1)
     if kept.dtype != bool or kept.ndim != 2 or kept.shape[1] != n or not len(kept):
         raise ValueError(
@@ -315,7 +321,7 @@ def interplay(
     Parameters
     ----------
     model : nn.Module
-        That takes representative beats.
+        With a spec.
     cohort : Dataset
     targets : str or sequence of str, optional
         Some of ``model.spec.targets``; all by default.
@@ -331,8 +337,7 @@ def interplay(
         averaged over what else is the record's own. 0 for a network that adds pieces up. NaN on the diagonal.
     """
     spec, wanted, outputs = asked_of(model, targets)
-    check_takes_beats(model)
-    cohort, names = check(cohort), piece_names("segments")
+    cohort, names = for_network(model, check(cohort)), piece_names("segments")
     k = len(names)
     kept = np.array(list(itertools.product((False, True), repeat=k)))
     row_of = {tuple(row): i for i, row in enumerate(kept.tolist())}
@@ -414,10 +419,85 @@ def piece_weights(edges: np.ndarray, time: np.ndarray) -> np.ndarray:
     return (np.concatenate([ends, passed], axis=1) - np.concatenate([passed, 0 * ends], axis=1)).astype(np.float32)
 
 
-def time_of(model: nn.Module) -> np.ndarray:
-    """The moments of the network's samples (sample,), ms."""
+def time_of(model: nn.Module, n_samples: int | None = None) -> np.ndarray:
+    """The moments of the network's samples (sample,), ms; for recordings, how many there are is to be said."""
     spec = spec_of(model)
+    if spec.input == "rhythm":
+        return np.asarray(np.arange(n_samples or spec.n_samples) * 1000.0 / spec.fs)
     return np.asarray(spec.start_ms + np.arange(spec.n_samples) * 1000.0 / spec.fs)
+
+
+def samples_of(model: nn.Module, cohort: xr.Dataset) -> int:
+    """How many samples of each recording the network reads."""
+    one = cohort["rhythm"].isel(record=slice(1))
+    probe = one.copy(
+        data=np.resize(np.array([0.0, 1000.0], dtype=np.float32), one.shape)
+    )  # whatever the record itself is like
+    return int(model_input(model, cohort.isel(record=slice(1)).assign(rhythm=probe))[0].shape[2])
+
+
+def weights_of(model: nn.Module, cohort: xr.Dataset, pieces: str | np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """How much of each piece every sample is, some records at a time: which, and their weights (record, piece, sample).
+
+    Parameters
+    ----------
+    model : nn.Module
+    cohort : Dataset
+        From `for_network`.
+    pieces : str or array (piece, edge), ms
+        As in `piece_names`; or where each piece starts and stops, the same for every beat.
+    """
+    if spec_of(model).input == "beat":
+        time = time_of(model)
+        if isinstance(pieces, str):
+            edges = piece_edges(cohort, pieces)
+            yield from ((rows, piece_weights(edges[rows], time)) for rows, _ in parts_of(cohort))
+        else:
+            one = piece_weights(pieces, time)[None, :, 1]  # (1, piece, sample)
+            for rows, some in parts_of(cohort):
+                yield rows, np.broadcast_to(one, (some.sizes["record"], *one.shape[1:]))
+        return
+    time = time_of(model, samples_of(model, cohort))
+    for start in range(0, cohort.sizes["record"], _RHYTHMS_AT_ONCE):
+        rows = slice(start, start + _RHYTHMS_AT_ONCE)
+        yield rows, _weights_in_cycles(cohort.isel(record=rows), pieces, time)
+
+
+def _weights_in_cycles(cohort: xr.Dataset, pieces: str | np.ndarray, time: np.ndarray) -> np.ndarray:
+    """Weights (record, piece, sample) of the same piece in every cycle of recordings."""
+    cycles = cycles_of(cohort)
+    r, own = cycles["r_ms"].values, territories(cycles, cohort.sizes["sample"] * STEP)
+    n = len(piece_names(pieces)) if isinstance(pieces, str) else len(pieces)
+    edges = piece_edges(cycles, pieces) if isinstance(pieces, str) else None
+    out = np.zeros((cohort.sizes["record"], n, len(time)), np.float32)
+    for i in range(len(out)):
+        mine = np.flatnonzero(cycles["row"].values == i)
+        for k, share in zip(mine, own_share(own[mine], time), strict=True):
+            at = np.flatnonzero(share)
+            if edges is None:
+                weights = piece_weights(np.asarray(pieces), time[at] - r[k])[:, 1]
+            elif np.isfinite(edges[k]).all():
+                weights = piece_weights(edges[k : k + 1], time[at] - r[k])[0]
+            else:  # a cycle without QRS stays as it is
+                continue
+            out[i][:, at] += weights * share[at].astype(np.float32)
+    return out
+
+
+def _drawn_out(found: np.ndarray, centres: np.ndarray, model: nn.Module, cohort: xr.Dataset) -> np.ndarray:
+    """A profile (record, target, centre) at every sample of what the network reads (record, target, sample)."""
+    if spec_of(model).input == "beat":
+        at = np.broadcast_to(time_of(model), (len(found), spec_of(model).n_samples))
+    else:
+        time = time_of(model, samples_of(model, cohort))
+        cycles, at = cycles_of(cohort), np.full((len(found), len(time)), np.nan)
+        own = territories(cycles, cohort.sizes["sample"] * STEP)
+        for row, r, (a, b) in zip(cycles["row"].values, cycles["r_ms"].values, own, strict=True):
+            mine = (time >= a) & (time < b)
+            at[row, mine] = time[mine] - r
+    out = np.stack([[np.interp(t, centres, v) for v in one] for t, one in zip(at, found, strict=True)])
+    lost = np.isnan(found).any(axis=2)[:, :, None]
+    return np.where(lost, np.nan, np.where(np.isnan(at)[:, None], 0.0, out)).astype(np.float32)
 
 
 # ---------------------------------------------------------------- edits of a few beats
@@ -453,21 +533,24 @@ def _edits(
     model: nn.Module,
     cohort: xr.Dataset,
     outputs: list[int],
-    pieces: str,
+    pieces: str | np.ndarray,
     by_lead: bool,
     reference: str,
     among: xr.Dataset | None,
 ) -> Iterator[tuple[np.ndarray, _Edit]]:
     """The records that can be edited, some at a time: which, and their edit."""
-    others, edges = reference_beats(cohort, reference, among=among), piece_edges(cohort, pieces)
+    given = spec_of(model).input
+    others = (reference_beats if given == "beat" else reference_rhythms)(cohort, reference, among=among)
+    has_qrs = np.isfinite(piece_edges(cohort)).all(axis=1)
+    at_once = _AT_ONCE if given == "beat" else _RHYTHMS_AT_ONCE
     with evaluating(model), torch.inference_mode():
-        for rows, some in parts_of(cohort):
+        for rows, weights in weights_of(model, cohort, pieces):
+            some = cohort.isel(record=rows)
             x, usable = model_input(model, some)
-            other, known = model_input(model, some.assign(beat=others.isel(record=rows)))
-            good = np.flatnonzero(usable & known & np.isfinite(edges[rows]).all(axis=1))
-            weights = piece_weights(edges[rows], time_of(model))
-            for k in range(0, len(good), _AT_ONCE):
-                few = good[k : k + _AT_ONCE]
+            other, known = model_input(model, some.assign({given: others.isel(record=rows)}))
+            good = np.flatnonzero(usable & known & has_qrs[rows])
+            for k in range(0, len(good), at_once):
+                few = good[k : k + at_once]
                 yield rows.start + few, _Edit(model, x[few], other[few], weights[few], by_lead, outputs)
 
 

@@ -13,6 +13,8 @@ import pandas as pd
 import xarray as xr
 from torch import nn
 
+from ..cohorts.beats import RHYTHM
+from ..cohorts.cycles import has_cycles
 from ..cohorts.guards import check
 from ..cohorts.measurements import TARGETS, UNITS
 from ..cohorts.people import patients_of
@@ -41,6 +43,7 @@ DOSES = {
     "R": Dose(scale, (0.7, 0.85, 1.15, 1.3), "r_v5"),
     "T": Dose(scale, (0.7, 0.85, 1.15, 1.3), "t_v5"),
 }
+OF_RHYTHMS = {"RR": Dose(stretch, (-100.0, -50.0, 50.0, 100.0), "hr")}  # of recordings alone; a beat has no rate
 
 
 def blanking_table(model: nn.Module, cohort: xr.Dataset, fill: str = "linear", *, ci: float = 0.95) -> pd.DataFrame:
@@ -51,7 +54,7 @@ def blanking_table(model: nn.Module, cohort: xr.Dataset, fill: str = "linear", *
     Parameters
     ----------
     model : nn.Module
-        That takes representative beats.
+        With a spec. Of one that takes recordings the wave is blanked in every beat.
     cohort : Dataset
         People the network has not seen.
     fill : {"linear", "flat", "mean"}
@@ -73,19 +76,18 @@ def blanking_table(model: nn.Module, cohort: xr.Dataset, fill: str = "linear", *
     Raises
     ------
     ModelError
-        When the network takes rhythms, or the cohort has none of its targets.
+        When the cohort lacks what the network takes, or has none of its targets.
     ValueError
         For an unknown fill.
     """
-    check_takes_beats(model)
-    cohort = check(cohort, "hr")
+    cohort = for_network(model, check(cohort, "hr"))
     edited = {"intact": cohort} | {w: blank(cohort, w, fill) for w in WAVES}
     edited |= {f"sham_{w}": blank(cohort, w, fill, sham=True) for w in WAVES}
     predictions = predict(model, cohort)
     intact = accuracy_table(predictions, cohort, ci=ci)
     out = intact[["metric", "unit"]].assign(**dict.fromkeys(edited, np.nan))
     for name, changed in edited.items():
-        complete = np.flatnonzero(np.isfinite(changed["beat"].values).all(axis=(1, 2)))
+        complete = np.flatnonzero(np.isfinite(changed[spec_of(model).input].values).all(axis=(1, 2)))
         if not len(complete):  # nobody has this wave
             continue
         table = accuracy_table(predict(model, changed), cohort, ci=ci)
@@ -102,12 +104,13 @@ def dose_response(
     """How a prediction follows known changes of the beat, beside how the workbench's own measurement follows them.
 
     Every beat is changed by several doses: PR and QT by up to 40 ms, QRS by up to 20 ms, J by up to 100 µV, R and T by
-    up to 30 %. The change in prediction is regressed on the change made, through the origin.
+    up to 30 %. For networks that take recordings every beat of these is changed alike, and RR by up to 100 ms, too. The
+    change in prediction is regressed on the change made, through the origin.
 
     Parameters
     ----------
     model : nn.Module
-        That takes representative beats.
+        With a spec.
     cohort : Dataset
         Its labels are not used.
     ci : float
@@ -129,15 +132,15 @@ def dose_response(
         - ``outside``: the share of changed beats that leave what was seen;
         - ``measured_slope``, ``measured_low``, ``measured_high``: the same of the workbench's own measurement of the
           edited beats. The slope of a target on its own edit is truly 1; where the measurement's is below, the
-          delineator does not follow the edit whole. NaN for targets that the workbench does not measure from the beat.
+          delineator does not follow the edit whole. NaN for targets that the workbench does not measure from the beat,
+          and for RR, which a beat does not show.
 
     Raises
     ------
     ModelError
-        When the network takes rhythms.
+        When the cohort lacks what the network takes.
     """
-    check_takes_beats(model)
-    cohort = check(cohort, "hr")
+    cohort = for_network(model, check(cohort, "hr"))
     names, patient = list(spec_of(model).targets), patients_of(cohort)
     known = {t for t in names if t in TARGETS and t != "hr" and spec_of(model).unit(t) in ("", UNITS[t])}
     remeasurable = [t for t in names if measured and t in known]
@@ -145,7 +148,7 @@ def dose_response(
     predictions = _columns(predict(model, cohort), names)
     remeasured = _columns(remeasure(cohort), remeasurable) if remeasurable else None
     rows = []
-    for name, dose in DOSES.items():
+    for name, dose in doses_of(model).items():
         made, responses, measurements, outside = [], [], [], []
         for amount in dose.amounts:
             edited = dose.edit(cohort, name, amount)
@@ -154,7 +157,7 @@ def dose_response(
             outside.append(is_outside[np.isfinite(change)])
             made.append(np.where(is_outside & seen_only, np.nan, change))
             responses.append(_columns(predict(model, edited), names) - predictions)
-            if remeasured is not None and amount in (dose.amounts[0], dose.amounts[-1]):
+            if remeasured is not None and name in DOSES and amount in (dose.amounts[0], dose.amounts[-1]):
                 measurements.append(_columns(remeasure(edited), remeasurable) - remeasured)
         for t in names:
             row: dict[str, Any] = {"edit": name, "target": t}
@@ -162,7 +165,7 @@ def dose_response(
             row |= _slope(made, [r[t] for r in responses], patient, ci)
             row["moved"] = _mean(np.abs([responses[0][t], responses[-1][t]]))
             row["outside"] = _mean(np.concatenate(outside))
-            if t in remeasurable:
+            if t in remeasurable and name in DOSES:
                 own = _slope([made[0], made[-1]], [m[t] for m in measurements], patient, ci)
                 row |= {f"measured_{k}": own[k] for k in ("slope", "low", "high")}
             else:
@@ -171,10 +174,27 @@ def dose_response(
     return pd.DataFrame(rows).set_index(["edit", "target"])
 
 
-def check_takes_beats(model: nn.Module) -> None:
-    """Refuses a network that takes recordings: what is edited are representative beats."""
-    if spec_of(model).input != "beat":
-        raise ModelError("edits work on representative beats; this network takes rhythms")
+def for_network(model: nn.Module, cohort: xr.Dataset) -> xr.Dataset:
+    """The cohort as far as a network reads it: without recordings, which take time to edit, where it takes beats.
+
+    Raises
+    ------
+    ModelError
+        When the network takes recordings and the cohort has none.
+    """
+    if spec_of(model).input == "beat":
+        return cohort.drop_vars(RHYTHM, errors="ignore")
+    if not has_cycles(cohort):
+        raise ModelError(
+            "the network takes rhythms and the cohort has none; expected open_cohort(..., rhythm=True), or a cohort of "
+            "build_cohort"
+        )
+    return cohort
+
+
+def doses_of(model: nn.Module) -> dict[str, Dose]:
+    """The known changes that a network can be asked about, by name."""
+    return DOSES | (OF_RHYTHMS if spec_of(model).input == "rhythm" else {})
 
 
 def _columns(data: xr.Dataset, names: Sequence[str]) -> pd.DataFrame:

@@ -10,17 +10,19 @@ import pandas as pd
 import xarray as xr
 from torch import nn
 
+from ..attention.alignment import align
 from ..attention.attribution import METHODS, attribute
 from ..attention.gradcam import VARIANTS, asked_of
+from ..cohorts.cycles import inside_spans
 from ..cohorts.guards import check
 from ..cohorts.people import patients_of
-from ..delineation.landmarks import WAVES
+from ..delineation.landmarks import LANDMARKS, WAVES, R
 from ..models.prediction import model_input, predict
-from ..models.spec import ModelError
+from ..models.spec import ModelError, spec_of
 from ..stats import interval, resampled_sums
 from .changes import blank, plant
 from .edit_maps import edit_map
-from .effects import check_takes_beats
+from .effects import for_network
 
 _PROBED_MS = tuple(range(-250, 451, 50))  # where the point spread is tried
 _QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}  # of a map's change over time
@@ -61,6 +63,32 @@ def time_maps(
     return maps.sum("lead", skipna=False, keep_attrs=True) if "lead" in maps.dims else maps
 
 
+def on_beats(model: nn.Module, maps: xr.DataArray, cohort: xr.Dataset) -> xr.DataArray:
+    """Maps of recordings as each record's mean over its cycles, in the time of a beat; those of beats as they are.
+
+    Cycles are put together by their R alone: nothing is warped. Beyond a cycle's own part, which ends in the middle
+    between T and P, the map's median stands, so that it stresses nothing there.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Whose maps they are.
+    maps : DataArray (record, ..., time)
+    cohort : Dataset
+    """
+    if spec_of(model).input == "beat":
+        return maps
+    out = _by_r(maps, cohort)
+    return out.fillna(out.median("time")).transpose(*maps.dims).assign_attrs(maps.attrs)
+
+
+def _by_r(maps: xr.DataArray, cohort: xr.Dataset) -> xr.DataArray:
+    """Maps of recordings averaged over cycles (record, ..., time), time from R; NaN beyond a cycle's own part."""
+    only_r = np.where(np.arange(len(LANDMARKS)) == R, 0.0, np.nan)
+    template = xr.DataArray(only_r, dims="landmark", coords={"landmark": list(LANDMARKS)})
+    return align(maps, cohort, template, keep_sum=False).rename(phase="time")
+
+
 def point_spread(
     model: nn.Module,
     cohort: xr.Dataset,
@@ -77,7 +105,7 @@ def point_spread(
     Parameters
     ----------
     model : nn.Module
-        That takes representative beats.
+        With a spec.
     cohort : Dataset
         Its labels are not used.
     targets : str or sequence of str, optional
@@ -85,7 +113,8 @@ def point_spread(
     method : str
         "edit map", a variant of `ecgradcam`, or a method of `attribute`, whose leads are summed.
     at_ms : sequence of float
-        A bump is added to all leads at each of these moments in turn.
+        A bump is added to all leads at each of these moments in turn, in recordings to every beat; their maps' changes
+        are averaged over beats.
     uv : float
         How high it is.
     width_ms : float
@@ -108,16 +137,16 @@ def point_spread(
     Raises
     ------
     ModelError
-        When the network takes rhythms, or for an unknown target or method.
+        For an unknown target or method, or a cohort without what the network takes.
     """
-    check_takes_beats(model)
-    cohort = check(cohort, "hr")
-    before = time_maps(model, cohort, method, targets)
-    time, patient = before["time"].values, patients_of(cohort)
-    rows = []
+    cohort = for_network(model, check(cohort, "hr"))
+    before, patient, rows = time_maps(model, cohort, method, targets), patients_of(cohort), []
     for at in at_ms:
         after = time_maps(model, plant(cohort, at, uv, width_ms=width_ms), method, targets, among=cohort)
-        change = np.abs(after.values - before.values)  # (record, target, time)
+        change, time = np.abs(after.values - before.values), before["time"].values  # (record, target, time)
+        if spec_of(model).input == "rhythm":
+            folded = _by_r(before.copy(data=change), cohort)
+            change, time = _zero_beyond(folded.values), folded["time"].values
         usable = np.isfinite(change).all(axis=(1, 2))
         for k, t in enumerate(before["target"].values):
             profile = np.where(usable[:, None], change[:, k], 0.0).astype(float)  # (record, time)
@@ -143,7 +172,7 @@ def faithfulness(
     fill: str = "linear",
     ci: float = 0.95,
 ) -> pd.DataFrame:
-    """Per beat, what a map says a wave contributes against what blanking that wave takes from the prediction.
+    """Per record, what a map says a wave contributes against what blanking that wave takes from the prediction.
 
     A wave's contribution is the map's part of the prediction within the wave: its sum, or its sum over the beat's
     samples where the mean adds up. For gradients, which are per µV, it is the map times what blanking takes away; for
@@ -152,7 +181,7 @@ def faithfulness(
     Parameters
     ----------
     model : nn.Module
-        That takes representative beats.
+        With a spec.
     cohort : Dataset
         Its labels are not used.
     methods : sequence of str
@@ -178,12 +207,11 @@ def faithfulness(
     Raises
     ------
     ModelError
-        When the network takes rhythms, or for an unknown target or method.
+        For an unknown target or method, or a cohort without what the network takes.
     ValueError
         For an unknown fill.
     """
-    check_takes_beats(model)
-    cohort = check(cohort)
+    cohort = for_network(model, check(cohort))
     spec, names, _ = asked_of(model, targets)
     patient = patients_of(cohort)
     blanked = {w: blank(cohort, w, fill) for w in WAVES}
@@ -193,7 +221,7 @@ def faithfulness(
     rows = []
     for method in [methods] if isinstance(methods, str) else methods:
         maps = maps_by(model, cohort, method, names)
-        given = {w: _contribution(maps, blanked[w]["blanked"].values, taken[w]) for w in WAVES}  # (record, target)
+        given = {w: _contribution(maps, _spans(blanked[w]), taken[w]) for w in WAVES}  # (record, target)
         for k, t in enumerate(names):
             effect = {w: predictions[t].values - without[w][t].values for w in WAVES}
             for wave in (*WAVES, "all"):
@@ -205,20 +233,31 @@ def faithfulness(
     return pd.DataFrame(rows).set_index(["method", "target", "wave"])
 
 
-def _contribution(maps: xr.DataArray, span: np.ndarray, taken: np.ndarray) -> np.ndarray:
+def _spans(blanked: xr.Dataset) -> np.ndarray:
+    """Where a wave was blanked (record, wave, edge), ms: in the beat, or in each of a recording."""
+    return blanked["cycle_blanked"].values if "cycle_blanked" in blanked else blanked["blanked"].values[:, None]
+
+
+def _zero_beyond(folded: np.ndarray) -> np.ndarray:
+    """Folded maps (record, ..., time) with 0 where no cycle reaches; NaN for records without a map."""
+    known = np.isfinite(folded).any(axis=-1, keepdims=True)
+    return np.where(known, np.nan_to_num(folded), np.nan)
+
+
+def _contribution(maps: xr.DataArray, spans: np.ndarray, taken: np.ndarray) -> np.ndarray:
     """What maps give to one wave: (record, target).
 
     Parameters
     ----------
     maps : DataArray (record, target, time) or (record, target, lead, time)
-    span : array (record, edge), ms
-        Where the wave lies.
+    spans : array (record, wave, edge), ms
+        Where the wave lies, or in recordings each of its kind.
     taken : array (record, lead, time), µV
         What blanking the wave takes away.
     """
     values = maps.values if "lead" in maps.dims else maps.values[:, :, None]
     time, method = maps["time"].values, str(maps.attrs["method"])
-    inside = ((time >= span[:, :1]) & (time <= span[:, 1:])).astype(float)  # (record, time)
+    inside = inside_spans(spans, time).astype(float)  # (record, time)
     if method in ("saliency", "smoothgrad"):
         return np.einsum("rklt,rlt,rt->rk", values, taken, inside)
     total = np.einsum("rklt,rt->rk", values, inside)

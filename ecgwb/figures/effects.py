@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ..edits.effects import DOSES
+from ..edits.effects import DOSES, OF_RHYTHMS
 from .style import NAMES
 from .tables import plot_intervals, plot_matrix
 
-_OWN_EDIT = {dose.target: edit for edit, dose in DOSES.items()}  # the edit that each target is to follow
+_OWN_EDIT = {dose.target: edit for edit, dose in (DOSES | OF_RHYTHMS).items()}  # the edit that each target is to follow
 _NETWORK = ("slope", "low", "high")
 _MEASUREMENT = ("measured_slope", "measured_low", "measured_high")
 

@@ -14,7 +14,8 @@ from ..cohorts import guards
 from ..cohorts.beats import need_records
 from ..cohorts.people import FEWEST_IN_GROUP, patients_of, with_statements
 from ..delineation.landmarks import LANDMARKS
-from ..edits.maps import time_maps
+from ..edits.effects import for_network
+from ..edits.maps import on_beats, time_maps
 from ..models.spec import ModelError
 from ..stats import ratio_interval
 from .checks import Check, Picture
@@ -84,7 +85,7 @@ def known_answers(
     ModelError
         When the network predicts no statement with a known place, or none has ten people with it and ten without.
     """
-    cohort = guards.check(cohort)
+    cohort = for_network(model, guards.check(cohort))
     need_records(cohort)
     names = [t for t in asked_of(model, targets)[1] if t in ANATOMY]
     if not names:
@@ -96,7 +97,7 @@ def known_answers(
             f"no record has the statement {names[0]!r}, or another that the network predicts; the cohort's are "
             f"{', '.join(have[:5]) or 'none'} and so on: the same words, or codes, are needed in both"
         )
-    maps = time_maps(model, cohort, method, names)
+    maps = on_beats(model, time_maps(model, cohort, method, names), cohort)
     patient, time, rows = patients_of(cohort), maps["time"].values, {}
     for t in names:
         has = labels[t].values if t in labels else np.zeros(cohort.sizes["record"])

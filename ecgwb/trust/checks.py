@@ -1,7 +1,8 @@
 """Checks: can what a map or a network shows be trusted?
 
-A check is a function that returns a `Check`. It takes a network that takes representative beats, a cohort whose labels
-it does not use, and the targets to judge, all by default. `response` and `leads` look at the network's predictions
+A check is a function that returns a `Check`. It takes a network, a cohort whose labels it does not use, and the targets
+to judge, all by default. Of networks that take recordings every beat is edited alike, and maps are averaged over the
+beats before they are compared. `response` and `leads` look at the network's predictions
 alone; the others look at its maps by a `method`: "edit map", a variant of `ecgradcam` or a method of `attribute`.
 Nobody has validated a threshold for any of these figures, so none is applied: each stands with its interval, beside
 what a map or a network that is perfect, and one that knows nothing, would get. `ecgwb.trust.panel` lists the checks
@@ -26,12 +27,13 @@ from ..attention.alignment import align
 from ..attention.gradcam import VARIANTS, asked_of
 from ..attention.maps import MEASURED_IN, segments
 from ..cohorts import guards
-from ..cohorts.measurements import TARGETS, TIME, UNITS
+from ..cohorts.cycles import cycles_of, territories
+from ..cohorts.measurements import STEP, TARGETS, TIME, UNITS
 from ..cohorts.people import patients_of
 from ..delineation.landmarks import SEGMENTS
 from ..edits.changes import erase
-from ..edits.effects import DOSES, dose_response
-from ..edits.maps import faithfulness, maps_by, point_spread, time_maps
+from ..edits.effects import dose_response, doses_of, for_network
+from ..edits.maps import faithfulness, maps_by, on_beats, point_spread, time_maps
 from ..models.accuracy import same_unit
 from ..models.prediction import predict
 from ..models.spec import spec_of
@@ -99,7 +101,8 @@ def response(model: nn.Module, cohort: xr.Dataset, targets: Sequence[str] | str 
     Check
         The table of `dose_response`. The truth of an edit is a slope of 1 for the target that it changes; what the
         workbench's own delineator finds on the same edited beats stands beside it. Of a target without an edit of its
-        own, such as sex, the finding names the edit that moves it most. No edit changes heart rate.
+        own, such as sex, the finding names the edit that moves it most. No edit of a beat changes heart rate; for
+        networks that take recordings, that of RR does.
     """
     cohort, names, _ = _asked(model, cohort, targets)
     for t in set(names) & set(TARGETS):
@@ -107,13 +110,14 @@ def response(model: nn.Module, cohort: xr.Dataset, targets: Sequence[str] | str 
     table = dose_response(model, cohort)
     table = table[table.index.get_level_values("target").isin(names)]
     predictions = predict(model, cohort)
-    own_edit = {dose.target: name for name, dose in DOSES.items()}
+    own_edit = {dose.target: name for name, dose in doses_of(model).items()}
     found = []
     for t in names:
         of_target = pd.DataFrame(table.xs(t, level="target"))
         if t in own_edit:
             row = of_target.loc[own_edit[t]]
-            found.append(f"{t} {row['slope']:.2f} ({row['low']:.2f} to {row['high']:.2f}; {row['measured_slope']:.2f})")
+            measured = f"; {row['measured_slope']:.2f}" if np.isfinite(row["measured_slope"]) else ""
+            found.append(f"{t} {row['slope']:.2f} ({row['low']:.2f} to {row['high']:.2f}{measured})")
         elif t != "hr":
             moved, spread = of_target["moved"], float(predictions[t].std())
             most = f"{moved.idxmax()}, by {moved.max():.2g}"
@@ -190,7 +194,7 @@ def randomisation(
         of the absolute correlation over time with the true map.
     """
     cohort, names, patient = _asked(model, cohort, targets)
-    true = time_maps(model, cohort, method, names).values  # (record, target, time)
+    true = _compared(model, cohort, method, names)
     layers = [n for n, m in model.named_modules() if any(True for _ in m.parameters(recurse=False))]
     if not layers:
         return Check("weight randomisation", pd.DataFrame(), "The network has no weights to shuffle")
@@ -198,7 +202,7 @@ def randomisation(
     parts = {}
     for count in counts:
         shuffled = [_shuffled(model, layers[-count:], seed) for seed in range(seeds)]
-        r = [np.abs(correlation(true, time_maps(m, cohort, method, names).values)) for m in shuffled]
+        r = [np.abs(correlation(true, _compared(m, cohort, method, names))) for m in shuffled]
         parts[count / len(layers)] = _means(np.mean(r, axis=0), names, patient)
     head, every = parts[counts[0] / len(layers)], parts[counts[-1] / len(layers)]
     table = pd.concat(parts, names=["shuffled"]).swaplevel().loc[names]
@@ -226,7 +230,7 @@ def specificity(
     cohort, names, patient = _asked(model, cohort, targets)
     if len(names) < 2:
         return Check("target specificity", pd.DataFrame(), f"{names[0]} is the only target")
-    maps = time_maps(model, cohort, method, names).values  # (record, target, time)
+    maps = _compared(model, cohort, method, names)
     r = np.full((len(maps), len(names), len(names)), np.nan)  # (record, target, other)
     for a, b in combinations(range(len(names)), 2):
         r[:, a, b] = r[:, b, a] = np.abs(correlation(maps[:, a], maps[:, b]))
@@ -263,7 +267,7 @@ def consistency(
     others = [others] if isinstance(others, nn.Module) else list(others)
     if not others:
         return Check("seed consistency", pd.DataFrame(), "No other network was given to compare with")
-    maps = [time_maps(m, cohort, method, names).values for m in (model, *others)]  # (record, target, time)
+    maps = [_compared(m, cohort, method, names) for m in (model, *others)]
     away = [m - _mean_map(m) for m in maps]
     parts = {}
     for a, b in combinations(range(len(maps)), 2):
@@ -303,7 +307,7 @@ def agreement(
     first, *others = methods
     if not others:
         return Check("method agreement", pd.DataFrame(), f"{first} is the only method")
-    sizes = {m: map_size(maps_by(model, cohort, m, names)).values for m in methods}  # (record, target, time)
+    sizes = {m: map_size(on_beats(model, maps_by(model, cohort, m, names), cohort)).values for m in methods}
     parts = {}
     for one, other in combinations(methods, 2):
         r = _means(correlation(sizes[one], sizes[other]), names, patient)
@@ -385,20 +389,20 @@ def removal(
         with only the map's spans kept over that with random ones, below 1.
     """
     cohort, names, patient = _asked(model, cohort, targets)
-    maps = map_size(maps_by(model, cohort, method, names))
+    maps = map_size(on_beats(model, maps_by(model, cohort, method, names), cohort))
     if maps.sizes["time"] != len(TIME):  # a network of another rate or a shorter window
         maps = maps.interp(time=TIME)
     n, n_windows = cohort.sizes["record"], len(TIME) // _WINDOW
     stressed = maps.values[..., : n_windows * _WINDOW].reshape(n, len(names), n_windows, _WINDOW).mean(axis=3)
     rng = np.random.default_rng(seed)
-    predictions = predict(model, cohort)
+    predictions, has = predict(model, cohort), _own_windows(model, cohort, n_windows)
     rows = []
     for k, t in enumerate(names):
         rank = np.nan_to_num(stressed[:, k])  # (record, window)
-        own = _changes(model, cohort, predictions[t], rank, fill)
-        steps = np.arange(n_windows) + rng.integers(1, n_windows, (randoms, n, 1))
-        moved = [np.take_along_axis(rank, step % n_windows, axis=1) for step in steps]
-        chance = np.mean([_changes(model, cohort, predictions[t], m, fill) for m in moved], axis=0)
+        own = _changes(model, cohort, predictions[t], rank, fill, has)
+        steps = rng.integers(1, n_windows, (randoms, n))
+        moved = [_moved(rank, step, has) for step in steps]
+        chance = np.mean([_changes(model, cohort, predictions[t], m, fill, has) for m in moved], axis=0)
         for j, kind in enumerate(("deletion", "insertion")):
             rows.append([t, kind, *ratio_interval(own[j], chance[j], patient)])
     table = pd.DataFrame(rows, columns=["target", "kind", "ratio", "low", "high"]).set_index(["target", "kind"])
@@ -497,6 +501,11 @@ def _means(r: np.ndarray, names: Sequence[str], patient: np.ndarray) -> pd.DataF
     return pd.DataFrame(rows, index=pd.Index(names, name="target"), columns=["r", "low", "high", "n"])
 
 
+def _compared(model: nn.Module, cohort: xr.Dataset, method: str, names: list[str]) -> np.ndarray:
+    """Maps (record, target, time) that can be compared between records, leads summed."""
+    return on_beats(model, time_maps(model, cohort, method, names), cohort).values
+
+
 def _mean_map(maps: np.ndarray) -> np.ndarray:
     """The mean of maps (record, ...) over the records that have a value; 0 where none has."""
     count = np.isfinite(maps).sum(axis=0)
@@ -535,14 +544,37 @@ def _segment_masks(cohort: xr.Dataset) -> dict[str, np.ndarray]:
     return masks | {"rest": ~np.any(list(masks.values()), axis=0)}
 
 
+def _own_windows(model: nn.Module, cohort: xr.Dataset, n_windows: int) -> np.ndarray:
+    """The spans (record, window) that can be erased: all of a beat; of recordings, what is the middle cycle's own."""
+    has = np.ones((cohort.sizes["record"], n_windows), bool)
+    if spec_of(model).input == "rhythm":
+        cycles = cycles_of(cohort)
+        used = np.flatnonzero(cycles["used"].values)
+        edges = (territories(cycles, cohort.sizes["sample"] * STEP) - cycles["r_ms"].values[:, None])[used]
+        middle = TIME[: n_windows * _WINDOW].reshape(n_windows, _WINDOW).mean(axis=1)
+        for i in range(len(has)):
+            mine = edges[cycles["row"].values[used] == i]
+            low, high = np.median(mine, axis=0) if len(mine) else (TIME[0], TIME[-1])
+            has[i] = (middle >= low) & (middle < high)
+    return has
+
+
+def _moved(rank: np.ndarray, steps: np.ndarray, has: np.ndarray) -> np.ndarray:
+    """Ranks (record, window) moved along the beat by steps (record,), among the windows that can be erased."""
+    out = rank.copy()
+    for i, step in enumerate(steps):
+        out[i, has[i]] = np.roll(rank[i, has[i]], -step)
+    return out
+
+
 def _changes(
-    model: nn.Module, cohort: xr.Dataset, predictions: xr.DataArray, rank: np.ndarray, fill: str
+    model: nn.Module, cohort: xr.Dataset, predictions: xr.DataArray, rank: np.ndarray, fill: str, has: np.ndarray
 ) -> np.ndarray:
     """Mean absolute change in prediction with the highest-ranked spans erased, and with only them kept: (2, record)."""
-    order = np.argsort(np.argsort(-rank, axis=1), axis=1)
+    order = np.argsort(np.argsort(-np.where(has, rank, -np.inf), axis=1), axis=1)
     out = np.zeros((2, len(rank)))
     for share in _SHARES:
-        chosen = np.repeat(order < round(share * rank.shape[1]), _WINDOW, axis=1)
+        chosen = np.repeat(order < np.round(share * has.sum(axis=1, keepdims=True)), _WINDOW, axis=1)
         for j, mask in enumerate((chosen, ~chosen)):
             changed = predict(model, erase(cohort, mask, fill))[predictions.name]
             out[j] += np.abs(changed.values - predictions.values) / len(_SHARES)
@@ -556,7 +588,7 @@ def _asked(
     model: nn.Module, cohort: xr.Dataset, targets: Sequence[str] | str | None
 ) -> tuple[xr.Dataset, list[str], np.ndarray]:
     """The cohort, known to be one; the targets asked for; and the patient of each record."""
-    cohort = guards.check(cohort, "hr")
+    cohort = for_network(model, guards.check(cohort, "hr"))
     return cohort, asked_of(model, targets)[1], patients_of(cohort)
 
 

@@ -14,17 +14,9 @@ from ..attention.gradcam import asked_of, departure
 from ..cohorts import guards
 from ..cohorts.lines import lines_between
 from ..cohorts.people import patients_of
-from ..edits.changes import sham_span
-from ..edits.edit_maps import (
-    drawn_edits,
-    edit_map,
-    joint_effects,
-    piece_edges,
-    piece_names,
-    piece_weights,
-    time_of,
-)
-from ..edits.effects import check_takes_beats
+from ..edits.changes import edited, sham_span
+from ..edits.edit_maps import drawn_edits, edit_map, joint_effects, piece_edges, piece_names, weights_of
+from ..edits.effects import for_network
 from ..edits.maps import check_method
 from ..models.prediction import predict
 from ..models.spec import ModelError, spec_of
@@ -56,7 +48,7 @@ def joint_edits(
     Parameters
     ----------
     model : nn.Module
-        That takes representative beats.
+        With a spec; of one that takes recordings the same pieces of every beat are replaced.
     cohort : Dataset
         Its labels are not used.
     methods : sequence of str, or str
@@ -88,10 +80,9 @@ def joint_edits(
     Raises
     ------
     ModelError
-        When the network takes rhythms, or for an unknown target or method.
+        For an unknown target or method, or a cohort without what the network takes.
     """
-    cohort = guards.check(cohort, "hr")
-    check_takes_beats(model)
+    cohort = for_network(model, guards.check(cohort, "hr"))
     if methods is None:
         methods = ["edit map", *(["gradcam"] if spec_of(model).layer else [])]
     methods = [methods] if isinstance(methods, str) else list(methods)
@@ -109,16 +100,13 @@ def joint_edits(
     true, single = effects[:, :, : len(kept)], np.abs(effects[:, :, len(kept) :])  # (record, target, edit)
     edges = piece_edges(cohort, pieces)
     sham = _sham_effects(model, cohort, np.diff(edges, axis=1).mean(axis=1), names)  # (record, target)
-    weights = piece_weights(edges, time_of(model))
     ok = np.isfinite(true).all(axis=(1, 2))
     if len(np.unique(patient[ok])) < 2:
         raise ModelError(f"{ok.sum()} records can be judged; expected those of two patients or more")
     other = _of_another(patient[ok])
     rows = {}
     for method in methods:
-        parts = np.einsum(
-            "nps,nts->ntp", weights, _contributions(model, cohort, method, names, pieces, reference, among)
-        )
+        parts = _parts(model, cohort, method, names, pieces, reference, among)
         told = np.einsum("ep,ntp->nte", ~kept, np.nan_to_num(parts))
         for j, t in enumerate(names):
             a, b, who = told[ok, j], true[ok, j], patient[ok]
@@ -161,7 +149,7 @@ def _held_out(k: int, n_edits: int, seed: int) -> np.ndarray:
     return np.array(rows)
 
 
-def _contributions(
+def _parts(
     model: nn.Module,
     cohort: xr.Dataset,
     method: str,
@@ -170,24 +158,33 @@ def _contributions(
     reference: str,
     among: xr.Dataset | None,
 ) -> np.ndarray:
-    """A method's map (record, target, sample), leads summed, as parts of the prediction where it says so."""
+    """What a method's map gives each piece (record, target, piece): parts of the prediction, where it says so."""
     if method == "edit map":
-        return edit_map(model, cohort, names, pieces=pieces, reference=reference, among=among).values
-    against = reference if method in ("integrated_gradients", "deeplift") else "flat"
-    maps = attribute(model, cohort, method, names, baseline=against, among=among)
-    if maps.attrs.get("adds_up") == "mean":
-        maps = departure(maps) / maps.sizes["time"]
-    values = maps.sum("lead", skipna=False) if "lead" in maps.dims else maps
-    return np.asarray(values.transpose("record", "target", "time").values)
+        maps = edit_map(model, cohort, names, pieces=pieces, reference=reference, among=among)
+    else:
+        against = reference if method in ("integrated_gradients", "deeplift") else "flat"
+        maps = attribute(model, cohort, method, names, baseline=against, among=among)
+    by_mean, is_beat = maps.attrs.get("adds_up") == "mean", spec_of(model).input == "beat"
+    if by_mean:
+        maps = (departure(maps) if is_beat else maps) / maps.sizes["time"]
+    whole = (maps.sum("lead", skipna=False) if "lead" in maps.dims else maps).transpose("record", "target", "time")
+    parts = [np.einsum("nps,nts->ntp", w, whole.values[rows]) for rows, w in weights_of(model, cohort, pieces)]
+    out = np.concatenate(parts)
+    # People's recordings have no common moments: what is compared with the mean map is what pieces get.
+    return out - np.nanmean(out, axis=0) if by_mean and not is_beat else out
 
 
 def _sham_effects(model: nn.Module, cohort: xr.Dataset, length: np.ndarray, names: list[str]) -> np.ndarray:
     """Absolute effects (record, target) of a straight line in place of a stretch without a wave; NaN without room."""
-    start, stop = sham_span(cohort, length)
-    _, lined, _ = lines_between(cohort, start, stop)
-    changed = cohort.assign(beat=cohort["beat"].copy(data=lined.astype(np.float32)))
-    moved = abs(predict(model, changed)[names] - predict(model, cohort)[names]).to_array().values.T
-    return np.where(np.isfinite(start)[:, None], moved, np.nan)
+
+    def change(beats: xr.Dataset, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        start, stop = sham_span(beats, length[rows])
+        _, lined, _ = lines_between(beats, start, stop)
+        lined[~np.isfinite(start)] = np.nan
+        return lined, beats["fiducial"].values
+
+    changed = edited(cohort, change)
+    return np.asarray(abs(predict(model, changed)[names] - predict(model, cohort)[names]).to_array().values.T)
 
 
 def _share(sham: np.ndarray, single: np.ndarray) -> float:

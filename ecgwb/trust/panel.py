@@ -13,7 +13,7 @@ from torch import nn
 from ..attention.gradcam import VARIANTS, asked_of
 from ..cohorts import guards
 from ..cohorts.people import patients_of
-from ..edits.effects import check_takes_beats
+from ..edits.effects import for_network
 from ..edits.maps import time_maps
 from ..models.spec import ModelError, spec_of
 from . import checks
@@ -63,7 +63,7 @@ def trust_panel(
     Parameters
     ----------
     model : nn.Module
-        That takes representative beats.
+        With a spec; of one that takes recordings every beat is edited alike, and maps are compared beat by beat.
     cohort : Dataset
         Some 200 people it has not seen, and no fewer than 10; their labels are not used.
     others : sequence of nn.Module
@@ -81,11 +81,10 @@ def trust_panel(
     Raises
     ------
     ModelError
-        When the cohort has fewer than 10 people, the network takes rhythms, or target or method is unknown.
+        When the cohort has fewer than 10 people or lacks what the network takes, or target or method is unknown.
     """
-    cohort = guards.check(cohort, "hr")
     asked_of(model, targets)  # what is wrong is found before minutes of work
-    check_takes_beats(model)
+    cohort = for_network(model, guards.check(cohort, "hr"))
     people = len(np.unique(patients_of(cohort)))
     if people < FEWEST:
         raise ModelError(

@@ -4,8 +4,10 @@ import xarray as xr
 from conftest import TYPICAL, made_cohort
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from known_rhythms import CLOCK, LEAD_GAINS, MARKS, clocked, made_rhythms, many, wave
 
 import ecgwb as wb
+from ecgwb.cohorts.beats import RHYTHM
 from ecgwb.cohorts.measurements import TIME
 from ecgwb.delineation.landmarks import LANDMARKS, J
 
@@ -125,3 +127,110 @@ def test_a_template_that_is_none_is_refused(ludb):
         wb.align(few["beat"], few, common.values)
     with pytest.raises(ValueError, match="expected them in the order of time"):
         wb.align(few["beat"], few, common[::-1])
+
+
+# ---------------------------------------------------------------- along recordings
+
+
+@pytest.fixture(scope="module")
+def recordings():
+    return wb.open_cohort("ludb", rhythm=True).isel(record=slice(30))
+
+
+def test_a_recording_folds_to_its_beat():
+    cohort = many(6)
+    folded = wb.align(cohort["rhythm"], cohort)
+    assert folded.dims == ("record", "lead", "phase")
+    np.testing.assert_array_equal(folded["phase"], TIME)
+    expected = LEAD_GAINS[:, None] * wave(TIME)
+    near = (MARKS[0] - 40 < TIME) & (MARKS[8] + 40 > TIME)
+    np.testing.assert_allclose(
+        folded.values[..., near], np.broadcast_to(expected[:, near], (6, 8, near.sum())), atol=0.1
+    )
+
+
+def test_a_real_recording_folds_to_nearly_its_representative_beat(recordings):
+    folded, beats = wb.align(recordings["rhythm"], recordings), wb.align(recordings["beat"], recordings)
+    near = slice(-150, 400)
+    off = abs(folded - beats).sel(phase=near).mean(["lead", "phase"])
+    size = abs(beats).sel(phase=near).mean(["lead", "phase"])
+    assert float((off / size).median()) < 0.05  # a mean of cycles, each in its own time, beside a median
+
+
+def test_landmarks_of_every_cycle_land_on_those_of_the_template(recordings):
+    r = recordings["cycle_fiducial"].values
+    for k, name in enumerate(LANDMARKS):
+        marked = np.zeros((30, 5000))
+        for i in range(30):
+            for own in r[i, :, k][np.isfinite(r[i, :, k])]:
+                marked[i] += np.clip(1 - np.abs(CLOCK - own) / 10, 0, None)
+        folded = wb.align(clocked(marked, recordings), recordings)
+        at = float(wb.attention.template_of(recordings).sel(landmark=name))
+        peak = folded["phase"].values[np.nan_to_num(folded.values).argmax(axis=1)]
+        assert np.abs(peak - at)[np.nanmax(folded.values, axis=1) > 0.5].max() <= 4, name
+
+
+def test_a_map_that_is_the_same_throughout_stays_so_and_its_sum_or_mean_is_kept(recordings):
+    ones = clocked(np.ones((30, 5000)), recordings)
+    even = wb.align(ones, recordings)
+    np.testing.assert_allclose(even.values[np.isfinite(even.values)], 1, atol=1e-6)
+    whole = many(5)
+    kept = wb.align(clocked(np.ones((5, 5000)), whole), whole, keep_sum=True).sum("phase")
+    np.testing.assert_allclose(kept, 5000, rtol=0.12)  # but the ends, where no beat is whole
+    assert float(abs(kept / kept.mean() - 1).max()) < 0.1  # whatever the rate
+    by_mean = wb.align(clocked(np.ones((5, 5000)), whole).assign_attrs(adds_up="mean"), whole).sum("phase") / 600
+    np.testing.assert_allclose(by_mean, kept / 5000, rtol=1e-5)
+
+
+def test_sums_over_each_wave_of_all_beats_are_kept(recordings):
+    rng = np.random.default_rng(0)
+    smooth = np.cumsum(rng.normal(size=(30, 5000)), axis=1)
+    folded = wb.align(clocked(smooth, recordings), recordings, keep_sum=True)
+    marks, common = recordings["cycle_fiducial"].values, wb.attention.template_of(recordings).values
+    cycles = np.isfinite(marks[..., [3, 5]]).all(axis=2)
+    for i in range(30):
+        expected = sum(smooth[i][(a <= CLOCK) & (b > CLOCK)].sum() for a, b in marks[i][cycles[i]][:, [3, 5]])
+        inside = (common[3] <= TIME) & (common[5] > TIME)
+        size = np.abs(smooth[i]).mean() * 50 * cycles[i].sum()
+        assert abs(folded.values[i][inside].sum() - expected) < 0.1 * size
+
+
+def test_recordings_of_another_rate_fold_at_that_rate(recordings):
+    slow = clocked(np.ones((30, 5000)), recordings)[:, ::4]
+    folded = wb.align(slow, recordings)
+    assert (float(folded["phase"][0]), float(folded["phase"][1]), folded.sizes["phase"]) == (-496, -488, 150)
+    shares = wb.segment_table(folded * xr.DataArray(np.arange(30.0), dims="record"))
+    assert np.isfinite(shares["share"]).all()
+    assert wb.cohort_map(folded, by="sex")["mean"].sizes["phase"] == 150
+
+
+def test_what_starts_at_zero_and_is_no_recording_is_refused(recordings):
+    beat = recordings["beat"].assign_coords(time=TIME + 500)
+    with pytest.raises(ValueError, match="start at 0 ms"):
+        wb.align(beat.isel(time=slice(300)), recordings)
+    with pytest.raises(ValueError, match=r"give open_cohort\(..., rhythm=True\)"):
+        wb.align(clocked(np.ones((30, 5000)), recordings), recordings.drop_vars(RHYTHM))
+
+
+def test_recordings_with_reference_beats_keep_their_own_rate():
+    cohort = many(12)
+    other = wb.attention.reference_rhythms(cohort)
+    np.testing.assert_allclose(other, cohort["rhythm"], atol=15)  # all have one beat; TP is a mean
+    late = made_rhythms([np.arange(300.0, 10000, 1500)])  # between two windows it is the record's own
+    marked = late.assign(rhythm=late["rhythm"] + xr.DataArray(100.0 * (np.abs(CLOCK - 1050) < 20), dims="sample"))
+    other = wb.attention.reference_rhythms(marked, "own time", among=cohort)
+    np.testing.assert_array_equal(other.values[0, :, 520:530], marked["rhythm"].values[0, :, 520:530])
+    with pytest.raises(ValueError, match="the cohort has no recordings"):
+        wb.attention.reference_rhythms(cohort.drop_vars(RHYTHM))
+
+
+def test_maps_of_the_shipped_network_on_recordings_become_a_cohort_map(recordings):
+    model = wb.load_model("compact-rhythm")
+    maps = wb.ecgradcam(model, recordings, ["qt", "pr"])
+    aligned = wb.align(maps, recordings)
+    rise = (wb.predict(model, recordings)["qt"] - maps["bias"].sel(target="qt")).values
+    np.testing.assert_allclose(aligned.sel(target="qt").sum("phase") / 600, rise, rtol=0.25, atol=10)
+    assert set(wb.cohort_map(aligned, by="sex")["sex"].values) == {"female", "male"}
+    assert wb.segment_table(aligned)["share"]["pr"].drop("rest").idxmax() in ("P", "PQ")
+    by_parts = wb.attention.map_chunks(lambda part: wb.ecgradcam(model, part, ["qt", "pr"]), recordings)
+    np.testing.assert_allclose(by_parts["mean"], wb.cohort_map(aligned)["mean"], rtol=1e-4, atol=1e-4)

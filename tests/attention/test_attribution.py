@@ -6,6 +6,7 @@ import torch
 import xarray as xr
 from captum.attr import GuidedGradCam
 from conftest import TYPICAL, TinyNet, made_cohort
+from known_rhythms import LinearInTime, on_rhythms
 from torch import nn
 
 import ecgwb as wb
@@ -302,15 +303,42 @@ def test_guided_backpropagation_refuses_a_net_without_relu_modules(cohort):
         wb.attribute(wrapped(net, layer="1"), cohort, "guided_gradcam")
 
 
-def test_rhythms_have_gradients_and_no_occlusion(ptbxl):
+def test_rhythms_have_gradients_and_no_mean_as_they_are(ptbxl):
     spec = wb.ModelSpec("rhythm", n_samples=5000, targets=("a", "b"), layer="features")
     model = wb.wrap_model(TinyNet().eval(), spec)
     few = ptbxl.isel(record=slice(2))
     assert wb.attribute(model, few, "saliency").shape == (2, 2, 8, 5000)
-    with pytest.raises(ModelError, match="takes rhythms"):
-        wb.attribute(model, few, "occlusion")
-    with pytest.raises(ModelError, match="takes beats"):
+    with pytest.raises(ModelError, match="the beats of recordings lie at other moments in each"):
         wb.attribute(model, few, "deeplift", baseline="mean")
+
+
+def test_occlusion_of_a_recording_takes_the_wave_from_all_its_beats(ptbxl):
+    few = ptbxl.isel(record=slice(3))
+    weight = np.random.default_rng(0).normal(size=(1, 8, 5000)) / 1000
+    maps = wb.attribute(on_rhythms(LinearInTime(weight)), few, "occlusion")
+    for wave, (a, b) in {"P": (0, 2), "T": (6, 8)}.items():
+        without = wb.edits.blank(few, wave)["rhythm"].values
+        expected = np.einsum("nls,ls->nl", few["rhythm"].values - without, weight[0])
+        for i in np.flatnonzero(np.isfinite(without).all(axis=(1, 2))):
+            for first, last in few["cycle_fiducial"].values[i][:, [a, b]]:
+                if np.isfinite(first + last):
+                    shown = maps[i, 0].sel(time=slice(np.ceil(first / 2) * 2, last)).values
+                    np.testing.assert_allclose(shown, np.broadcast_to(expected[i][:, None], shown.shape), atol=1e-3)
+    with pytest.raises(ModelError, match="rhythm"):
+        wb.attribute(on_rhythms(LinearInTime(weight)), wb.open_cohort("ludb").isel(record=slice(2)), "occlusion")
+
+
+@pytest.mark.parametrize("baseline", ["common", "own time"])
+def test_attributions_of_recordings_against_the_common_beat_are_those_of_a_linear_network(ptbxl, baseline):
+    some = ptbxl.isel(record=slice(14))
+    weight = np.random.default_rng(0).normal(size=(1, 8, 5000)) / 1000
+    maps = wb.attribute(on_rhythms(LinearInTime(weight)), some, "integrated_gradients", baseline=baseline, steps=4)
+    away = some["rhythm"].values - wb.attention.reference_rhythms(some, baseline).values
+    np.testing.assert_allclose(maps.sel(target="hr"), away * weight[0], atol=1e-3)
+    total = maps.sum(["lead", "time"]) + maps["reference"]
+    np.testing.assert_allclose(
+        total.sel(target="hr"), wb.predict(on_rhythms(LinearInTime(weight)), some)["hr"], atol=0.01
+    )
 
 
 @pytest.mark.parametrize("baseline", ["common", "own time"])

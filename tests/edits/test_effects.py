@@ -72,7 +72,7 @@ def test_blanking_on_real_people_shows_the_papers_pattern_beside_shams_that_do_l
         assert table.loc[target, wave] < 2 * table.loc[target, f"{wave}_same"], (target, wave)
 
 
-def test_a_network_on_rhythms_and_a_cohort_without_targets_are_refused(tiny, ludb):
+def test_a_cohort_without_targets_is_refused(tiny, ludb):
     with pytest.raises(ModelError, match="no record has both a prediction and a value in the cohort of a, b"):
         wb.blanking_table(tiny, ludb)
 
@@ -143,14 +143,6 @@ def test_occlusions_of_single_leads_add_up_where_leads_do(people):
     table = wb.edits.faithfulness(wrapped(Linear(weight), ("qt",)), people, ("occlusion", "integrated_gradients"))
     np.testing.assert_allclose(table.loc["occlusion"]["slope"], 1, rtol=1e-3)
     assert (table.loc["integrated_gradients"]["r"] < 0.999).any()  # its baseline is 0 µV, not the blanked beat
-
-
-def test_edits_want_networks_on_beats(people):
-    spec = wb.ModelSpec(input="rhythm", n_samples=600, targets=("qt",), layer="features")
-    model = wb.wrap_model(Ignores(1).eval(), spec)
-    for call in (wb.dose_response, wb.edits.point_spread, wb.edits.faithfulness):
-        with pytest.raises(ModelError, match="takes rhythms"):
-            call(model, people)
 
 
 def test_people_without_p_waves_give_no_slope_for_pr():

@@ -205,12 +205,16 @@ def test_beats_in_millivolts_are_refused(measures, ludb):
         wb.predict(measures, some)
 
 
-def test_edited_beats_are_no_rhythms():
+def test_recordings_are_edited_with_their_beats():
     cohort = wb.open_cohort("ludb", rhythm=True).isel(record=slice(3))
     net = wb.load_model("compact-rhythm")
-    for edited in (wb.edits.blank(cohort, "T"), wb.edits.stretch(cohort, "QT", 20), wb.edits.scale(cohort, "T", 0.8)):
-        with pytest.raises(ModelError, match="takes rhythms and the cohort has none"):
-            wb.predict(net, edited)
+    before = wb.predict(net, cohort)
+    longer, lower = (
+        wb.predict(net, wb.edits.stretch(cohort, "QT", 20)),
+        wb.predict(net, wb.edits.scale(cohort, "T", 0.8)),
+    )
+    assert (longer["qt"] > before["qt"] + 8).all()
+    assert (abs(lower["t_v5"]) < abs(before["t_v5"]) - 10).all()
 
 
 def test_slips_are_named(measures, ludb):
