@@ -46,8 +46,9 @@ _TENSORS = re.compile(
 )
 
 _KINDS = {  # by the file's ending or its first bytes
-    "onnx": "a network of ONNX. Turn it into one of torch: module = onnx2torch.convert(path), "
-    "then wb.wrap_model(module, spec)",
+    "onnx": "a network of ONNX. Turn it into one of torch: module = onnx2torch.convert(path), then "
+    "wb.wrap_model(module, spec). Where a converter is not implemented, lower its opset to 17 first: "
+    "onnx2torch.convert(onnx.version_converter.convert_version(onnx.load(path), 17))",
     "keras": "a network of Keras. Open it with torch beneath: set the environment variable KERAS_BACKEND=torch before "
     "Python starts, module = keras.saving.load_model(path), then wb.wrap_model(module, spec), whose input is (record, "
     "sample, lead) where it was so in Keras",

@@ -498,7 +498,7 @@ def test_torchscript_runs_and_says_what_it_lacks(make, tiny, ludb, tmp_path):
         model = wb.wrap_model(scripted, plain)
         assert spec_of(model) == plain
         np.testing.assert_allclose(wb.predict(model, few)["a"], wb.predict(tiny, few)["a"], atol=1e-5)
-        maps, ours = (wb.attribute(m, few, "a", method="saliency") for m in (model, tiny))
+        maps, ours = (wb.attribute(m, few, "saliency", "a") for m in (model, tiny))
         np.testing.assert_allclose(maps, ours, atol=1e-6)
         layer = r"its layers cannot be read. Take attention by edits"
         with pytest.raises(ModelError, match=layer):
