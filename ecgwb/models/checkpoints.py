@@ -17,7 +17,8 @@ from torch import nn
 
 from .opening import opened
 from .running import unwrapped
-from .spec import _EXAMPLE, ModelError, ModelSpec, make_net, spec_of, wrap_model
+from .spec import EXAMPLE, ModelError, ModelSpec, make_net, spec_of
+from .wrapping import wrap_model
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -120,7 +121,7 @@ def load_model(
     spec = spec or _described(path, metadata)
     if spec is None:
         raise ModelError(
-            f"{path} carries no ModelSpec; fill one in and give it, load_model(path, module, spec):\n{_EXAMPLE}"
+            f"{path} carries no ModelSpec; fill one in and give it, load_model(path, module, spec):\n{EXAMPLE}"
         )
     if module is None:
         if not spec.net:
