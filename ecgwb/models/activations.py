@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -16,7 +15,7 @@ from scipy.stats import rankdata
 from torch import nn
 
 from .interface import EcgNetwork, described, ecg_network
-from .spec import ModelError, evaluating, spec_of
+from .spec import ModelError, copy_of, evaluating, spec_of
 from .wrapping import check_layer, made_up
 
 _MOMENTS = 8  # at which an input is changed to see which axis of a layer follows
@@ -549,8 +548,7 @@ def _peak(mass: np.ndarray, stride: float) -> float:
 
 
 def _positive_copy(model: nn.Module) -> nn.Module:
-    spec = spec_of(model)  # shared, not copied: it may list thousands of patients
-    copied = copy.deepcopy(model, {id(spec): spec}).double().cpu().eval()
+    copied = copy_of(model).double().cpu().eval()
     with torch.no_grad():
         for p in copied.parameters():
             p.abs_()

@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 import ecgwb as wb
 from ecgwb.models.opening import Unread
 from ecgwb.models.running import unwrapped, where_it_failed
-from ecgwb.models.spec import ModelError, run, spec_of
+from ecgwb.models.spec import ModelError, copy_of, run, spec_of
 
 SPEC = wb.ModelSpec(targets=("a", "b"), units=("ms", "ms"), layer="features")
 
@@ -423,6 +423,17 @@ def test_a_networks_own_spec_is_no_clash(make, tmp_path, ludb):
     np.testing.assert_array_equal(wb.predict(again, few)["a"], wb.predict(model, few)["a"])
     wb.wrap_model(again, replace(SPEC, targets=("c", "d")))
     assert spec_of(again).targets == ("c", "d")
+
+
+def test_a_copy_keeps_the_spec_where_the_networks_own_copying_drops_it(ludb):
+    few = ludb.isel(record=slice(3))
+    graph = wb.wrap_model(torch.fx.symbolic_trace(TinyNet().eval()), replace(SPEC, layer="features.3"))
+    for model in (graph, wb.wrap_model(SpecModule(), SPEC)):
+        copied = copy_of(model)
+        assert spec_of(copied) is spec_of(model)
+        assert copied.head.weight is not model.head.weight
+        assert wb.ecgradcam(model, few, "a").notnull().all()
+        assert wb.attribute(model, few, "guided_gradcam", "a").notnull().all()
 
 
 def test_a_spec_is_found_and_changed_under_its_public_name(tiny):
