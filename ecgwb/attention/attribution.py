@@ -6,7 +6,6 @@ Every method answers its own question, and none says what a real change of the E
 from __future__ import annotations
 
 import contextlib
-import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -23,7 +22,7 @@ from ..delineation.landmarks import WAVES
 from ..models.interface import EcgNetwork, ecg_network
 from ..models.prediction import batches, model_input, parts_of, pieces, predict
 from ..models.running import unreadable
-from ..models.spec import ModelError, evaluating, spec_of
+from ..models.spec import ModelError, copy_of, evaluating, spec_of
 from .alignment import REFERENCES, reference_beats, reference_rhythms
 from .gradcam import OF_TOKENS, VARIANTS, asked_of, ecgradcam, labelled, with_units
 
@@ -369,10 +368,9 @@ def _mean_beat(model: nn.Module, cohort: xr.Dataset) -> np.ndarray:
 
 def _hookable(model: nn.Module) -> nn.Module:
     """A copy for Captum to hook, so that the network is left alone; hooks forbid in-place activations."""
-    spec = spec_of(model)
     if why := unreadable(model):
         raise ModelError(why)
-    copied = copy.deepcopy(model, {id(spec): spec}).eval()
+    copied = copy_of(model).eval()
     for m in copied.modules():
         if getattr(m, "inplace", False):
             m.inplace = False  # type: ignore[assignment]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import re
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +16,7 @@ from scipy.stats import rankdata
 from torch import nn
 
 from .interface import EcgNetwork, described, ecg_network
-from .spec import ModelError, evaluating, spec_of
+from .spec import ModelError, copy_of, evaluating, spec_of
 from .wrapping import check_layer, made_up
 
 _MOMENTS = 8  # at which an input is changed to see which axis of a layer follows
@@ -584,8 +583,7 @@ def _centre(mass: np.ndarray, reach: int) -> float:
 
 
 def _positive_copy(model: nn.Module) -> nn.Module:
-    spec = spec_of(model)  # shared, not copied: it may list thousands of patients
-    copied = copy.deepcopy(model, {id(spec): spec}).double().cpu().eval()
+    copied = copy_of(model).double().cpu().eval()
     with torch.no_grad():
         for p in copied.parameters():
             p.abs_()

@@ -27,7 +27,9 @@ _USUAL = ("model_state_dict", "state_dict", "model_state", "model", "net", "netw
 _AVERAGED = re.compile(r"(^|[._])(s?w?ema\d*|swa|averaged?|averaging|shadow|teacher)($|[._])", re.IGNORECASE)
 # Stored beside a network's weights in one dict, and none of them: losses and metrics; counts, left out in silence.
 _NOT_WEIGHTS = re.compile(r"criteri|loss|metric|pos_weight|class_weight|accuracy|auroc", re.IGNORECASE)
-_COUNTS = re.compile(r"(.*\.)?(n_averaged|total_ops|total_params|num_batches_tracked|_extra_state)")
+_COUNTS = re.compile(
+    r"(.*[./])?(n_averaged|total_ops|total_params|num_batches_tracked|_extra_state|seed_generator_state)"
+)
 # What torch.compile and those who run a network on several devices put between the names of layers.
 _WRAPPINGS = re.compile(r"(?:(?<=^)|(?<=\.))(?:_orig_mod|module|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 

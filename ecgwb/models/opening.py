@@ -46,8 +46,9 @@ _TENSORS = re.compile(
 )
 
 _KINDS = {  # by the file's ending or its first bytes
-    "onnx": "a network of ONNX. Turn it into one of torch: module = onnx2torch.convert(path), "
-    "then wb.wrap_model(module, spec)",
+    "onnx": "a network of ONNX. Turn it into one of torch: module = onnx2torch.convert(path), then "
+    "wb.wrap_model(module, spec). Where a converter is not implemented, lower its opset to 17 first: "
+    "onnx2torch.convert(onnx.version_converter.convert_version(onnx.load(path), 17))",
     "keras": "a network of Keras. Open it with torch beneath: set the environment variable KERAS_BACKEND=torch before "
     "Python starts, module = keras.saving.load_model(path), then wb.wrap_model(module, spec), whose input is (record, "
     "sample, lead) where it was so in Keras",
@@ -190,17 +191,16 @@ def _names(path: Path) -> set[str]:
 
 def _add_names(file: BinaryIO, names: set[str]) -> None:
     """Add those of one pickle, with Python 2's names in today's form."""
-    texts: list[str] = []
+    texts, kept, last = ["", ""], dict[int, str](), ""  # texts met, those a pickle refers back to, the one just met
     for code, value, _ in pickletools.genops(file):
-        if code.name == "GLOBAL":
-            module, name = str(value).split(" ", 1)
-        elif code.name == "STACK_GLOBAL" and len(texts) > 1:  # of later protocols, from the two last texts
-            module, name = texts[-2:]
-        else:
-            texts = [*texts[-1:], str(value)] if "UNICODE" in code.name else texts
-            continue
-        module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
-        names.add(f"{module}.{name}")
+        if code.name in ("GLOBAL", "STACK_GLOBAL"):  # the latter, of later protocols, takes the two last texts
+            module, name = str(value).split(" ", 1) if code.name == "GLOBAL" else texts[-2:]
+            module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
+            names.add(f"{module}.{name}")
+        if code.name == "MEMOIZE" or "BINPUT" in code.name:
+            kept[len(kept) if value is None else int(str(value))] = last
+        last = kept.get(int(str(value)), "") if "BINGET" in code.name else str(value) if "UNICODE" in code.name else ""
+        texts = [*texts[-1:], last] if last else texts
 
 
 def _refusal(path: Path, names: set[str], error: Exception | None) -> str:

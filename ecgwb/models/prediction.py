@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ from ..cohorts.people import folds_of, patients_of
 from ..recordings.record import FS, complete_limb_leads
 from .checkpoints import load_model
 from .interface import ecg_network
-from .spec import ModelError, ModelSpec, device_of, evaluating, spec_of
+from .spec import ModelError, ModelSpec, copy_of, device_of, evaluating, spec_of
 
 CHUNK = 1024  # records of a cohort in memory at a time
 _SHORT, _SAMPLES = 1250, 40_000  # longer ECGs are given to a network so many samples at a time
@@ -228,7 +227,7 @@ def _made(make: Callable[[nn.Module, xr.Dataset], Any], model: nn.Module, name: 
     """What a function makes of some records with the network of that name, which must be alike and not know them."""
     spec, network = spec_of(model), model
     if name:
-        own = None if spec.net else copy.deepcopy(model)  # weights alone make no network of another package
+        own = None if spec.net else copy_of(model)  # weights alone make no network of another package
         network = load_model(name, own)
         other = spec_of(network)
         if (other.targets, other.link, other.units) != (spec.targets, spec.link, spec.units):

@@ -6,6 +6,7 @@ Imports nothing of the package but its networks: one knows its input only by its
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -262,6 +263,17 @@ def keep_spec(module: nn.Module, spec: ModelSpec) -> None:
     """Give a network its spec: as ``.spec``, or under a private name where it has something else of that name."""
     taken = hasattr(module, "spec") and not isinstance(module.spec, ModelSpec)
     setattr(module, _PRIVATE if taken else "spec", spec)
+
+
+def copy_of(model: nn.Module) -> nn.Module:
+    """A copy of a network, with the same spec, which is shared: it may list thousands of patients.
+
+    Networks of torch.fx (so those of ONNX), of Keras and of TorchScript lose what they were given when they are copied.
+    """
+    spec = spec_of(model)
+    copied = copy.deepcopy(unwrapped(model), {id(spec): spec})
+    keep_spec(copied, spec)
+    return copied
 
 
 def spec_of(model: nn.Module) -> ModelSpec:

@@ -11,7 +11,6 @@ that `trust_panel` makes.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -36,7 +35,7 @@ from ..edits.effects import dose_response, doses_of, for_network
 from ..edits.maps import faithfulness, maps_by, on_beats, point_spread, time_maps
 from ..models.accuracy import same_unit
 from ..models.prediction import predict
-from ..models.spec import spec_of
+from ..models.spec import copy_of, spec_of
 from ..stats import mean_interval, ratio_interval
 
 _BLUR_MS = 20.0  # standard deviation of the blur before maps of different sharpness are compared
@@ -521,7 +520,7 @@ def _departures(maps: np.ndarray) -> np.ndarray:
 
 def _shuffled(model: nn.Module, layers: Sequence[str], seed: int) -> nn.Module:
     """A copy of the network with the weights of these layers shuffled, each tensor in itself."""
-    copied = copy.deepcopy(model)
+    copied = copy_of(model)
     generator = torch.Generator().manual_seed(seed)
     modules = dict(copied.named_modules())
     with torch.no_grad():

@@ -13,11 +13,11 @@ import torch
 import xarray as xr
 from torch import nn
 
-from ecgwb.models.activations import positions
 from ecgwb.cohorts.cohort import open_cohort
 from ecgwb.cohorts.sources import CREDITS
 from ecgwb.discovery.regression import calibration_slope
 from ecgwb.models.accuracy import accuracy_table
+from ecgwb.models.activations import positions
 from ecgwb.models.prediction import predict
 from ecgwb.models.spec import ModelSpec, spec_of
 

@@ -30,8 +30,9 @@ from ecgwb.cohorts.people import with_statements
 from ecgwb.cohorts.sources import SUPERCLASSES
 from ecgwb.models.checkpoints import WEIGHTS, load_model, save_model
 from ecgwb.models.prediction import predict
-from ecgwb.models.spec import spec_of, wrap_model
+from ecgwb.models.spec import spec_of
 from ecgwb.models.training import fit
+from ecgwb.models.wrapping import wrap_model
 
 LEARN, CHOOSE = range(1, 9), 9  # PTB-XL's folds
 PARTS = ("1+2", "3+4", "5+6", "7+8")

@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 import ecgwb as wb
 from ecgwb.models.opening import Unread
 from ecgwb.models.running import unwrapped, where_it_failed
-from ecgwb.models.spec import ModelError, run, spec_of
+from ecgwb.models.spec import ModelError, copy_of, run, spec_of
 
 SPEC = wb.ModelSpec(targets=("a", "b"), units=("ms", "ms"), layer="features")
 
@@ -425,6 +425,17 @@ def test_a_networks_own_spec_is_no_clash(make, tmp_path, ludb):
     assert spec_of(again).targets == ("c", "d")
 
 
+def test_a_copy_keeps_the_spec_where_the_networks_own_copying_drops_it(ludb):
+    few = ludb.isel(record=slice(3))
+    graph = wb.wrap_model(torch.fx.symbolic_trace(TinyNet().eval()), replace(SPEC, layer="features.3"))
+    for model in (graph, wb.wrap_model(SpecModule(), SPEC)):
+        copied = copy_of(model)
+        assert spec_of(copied) is spec_of(model)
+        assert copied.head.weight is not model.head.weight
+        assert wb.ecgradcam(model, few, "a").notnull().all()
+        assert wb.attribute(model, few, "guided_gradcam", "a").notnull().all()
+
+
 def test_a_spec_is_found_and_changed_under_its_public_name(tiny):
     assert spec_of(copy.deepcopy(tiny)) == tiny.spec
     tiny.spec = replace(tiny.spec, targets=("c", "d"))
@@ -432,10 +443,19 @@ def test_a_spec_is_found_and_changed_under_its_public_name(tiny):
 
 
 def test_a_spec_that_holds_a_function_is_not_stored(tmp_path):
-    model = wb.wrap_model(TinyNet(), replace(SPEC, net={"name": "mine", "activation": torch.relu}))
-    with pytest.raises(ModelError, match=r"spec.net holds something .* cannot be stored .*function.*"):
+    model = wb.wrap_model(TinyNet(), replace(SPEC, output=lambda y: y))
+    with pytest.raises(ModelError, match=r"spec.output holds something .* cannot be stored .*function"):
         wb.save_model(model, tmp_path / "m.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+def test_every_other_field_of_a_spec_comes_back(tmp_path):
+    spec = replace(
+        SPEC, normalise="constants", mean=(0.0,) * 8, sd=500.0, pad="end", link="logit", units=(), output=None,
+        layer_axes=("record", "channel", "position"), trained_on={"mine": ["p1"]},
+    )  # fmt: skip
+    wb.save_model(wb.wrap_model(TinyNet(), spec), tmp_path / "m.safetensors")
+    assert spec_of(wb.load_model(tmp_path / "m.safetensors", TinyNet())) == spec
 
 
 def test_a_stored_spec_is_json(tiny, tmp_path):
@@ -498,7 +518,7 @@ def test_torchscript_runs_and_says_what_it_lacks(make, tiny, ludb, tmp_path):
         model = wb.wrap_model(scripted, plain)
         assert spec_of(model) == plain
         np.testing.assert_allclose(wb.predict(model, few)["a"], wb.predict(tiny, few)["a"], atol=1e-5)
-        maps, ours = (wb.attribute(m, few, "a", method="saliency") for m in (model, tiny))
+        maps, ours = (wb.attribute(m, few, "saliency", "a") for m in (model, tiny))
         np.testing.assert_allclose(maps, ours, atol=1e-6)
         layer = r"its layers cannot be read. Take attention by edits"
         with pytest.raises(ModelError, match=layer):
