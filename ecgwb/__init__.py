@@ -33,8 +33,9 @@ from .edits.edit_maps import edit_map
 from .edits.effects import blanking_table, dose_response
 from .models.accuracy import accuracy_table
 from .models.prediction import predict
-from .models.spec import ModelError, ModelSpec, load_model, save_model, wrap_model
+from .models.spec import ModelError, ModelSpec, load_model, save_model
 from .models.training import fit
+from .models.wrapping import wrap_model
 from .recordings.record import LEADS, Record, RecordError
 from .recordings.wfdb_files import read_record
 from .trust.panel import trust_panel

@@ -19,10 +19,11 @@ from torch import nn
 from ..cohorts.guards import check
 from ..cohorts.lines import lines_between
 from ..delineation.landmarks import WAVES
+from ..models.interface import EcgNetwork, ecg_network
 from ..models.prediction import batches, model_input, parts_of, pieces, predict
 from ..models.spec import ModelError, evaluating, spec_of
 from .alignment import REFERENCES, reference_beats
-from .gradcam import VARIANTS, asked_of, ecgradcam, labelled, with_units
+from .gradcam import OF_TOKENS, VARIANTS, asked_of, ecgradcam, labelled, with_units
 
 BASELINES = ("flat", "mean", *REFERENCES)
 
@@ -111,31 +112,29 @@ def attribute(
     """
     spec, wanted, outputs = asked_of(model, targets)
     cohort = check(cohort, all_leads=False)
-    if method in ("ecgradcam", *VARIANTS):
-        return ecgradcam(model, cohort, wanted, variant="gradcam" if method == "ecgradcam" else method, layer=layer)
+    if method in ("ecgradcam", *VARIANTS, OF_TOKENS):
+        return ecgradcam(model, cohort, wanted, variant=None if method == "ecgradcam" else method, layer=layer)
     if method == "occlusion":
         return _occlusion(model, cohort, wanted, outputs)
     if method not in METHODS:
-        known = ", ".join(["ecgradcam", *VARIANTS, "occlusion", *METHODS])
+        known = ", ".join(["ecgradcam", *VARIANTS, OF_TOKENS, "occlusion", *METHODS])
         raise ModelError(f"unknown method {method!r}; expected one of {known}")
     if baseline not in BASELINES or (baseline != "flat" and spec.input != "beat"):
         beats = " or ".join(map(repr, BASELINES[1:]))
         raise ModelError(f"baseline is {baseline!r}; expected 'flat', or, for a network that takes beats, {beats}")
     how = METHODS[method]
     cams = ecgradcam(model, cohort, wanted, layer=layer, relu=True) if method == "guided_gradcam" else None
-    shape = (len(spec.leads), spec.n_samples)
     b, has_baseline = _baseline(model, cohort, baseline if how.complete else "flat", among)  # (1 or record, ...)
+    shape = b.shape[1:]
     noise = torch.randn(n_noises, *shape, generator=torch.Generator().manual_seed(seed)) * noise_uv * spec.scale
     out = np.empty((cohort.sizes["record"], len(wanted), *shape), dtype=np.float32)
     usable = np.zeros(len(out), dtype=bool)
-    explained = _hookable(model) if how.hooks else model
+    network = ecg_network(_hookable(model) if how.hooks else model)
     with evaluating(model), torch.enable_grad(), _quiet_hooks():
         for rows, x, ok in pieces(model, cohort):
-            given = _Given(
-                x.requires_grad_(), torch.from_numpy(b if len(b) == 1 else b[rows]).to(x), steps, noise.to(x)
-            )
+            from_b = torch.from_numpy(b if len(b) == 1 else b[rows]).to(x)
             for j, k in enumerate(outputs):
-                out[rows, j] = how.explain(explained, given, k).detach().cpu().numpy()
+                out[rows, j] = _explained(network, how, x, from_b, steps, noise.to(x), k).cpu().numpy()
             usable[rows] = ok & (has_baseline if len(b) == 1 else has_baseline[rows])
     if how.per_uv:
         out *= np.float32(spec.scale)
@@ -157,6 +156,43 @@ def attribute(
     if bias is None or len(bias) == 1:
         return with_units(maps, units, None if bias is None else bias[0], adds_up="sum" if how.complete else "")
     return with_units(maps, units, bias[usable].mean(axis=0)).assign_coords(reference=(("record", "target"), bias))
+
+
+def _explained(
+    network: EcgNetwork, how: Method, x: torch.Tensor, b: torch.Tensor, steps: int, noise: torch.Tensor, k: int
+) -> torch.Tensor:
+    """A method's values (record, lead, sample) for one output.
+
+    Half an ECG is the same as the whole to a network whose input is normalised by record, so that on the way from a
+    baseline to the ECG nothing would change: there, the way is from the normalised baseline to the normalised ECG.
+    """
+    if not (how.complete and network.by_record):
+        return how.explain(network, _Given(x.detach().requires_grad_(), b, steps, noise), k).detach()
+    z, from_b = network.enter(x).detach().requires_grad_(), network.enter(b.expand(len(x), -1, -1))
+    windows = len(z) // len(x)
+    core = _Core(network, windows)
+    given = _Given(_by_record(z, windows).detach().requires_grad_(), _by_record(from_b, windows), steps, noise)
+    of_pieces = how.explain(core, given, k).detach()
+    return network.leave(core.pieces(of_pieces), x.shape[2])
+
+
+class _Core(nn.Module):
+    """A network behind its normalising; a record's windows lie one behind the other (record, window x lead, sample)."""
+
+    def __init__(self, network: EcgNetwork, windows: int) -> None:
+        super().__init__()
+        self.network, self.windows = network, windows
+
+    def pieces(self, z: torch.Tensor) -> torch.Tensor:
+        return z.unflatten(1, (self.windows, -1)).flatten(0, 1)
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return self.network.answer(self.pieces(z), len(z))
+
+
+def _by_record(z: torch.Tensor, windows: int) -> torch.Tensor:
+    """Pieces (record x window, lead, sample) as (record, window x lead, sample)."""
+    return z.unflatten(0, (-1, windows)).flatten(1, 2)
 
 
 # ---------------------------------------------------------------- the methods, each giving (B, lead, sample)
@@ -265,8 +301,9 @@ def _occlusion(model: nn.Module, cohort: xr.Dataset, wanted: list[str], outputs:
 
 def _outputs(model: nn.Module, x: np.ndarray, outputs: list[int]) -> np.ndarray:
     """Predictions (record, target) from prepared input (record, lead, sample)."""
+    network = ecg_network(model)
     with evaluating(model), torch.inference_mode():
-        parts = [model(part)[:, outputs].double().cpu().numpy() for _, part in batches(model, x)]
+        parts = [network(part)[:, outputs].double().cpu().numpy() for _, part in batches(model, x)]
     return np.concatenate(parts)
 
 
@@ -279,7 +316,8 @@ def _baseline(
     """
     spec = spec_of(model)
     if name == "flat":
-        return np.zeros((1, len(spec.leads), spec.n_samples), dtype=np.float32), np.ones(1, bool)
+        n = model_input(model, cohort.isel(record=slice(1)))[0].shape[2]
+        return np.zeros((1, len(spec.leads), n), dtype=np.float32), np.ones(1, bool)
     if name == "mean":
         return _mean_beat(model, cohort if among is None else check(among)), np.ones(1, bool)
     beats = reference_beats(cohort, name, among=among)
@@ -320,12 +358,25 @@ def _warn_unless_complete(
     size = np.abs(rise[ok]).mean(axis=0) if ok.any() else gap
     if not (gap <= 0.05 * size).all():
         fix = "take more steps" if method == "integrated_gradients" else "use nn.ReLU modules, one per use"
+        if _same_of_half(model, cohort):
+            fix = (
+                "the network gives half an ECG the same answer, so it normalises its input itself, and on the way from "
+                "a flat line nothing changes: take baseline='common', or leave normalising to spec.normalise"
+            )
         k = int(np.argmax(gap / size))
         warnings.warn(
             f"{method}: for {targets[k]}, maps miss f(x) - f(baseline) by {gap[k]:.3g} on average, its mean size being "
             f"{size[k]:.3g}; {fix}",
             stacklevel=3,
         )
+
+
+def _same_of_half(model: nn.Module, cohort: xr.Dataset) -> bool:
+    """Whether a network does not see how large an ECG is."""
+    x = model_input(model, cohort.isel(record=slice(8)))[0]
+    every = list(range(len(spec_of(model).targets)))
+    whole, half, flat = (_outputs(model, x * share, every) for share in (np.float32(1), np.float32(0.5), np.float32(0)))
+    return bool(np.abs(whole - half).mean() <= 0.01 * np.abs(whole - flat).mean())
 
 
 @contextlib.contextmanager

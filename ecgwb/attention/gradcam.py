@@ -17,11 +17,15 @@ import xarray as xr
 from torch import nn
 
 from ..cohorts.guards import check, check_values
+from ..models.activations import Positions, Reading, activations_only, positions, reading, replaced, upsampling
+from ..models.interface import EcgNetwork, ecg_network
 from ..models.prediction import on_workers, pieces, unusable
-from ..models.spec import ModelError, ModelSpec, device_of, evaluating, spec_of
-from .layers import activations_only, find_layer, hooked, positions, upsampling
+from ..models.spec import ModelError, ModelSpec, evaluating, spec_of
+from ..models.wrapping import made_up
 
 VARIANTS = ("gradcam", "guided", "published")
+OF_TOKENS = "hirescam"
+_EXACT = 1e-3  # of the predictions' spread: by how much a sum that adds up may miss
 
 
 def ecgradcam(
@@ -29,7 +33,7 @@ def ecgradcam(
     cohort: xr.Dataset,
     targets: Sequence[str] | str | None = None,
     *,
-    variant: str = "gradcam",
+    variant: str | None = None,
     layer: str | None = None,
     relu: bool = False,
     client: Any = None,
@@ -47,7 +51,9 @@ def ecgradcam(
         With beats, or rhythms, as the spec asks.
     targets : str or sequence of str, optional
         Some of ``model.spec.targets``; all by default.
-    variant : {"gradcam", "guided", "published"}
+    variant : {"gradcam", "guided", "published", "hirescam"}, optional
+        "gradcam" by default, and "hirescam" for layers of tokens (record, position, channel), whose channels a
+        transformer's head or attention weighs position by position.
         With activations A[c, k] of the layer (channel c, position k) and gradients g[c, k] of the target:
 
         - ``"gradcam"``: sum over c of w[c] A[c, k], w[c] the sum of g over positions. Signed. Captum's
@@ -56,8 +62,10 @@ def ecgradcam(
         - ``"published"``: the released code of Hicks et al. (2021): w is one number, the mean over channels and
           positions of max(g, 0) where A > 0, and the map is scaled to 0..1. The number cancels: the map is the
           scaled channel sum of A and cannot tell one target of a network from another.
+        - ``"hirescam"``: the number of positions times the sum over c of g[c, k] A[c, k] (Draelos and Carin 2020;
+          Captum's ``LayerGradientXActivation``, summed). The same as "gradcam" behind average pooling.
     layer : str, optional
-        Dotted name; the spec's by default.
+        Dotted name; the spec's by default, or the default of `ecgwb.models.layers`.
     relu : bool
         Set negative contributions of ``"gradcam"`` to zero, as textbooks do; the map then has no unit.
     client : dask.distributed.Client, optional
@@ -79,12 +87,16 @@ def ecgradcam(
     """
     spec, wanted, _ = asked_of(model, targets)
     cohort = check(cohort, all_leads=False)
-    if variant not in VARIANTS:
-        raise ModelError(f"unknown variant {variant!r}; expected one of {', '.join(VARIANTS)}")
-    name = layer or spec.layer
-    find_layer(model, name)
-    work = partial(_maps, model, targets=wanted, variant=variant, layer=name, relu=relu)
+    if variant not in (None, *VARIANTS, OF_TOKENS):
+        raise ModelError(f"unknown variant {variant!r}; expected one of {', '.join((*VARIANTS, OF_TOKENS))}")
+    read = reading(model, layer)
+    work = partial(_maps, model, targets=wanted, variant=variant or suiting(read), layer=read.name, relu=relu)
     return on_workers(client, work, cohort, spec)
+
+
+def suiting(read: Reading) -> str:
+    """The variant that suits a layer: "hirescam" where channels come after positions, as in layers of tokens."""
+    return OF_TOKENS if read.of_tokens else "gradcam"
 
 
 @torch.inference_mode(False)  # a caller's inference mode would forbid gradients
@@ -93,36 +105,71 @@ def _maps(
 ) -> xr.DataArray:
     """The maps of `ecgradcam`, whose arguments are in order."""
     spec, wanted, outputs = asked_of(model, targets)
-    module, where = find_layer(model, layer), positions(model, layer)
-    out = np.empty((cohort.sizes["record"], len(wanted), spec.n_samples), dtype=np.float32)
-    usable = np.zeros(len(out), dtype=bool)
-    upsample: torch.Tensor | None = None
-    error = 0.0  # the largest gap between mean + bias and the prediction, relative to the predictions' size
+    network, read, where = ecg_network(model), reading(model, layer), positions(model, layer)
+    out: np.ndarray | None = None
+    usable = np.zeros(cohort.sizes["record"], dtype=bool)
+    answers = np.full((len(usable), len(wanted)), np.nan)
     with evaluating(model):
-        head = _head(model, module, outputs)
+        head = _head(network, read, outputs)
         for rows, part, ok in pieces(model, cohort):
-            with activations_only(module, layer) as seen, torch.no_grad():
-                y = model(part)[:, outputs]
-            a = seen[0]  # (B, channel, position)
-            coarse = _pooled(a.detach(), y.detach(), head) if variant == "gradcam" else None
-            if coarse is None:
-                coarse = torch.stack([_map(a, y[:, k], variant) for k in range(len(wanted))], dim=1)
-            gap = (coarse.mean(dim=2) + head.bias - y.detach()).abs() / (y.detach().abs() + 1)
-            error = max(error, float(gap.nan_to_num(nan=float("inf")).max()))
+            z = network.enter(part)
+            with activations_only(read, len(z)) as seen, torch.no_grad():
+                y = network.answer(z, len(part))[:, outputs]
+            coarse = _coarse(seen[0], y, head, variant)
             coarse = coarse.clamp(min=0) if relu and variant == "gradcam" else coarse
-            if upsample is None:
-                upsample = torch.from_numpy(upsampling(where, coarse.shape[2], spec.n_samples)).to(coarse)
-            out[rows] = (coarse @ upsample).cpu().numpy()  # (B, target, position) @ (position, sample)
-            usable[rows] = ok
+            if out is None:
+                along = _along(network, where, coarse.shape[2], part.shape[2]).to(coarse)
+                out = np.empty((len(usable), len(wanted), part.shape[2]), dtype=np.float32)
+            out[rows] = (_by_record(coarse, len(part)) @ along).cpu().numpy()
+            usable[rows], answers[rows] = ok, y.detach().double().cpu().numpy()
+    if out is None:
+        out = np.empty((0, len(wanted), spec.n_samples), dtype=np.float32)
     maps = labelled(out, model, cohort, usable, wanted).assign_attrs(
         method=f"ecgradcam, variant {variant}" + (", relu" if relu else ""),
         layer=layer,
         positions=where.how,
         receptive_field_ms=where.field * 1000.0 / spec.fs,
     )
-    if variant == "gradcam" and not relu and error < 1e-4:
-        return with_units(maps, [spec.unit(t) for t in wanted], head.bias.cpu().numpy(), adds_up="mean")
+    bias = head.bias.cpu().numpy()
+    if variant in ("gradcam", OF_TOKENS) and not relu and _add_up(out[usable], bias, answers[usable]):
+        return with_units(maps, [spec.unit(t) for t in wanted], bias, adds_up="mean")
     return with_units(maps, [""] * len(wanted))
+
+
+def _coarse(a: torch.Tensor, y: torch.Tensor, head: _Head, variant: str) -> torch.Tensor:
+    """Maps (record x window, target, position) from activations and answers (record, target)."""
+    if variant in ("gradcam", OF_TOKENS):
+        coarse = _pooled(a.detach(), y.detach(), head)
+        if coarse is not None:
+            return coarse
+    return torch.stack([_map(a, y[:, k], variant) for k in range(y.shape[1])], dim=1)
+
+
+def _by_record(coarse: torch.Tensor, n_records: int) -> torch.Tensor:
+    """Maps of pieces (record x window, target, position) as (record, target, window x position)."""
+    return coarse.unflatten(0, (n_records, -1)).transpose(1, 2).flatten(2)
+
+
+def _along(network: EcgNetwork, where: Positions, n_positions: int, n: int) -> torch.Tensor:
+    """Matrix (window x position, sample) from all pieces' positions to an ECG of `n` samples, keeping the mean."""
+    starts, taken = network.starts(n), min(network.about.n_samples, n)
+    of_piece = upsampling(where, n_positions, taken)
+    out = np.zeros((len(starts), n_positions, n))
+    for w, start in enumerate(starts):
+        out[w, :, start : start + taken] = of_piece * (n / taken)
+    shown = np.isfinite(where.sample)
+    out[:, shown] += 1 / n_positions - out[:, shown].mean(axis=2, keepdims=True)
+    return torch.from_numpy(out.reshape(-1, n))
+
+
+def _add_up(maps: np.ndarray, bias: np.ndarray, answers: np.ndarray) -> bool:
+    """Whether means and biases are the predictions, but for a small share of how much these differ between records."""
+    if not len(maps):
+        return False
+    gap = np.abs(maps.mean(axis=2, dtype=float) + bias - answers).max(axis=0)  # (target,)
+    own = np.abs(answers - bias).max(axis=0)
+    spread = answers.std(axis=0)
+    return bool((gap <= _EXACT * np.where(spread > 1e-3 * own, spread, own)).all())
 
 
 def departure(maps: xr.DataArray, cohort_maps: xr.DataArray | None = None) -> xr.DataArray:
@@ -190,7 +237,7 @@ def labelled(
             **{k: v for k, v in cohort.coords.items() if v.dims == ("record",)},
             "target": list(targets),
             **leads,
-            "time": ("time", start + np.arange(spec.n_samples) * 1000.0 / spec.fs, {"units": "ms"}),
+            "time": ("time", start + np.arange(values.shape[-1]) * 1000.0 / spec.fs, {"units": "ms"}),
         },
         name="attention",
         attrs={"excluded": json.dumps(unusable(cohort, usable))},
@@ -215,40 +262,58 @@ class _Head(NamedTuple):
     weights: torch.Tensor | None  # (target, channel) where it may be average pooling and a linear layer
 
 
-def _head(model: nn.Module, module: nn.Module, outputs: list[int]) -> _Head:
+def _head(network: EcgNetwork, read: Reading, outputs: list[int]) -> _Head:
     """The outputs when the layer gives zeros, and the slope if it is the same there, elsewhere and at all positions."""
-
     given: list[torch.Tensor] = []
 
-    def give(_module: nn.Module, _inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-        some = torch.randn(output.shape[1:], generator=torch.Generator().manual_seed(0)).to(output)
-        given.append(torch.stack([torch.zeros_like(some), some]).requires_grad_())
-        return given[-1].clone()
+    def give(output: torch.Tensor) -> torch.Tensor:
+        standard = read.standard(output, len(z))
+        some = torch.randn(standard.shape[1:], generator=torch.Generator().manual_seed(0)).to(standard)
+        half = len(z) // 2  # the windows of each of two records
+        given.append(torch.cat([torch.zeros_like(standard[:half]), some.expand(half, *some.shape)]).requires_grad_())
+        return read.back(given[0], output.shape).clone()
 
-    spec = spec_of(model)
-    with hooked({module: give}), torch.enable_grad():
-        y = model(torch.zeros(2, len(spec.leads), spec.n_samples, device=device_of(model)))[:, outputs]
-        g = torch.stack([torch.autograd.grad(t.sum(), given[-1], retain_graph=True)[0] for t in y.T])
-    slope = g.mean(dim=(1, 3))  # (target, record, channel, position) -> (target, channel)
+    x = torch.zeros_like(made_up(network.model, 2))
+    with torch.enable_grad():
+        z = network.enter(x)
+        with replaced(read, give):
+            y = network.answer(z, 2)[:, outputs]
+        g = torch.stack([_slopes(t, given[0]) for t in y.T])
+    slope = g.mean(dim=(1, 3))  # (target, piece, channel, position) -> (target, channel)
     even = (g - slope[:, None, :, None]).abs().max() <= 1e-6 * g.abs().max()
     return _Head(y[0].detach(), slope * g.shape[3] if even else None)
 
 
+def _slopes(y: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
+    """The gradient of one target's outputs (record,) with respect to a layer's activations."""
+    g = torch.autograd.grad(y.sum(), a, retain_graph=True, allow_unused=True)[0] if y.requires_grad else None
+    if g is None:
+        raise ModelError(
+            "the prediction has no gradient at this layer: the network does not use what is read of it (of an LSTM, "
+            "perhaps its last state only), or goes by comparisons. Choose a layer of wb.models.layers(model), or "
+            "wb.edit_map"
+        )
+    return g
+
+
 def _pooled(a: torch.Tensor, y: torch.Tensor, head: _Head) -> torch.Tensor | None:
-    """Maps (B, target, position) without a backward pass, if average pooling and these weights do give `y`."""
+    """Maps (piece, target, position) without a backward pass, if average pooling and these weights do give `y`."""
     if head.weights is None:
         return None
     coarse = head.weights @ a
-    size = head.bias.abs() + a.mean(dim=2).abs() @ head.weights.abs().T
-    return coarse if ((coarse.mean(dim=2) + head.bias - y).abs() <= 1e-5 * size).all() else None
+    mean, size = coarse.mean(dim=2), a.mean(dim=2).abs() @ head.weights.abs().T
+    mean, size = (v.unflatten(0, (len(y), -1)).sum(dim=1) for v in (mean, size))
+    return coarse if ((mean + head.bias - y).abs() <= 1e-5 * (size + head.bias.abs())).all() else None
 
 
 def _map(a: torch.Tensor, y: torch.Tensor, variant: str) -> torch.Tensor:
     """One target's map (B, position) from activations `a` (B, channel, position) and its output `y` (B,)."""
-    g = torch.autograd.grad(y.sum(), a, retain_graph=True)[0]
+    g = _slopes(y, a)
     act = a.detach()
     if variant == "gradcam":
         return (g.sum(dim=2, keepdim=True) * act).sum(dim=1)
+    if variant == OF_TOKENS:
+        return (g * act).sum(dim=1) * g.shape[2]
     positive = g.clamp(min=0) * (act > 0)
     if variant == "guided":
         return (positive.sum(dim=2, keepdim=True) * act.clamp(min=0)).sum(dim=1)

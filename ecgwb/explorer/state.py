@@ -14,7 +14,6 @@ from torch import nn
 from ..attention.alignment import FEWEST, align, in_own_time, template_of
 from ..attention.attribution import attribute
 from ..attention.gradcam import VARIANTS, ecgradcam
-from ..attention.layers import readable_layers
 from ..attention.maps import cohort_map
 from ..cohorts.beats import need_records
 from ..cohorts.corrections import move_landmark, undo_landmark
@@ -23,7 +22,8 @@ from ..edits.changes import blank, scale, stretch
 from ..edits.edit_maps import edit_map
 from ..figures.maps import per_10_ms
 from ..figures.style import NAMES
-from ..models.prediction import model_input, predict
+from ..models.activations import readable_layers
+from ..models.prediction import predict
 from ..models.spec import ModelError, spec_of
 from .search import find_records, record_table
 
@@ -214,8 +214,7 @@ class Exploration:
         """Layers whose maps can be asked for, the network's own first."""
         if self.trouble:
             return [self.spec.layer]
-        x, _ = model_input(self.model, self.cohort.isel(record=[0]))
-        return readable_layers(self.model, x)
+        return readable_layers(self.model)
 
     def maps(self, view: View, cohort: xr.Dataset, targets: Any = None) -> xr.DataArray:
         """Maps (record, target, time), or (record, target, lead, time) by methods that resolve leads."""

@@ -1,10 +1,13 @@
 """Models: a cohort in; predictions, and how good they are, out. Networks of the package or of anyone."""
 
 from .accuracy import accuracy_table
+from .activations import layers
+from .interface import ecg_network
 from .networks import CompactNet, KanResWideX
 from .prediction import predict, unseen
-from .spec import ModelError, ModelSpec, load_model, save_model, shipped, spec_of, wrap_model
+from .spec import ModelError, ModelSpec, load_model, save_model, shipped, spec_of
 from .training import fit
+from .wrapping import wrap_model
 
 __all__ = [
     "CompactNet",
@@ -12,7 +15,9 @@ __all__ = [
     "ModelError",
     "ModelSpec",
     "accuracy_table",
+    "ecg_network",
     "fit",
+    "layers",
     "load_model",
     "predict",
     "save_model",

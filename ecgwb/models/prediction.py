@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import warnings
@@ -20,9 +21,14 @@ from ..cohorts.guards import check, kind_of
 from ..cohorts.measurements import TIME
 from ..cohorts.people import folds_of, patients_of
 from ..recordings.record import FS, complete_limb_leads
+from .interface import ecg_network
 from .spec import ModelError, ModelSpec, device_of, evaluating, load_model, spec_of
 
 CHUNK = 1024  # records of a cohort in memory at a time
+_SHORT, _SAMPLES = 1250, 40_000  # longer ECGs are given to a network so many samples at a time
+_FEWEST = 10  # records that tell what a network usually sees
+_SETTLED = 100  # steps of training after which a batch normalisation's averages are its data's
+_ODD = 5.0  # times more or less variance than in training that a network's first layer may see
 
 
 def predict(model: nn.Module, cohort: xr.Dataset, *, out_of_fold: bool = False, client: Any = None) -> xr.Dataset:
@@ -70,7 +76,7 @@ def predict(model: nn.Module, cohort: xr.Dataset, *, out_of_fold: bool = False, 
         coords={k: v.variable for k, v in cohort.coords.items() if v.dims == ("record",) and k not in spec.targets},
         attrs=outputs.attrs,
     )
-    if spec.link == "logit":
+    if spec.log_odds:
         for t in spec.targets:
             result[f"{t}_probability"] = 1 / (1 + np.exp(-result[t]))
     known = "patient" in cohort.coords or (folds_of(cohort) != "").any()
@@ -81,9 +87,13 @@ def _outputs(model: nn.Module, cohort: xr.Dataset) -> xr.DataArray:
     """The outputs (record, target), NaN where a record cannot be used."""
     out = np.full((cohort.sizes["record"], len(spec_of(model).targets)), np.nan)
     usable = np.zeros(len(out), dtype=bool)
+    network, odd = ecg_network(model), Oddness(model)
     with evaluating(model), torch.inference_mode():
         for rows, part, ok in pieces(model, cohort):
-            out[rows], usable[rows] = model(part).double().cpu().numpy(), ok
+            with odd.watching(len(part) if ok.all() else 0):
+                out[rows] = network(part).double().cpu().numpy()
+            usable[rows] = ok
+    odd.warn()
     out[~usable] = np.nan
     wrong = usable & ~np.isfinite(out).all(axis=1)
     if wrong.any():
@@ -94,6 +104,57 @@ def _outputs(model: nn.Module, cohort: xr.Dataset) -> xr.DataArray:
             stacklevel=3,
         )
     return xr.DataArray(out, dims=("record", "target"), attrs={"excluded": json.dumps(unusable(cohort, usable))})
+
+
+class Oddness:
+    """Whether signals inside a network are as in its training: told by its first batch normalisation.
+
+    A network that wants z-scores and gets mV answers as readily as with the right input, and wrongly. Its first batch
+    normalisation keeps the variances of its training, which those it sees now should be near.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        norms = (m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+        self.first = next((m for m in norms if _has_settled(m)), None)
+        self.ratio: float | None = None  # of a channel's variance to that of training, the channels' median
+
+    @contextlib.contextmanager
+    def watching(self, n_records: int) -> Iterator[None]:
+        """Within, the first forward pass over ten records or more is compared."""
+        if self.first is None or self.ratio is not None or n_records < _FEWEST:
+            yield
+            return
+        handle = self.first.register_forward_pre_hook(self._compare)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def _compare(self, norm: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        x = inputs[0].detach().float().transpose(0, 1).flatten(1)
+        mean, var = (b.float() for b in (norm.running_mean, norm.running_var))  # type: ignore[union-attr,operator]
+        known = var > 1e-6 * var.max()
+        if self.ratio is None and known.any():
+            now = (x.var(dim=1, correction=0) + (x.mean(dim=1) - mean) ** 2)[known] / var[known]
+            self.ratio = float(now.median())
+
+    def warn(self) -> None:
+        """Warns where they are not."""
+        if self.ratio is not None and not 1 / _ODD <= self.ratio <= _ODD:
+            warnings.warn(
+                f"the network's first batch normalisation sees {self.ratio:.2g} times the variance of its training; "
+                "predictions may be wrong. Compare spec.scale (0.001: mV), spec.normalise, spec.fs and the order of "
+                "spec.leads with how it was trained",
+                stacklevel=4,
+            )
+
+
+def _has_settled(norm: nn.modules.batchnorm._BatchNorm) -> bool:
+    """Whether a batch normalisation's variances are those of its training: after a few steps they are not yet."""
+    if norm.running_var is None or bool((norm.running_var == 1).all()):
+        return False
+    steps = norm.num_batches_tracked
+    return steps is None or int(steps) == 0 or int(steps) >= _SETTLED  # 0: the checkpoint did not say
 
 
 def _seen(spec: ModelSpec, cohort: xr.Dataset) -> np.ndarray:
@@ -239,14 +300,7 @@ def model_input(model: nn.Module, cohort: xr.Dataset) -> tuple[np.ndarray, np.nd
     x = np.stack([have[lead] for lead in spec.leads], axis=1).astype(np.float32)  # (record, lead, time)
     if spec.fs != FS:
         x = scipy.signal.resample_poly(x, round(spec.fs * 100), FS * 100, axis=2, padtype="line").astype(np.float32)
-    start = float(TIME[0]) if name == "beat" else 0.0
-    first = round((max(spec.start_ms, start) - start) * spec.fs / 1000) if name == "beat" else 0
-    if x.shape[2] - first < spec.n_samples or (name == "beat" and spec.start_ms < start):
-        raise ModelError(
-            f"the network takes {spec.n_samples} samples from {spec.start_ms} ms at {spec.fs} Hz; the cohort's {name}s "
-            f"hold {x.shape[2]} samples from {start} ms at that rate"
-        )
-    x = x[:, :, first : first + spec.n_samples] * np.float32(spec.scale)
+    x = _window(x, spec, name) * np.float32(spec.scale)
     span = np.ptp(x, axis=2).max(axis=1)  # (record,)
     usable = np.isfinite(x).all(axis=(1, 2)) & (span > 0)
     if usable.any() and np.median(span[usable]) < FAINT_UV * spec.scale:
@@ -257,6 +311,27 @@ def model_input(model: nn.Module, cohort: xr.Dataset) -> tuple[np.ndarray, np.nd
     return np.where(usable[:, None, None], x, np.float32(0)), usable
 
 
+def _window(x: np.ndarray, spec: ModelSpec, name: str) -> np.ndarray:
+    """What the network reads of beats or recordings (record, lead, sample) at its rate, before windows and padding."""
+    start = float(TIME[0]) if name == "beat" else 0.0
+    first = round((max(spec.start_ms, start) - start) * spec.fs / 1000) if name == "beat" else 0
+    held, n = x.shape[2] - first, spec.n_samples
+    about = f"the network takes {n} samples at {spec.fs:g} Hz"
+    if name == "beat" and spec.start_ms < start:
+        raise ModelError(f"{about} from {spec.start_ms} ms; the cohort's beats start at {start} ms")
+    if held < n and not spec.pad:
+        raise ModelError(
+            f"{about} from {spec.start_ms if name == 'beat' else start} ms; the cohort's {name}s hold {x.shape[2]} "
+            f"samples from {start} ms at that rate. Where it was trained with zeros around, say so: pad='centre'"
+        )
+    if name == "rhythm" and held > 1.02 * n and not spec.windows:
+        raise ModelError(
+            f"{about}, {n / spec.fs:g} s, and recordings hold {held}; say what is done with the rest: windows='mean' "
+            "or 'max' for all pieces of that length, or 'first' for the first one alone"
+        )
+    return x[:, :, first : first + spec.n_ecg(held)]
+
+
 def _input_of(spec: ModelSpec, cohort: xr.Dataset) -> str:
     """The variable the network takes; an error where the cohort has none."""
     if spec.input not in cohort:
@@ -265,8 +340,12 @@ def _input_of(spec: ModelSpec, cohort: xr.Dataset) -> str:
     return spec.input
 
 
-def batches(model: nn.Module, x: np.ndarray, size: int = 128) -> Iterator[tuple[slice, torch.Tensor]]:
-    """The input in pieces, on the network's device."""
+def batches(model: nn.Module, x: np.ndarray) -> Iterator[tuple[slice, torch.Tensor]]:
+    """The input in pieces, on the network's device: 128 beats, or eight recordings of 5,000 samples.
+
+    A network that attends from each sample to each takes 0.8 GB for such a recording.
+    """
+    size = 128 if x.shape[2] <= _SHORT else max(1, _SAMPLES // x.shape[2])
     for start in range(0, len(x), size):
         rows = slice(start, start + size)
         yield rows, torch.from_numpy(np.ascontiguousarray(x[rows])).to(device_of(model))

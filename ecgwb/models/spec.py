@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,21 @@ WEIGHTS = Path(__file__).parent / "weights"
 _TAKEN = {"record", "patient", "lead", "time", "sample", "landmark", "target", "seen", "beat", "fiducial", "rhythm"}
 
 
+LAYOUTS = ("record lead sample", "record sample lead", "record 1 lead sample")
+AXES = ("record", "channel", "position")
+_CHOICES = {
+    "input": ("beat", "rhythm"),
+    "link": ("identity", "logit", "probability", "softmax", "hazard"),
+    "layout": LAYOUTS,
+    "normalise": (
+        "", "z-score by record", "z-score by lead", "min-max by record", "min-max by lead", "constants",
+    ),
+    "pad": ("", "centre", "start", "end"),
+    "windows": ("", "first", "mean", "max"),
+}  # fmt: skip
+_KINDS = {Real: "numbers", Integral: "whole numbers", str: "texts"}
+
+
 class ModelError(ValueError):
     """A model that cannot be used; the message says what was seen, what was expected and the fix."""
 
@@ -33,28 +48,64 @@ class ModelError(ValueError):
 class ModelSpec:
     """What a network takes and gives: everything needed to run it on a cohort.
 
+    All fields have names; most networks need five or six of them. ``dtype`` is none of them: the input takes the
+    weights' own.
+
     Parameters
     ----------
     input : {"beat", "rhythm"}
         Representative beats, or 10 s recordings.
     leads : tuple of str
-        In the network's order.
+        In the network's order: ``("II",)``, or ``("I", "II", "III", "aVR", "aVL", "aVF", "V1", ...)``.
     fs : float
-        Sampling rate of its input, Hz.
+        Sampling rate of its input, Hz: 500, 100 or 400.
     n_samples : int
-        Length of its input.
+        Length of its input: 5000 for 10 s at 500 Hz.
     targets : tuple of str
-        One name per output.
+        One name per output: ``("qt",)``, ``("AF", "LBBB")``.
     scale : float
         Input units per µV: 1 for µV, 0.001 for mV.
     layer : str
-        Dotted name of the layer whose output, after its activation, ECGradCAM reads.
-    link : {"identity", "logit"}
-        "logit": outputs are log-odds.
+        Dotted name of the layer whose output, after its activation, ECGradCAM reads: ``"layer4"``. Without one, the
+        default of `ecgwb.models.layers` is taken.
+    link : {"identity", "logit", "probability", "softmax", "hazard"}
+        What the outputs are: values; log-odds; probabilities, after a sigmoid or softmax of the network's own; classes
+        before a softmax; logarithms of a relative hazard (Cox). Log-odds, probabilities and classes are all predicted
+        and explained as log-odds, beside their probability.
     start_ms : float
         Time of the first sample (beats: from the QRS fiducial).
     units : tuple of str
-        One per target.
+        One per target: ``("ms", "bpm")``.
+    layout : {"record lead sample", "record sample lead", "record 1 lead sample"}
+        The axes of its input. Keras takes the second, networks with 2-D convolutions the third.
+    normalise : str
+        What is done to each input before the network sees it: ``"z-score by record"``, ``"z-score by lead"``,
+        ``"min-max by record"``, ``"min-max by lead"`` (to 0..1), or ``"constants"`` with `mean` and `sd`. "" where the
+        network takes the ECG as it is, or does this itself.
+    mean, sd : tuple of float
+        Of "constants": one number, or one per lead, in input units (after `scale`): ``mean=(0.0,), sd=(0.21,)``.
+    output : int, str, tuple of these, or function
+        Which of the things the network returns: ``1`` of a tuple, ``"logits"`` of a dict, ``("head", 0)`` step by step,
+        or a function, such as ``lambda y: y.mean(dim=2)`` for a segmentation (record, class, sample). A function cannot
+        be stored.
+    columns : tuple of int
+        Which columns of the output the targets are, where there are more: ``(3, 7)``.
+    pad : {"", "centre", "start", "end"}
+        Where zeros are added, after normalising, to an ECG shorter than `n_samples`: "centre" puts 10 s at 400 Hz in
+        the middle of 4,096 samples.
+    windows : {"", "first", "mean", "max"}
+        For a network that takes less than the whole recording: "first" gives it the first `n_samples`; "mean" and "max"
+        give it all pieces of `n_samples`, one after the other, and aggregate its outputs (probabilities of classes,
+        where it gives those).
+    window_step : int
+        Samples from one piece to the next: `n_samples` by default, half of it for pieces that overlap.
+    layer_axes : tuple of str
+        What the axes of the layer's output are: "record", "channel" (or several of them) and "position", as in
+        ``("record", "position", "channel")`` for the tokens of a transformer. Found out where it is empty.
+    layer_call : int
+        Which of its calls, from 0, of a layer that runs several times in a forward pass; -1 is the last.
+    layer_tensor : int or str
+        Which tensor of a layer that gives several; the first by default.
     net : dict
         Name and arguments of a network of this package, so that weights alone suffice to load it.
     trained_on : dict
@@ -75,6 +126,18 @@ class ModelSpec:
     link: str = "identity"
     start_ms: float = -500.0
     units: tuple[str, ...] = ()
+    layout: str = LAYOUTS[0]
+    normalise: str = ""
+    mean: tuple[float, ...] = ()
+    sd: tuple[float, ...] = ()
+    output: Any = None
+    columns: tuple[int, ...] = ()
+    pad: str = ""
+    windows: str = ""
+    window_step: int | None = None
+    layer_axes: tuple[str, ...] = ()
+    layer_call: int | None = None
+    layer_tensor: int | str | None = None
     net: dict[str, Any] = field(default_factory=dict)
     trained_on: dict[str, list[str]] = field(default_factory=dict)
     out_of_fold: dict[str, str] = field(default_factory=dict)
@@ -95,10 +158,12 @@ class ModelSpec:
         # A micro sign, a Greek mu and a u are one unit.
         units = tuple({"uV": "µV", "\u03bcV": "µV"}.get(str(u), str(u)) for u in self.units)
         object.__setattr__(self, "units", units)
-        if self.input not in ("beat", "rhythm"):
-            raise ModelError(f"spec.input is {self.input!r}; expected 'beat' or 'rhythm'")
-        if self.link not in ("identity", "logit"):
-            raise ModelError(f"spec.link is {self.link!r}; expected 'identity' or 'logit'")
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                *others, last = (repr(v) for v in known)
+                expected = f"{', '.join(others)} or {last}"
+                raise ModelError(f"spec.{name} is {getattr(self, name)!r}; expected {expected}")
+        self._check_more()
         sizes = {"fs": self.fs, "n_samples": self.n_samples, "scale": self.scale}
         if not all(isinstance(v, Real) and 0 < v < math.inf for v in sizes.values()):
             raise ModelError(f"spec: {', '.join(f'{k} {v!r}' for k, v in sizes.items())}; expected positive numbers")
@@ -119,10 +184,57 @@ class ModelSpec:
         if self.units and len(self.units) != len(self.targets):
             raise ModelError(f"spec: {len(self.units)} units for {len(self.targets)} targets; one each is expected")
 
+    def _check_more(self) -> None:
+        """Normalising, outputs, windows and axes; a number or a name stands for a tuple of one."""
+        for name, kind in (("mean", Real), ("sd", Real), ("columns", Integral), ("layer_axes", str)):
+            given = getattr(self, name)
+            given = (given,) if isinstance(given, kind) else tuple(given)
+            if not all(isinstance(v, kind) and not isinstance(v, bool) for v in given):
+                raise ModelError(f"spec.{name} is {getattr(self, name)!r}; expected a tuple of {_KINDS[kind]}")
+            plain = {Real: float, Integral: int, str: str}[kind]
+            object.__setattr__(self, name, tuple(plain(v) for v in given))
+        constants = self.normalise == "constants"
+        if constants != bool(self.mean or self.sd) or any(
+            constants and len(v) not in (1, len(self.leads)) for v in (self.mean, self.sd)
+        ):
+            raise ModelError(
+                f"spec.normalise is {self.normalise!r} with mean {self.mean!r} and sd {self.sd!r}; 'constants' takes "
+                f"both, one number or one for each of {len(self.leads)} leads, and the others take none"
+            )
+        if not all(v > 0 for v in self.sd):
+            raise ModelError(f"spec.sd is {self.sd!r}; expected numbers above 0")
+        if self.columns and self.targets and len(self.columns) != len(self.targets):
+            raise ModelError(f"spec: {len(self.columns)} columns for {len(self.targets)} targets; one each is expected")
+        if self.windows and self.pad:
+            raise ModelError("spec has both windows and pad; a recording is either longer than the input or shorter")
+        if (self.windows and self.input == "beat") or (self.window_step is not None and self.windows in ("", "first")):
+            raise ModelError(
+                "spec.windows cuts recordings: it needs input='rhythm', and window_step windows 'mean' or 'max'"
+            )
+        if self.window_step is not None and (not isinstance(self.window_step, Integral) or self.window_step < 1):
+            raise ModelError(f"spec.window_step is {self.window_step!r}; expected a whole number of samples above 0")
+        axes = self.layer_axes
+        if (axes and (axes.count("record"), axes.count("position")) != (1, 1)) or set(axes) - set(AXES):
+            raise ModelError(
+                f"spec.layer_axes is {axes!r}; expected 'record' and 'position' once, and 'channel' for every other "
+                "axis, as in ('record', 'position', 'channel')"
+            )
+
+    @property
+    def log_odds(self) -> bool:
+        """Whether the network is predicted and explained as log-odds."""
+        return self.link in ("logit", "probability", "softmax")
+
+    def n_ecg(self, available: int) -> int:
+        """How many samples of an ECG of `available` samples, at the spec's rate, the network reads."""
+        return available if self.windows in ("mean", "max") else min(self.n_samples, available)
+
     def unit(self, target: str) -> str:
         """The unit of a target's output; "" where none was given."""
-        if self.link == "logit":
+        if self.log_odds:
             return "log-odds"
+        if self.link == "hazard":
+            return "log-hazard"
         return self.units[self.targets.index(target)] if self.units else ""
 
 
@@ -199,7 +311,7 @@ def load_model(name: str | Path, module: nn.Module | None = None, spec: ModelSpe
     spec = spec or described
     if spec is None:
         raise ModelError(
-            f"{path} carries no ModelSpec; fill one in and give it, load_model(path, module, spec):\n{_EXAMPLE}"
+            f"{path} carries no ModelSpec; fill one in and give it, load_model(path, module, spec):\n{EXAMPLE}"
         )
     if module is None:
         if not spec.net:
@@ -218,6 +330,8 @@ def load_model(name: str | Path, module: nn.Module | None = None, spec: ModelSpe
         more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise ModelError(f"{path}: weights do not fit the network: {'; '.join(wrong[:3])}{more}")
     module.load_state_dict(state)
+    from .wrapping import wrap_model  # moves with load_model to checkpoints
+
     return wrap_model(module.eval(), spec)
 
 
@@ -258,56 +372,10 @@ def shipped() -> list[str]:
     return sorted(p.stem for p in WEIGHTS.glob("*.safetensors"))
 
 
-_EXAMPLE = """\
+EXAMPLE = """\
     spec = wb.ModelSpec(input="beat", leads=("I", "II", "V1", "V2", "V3", "V4", "V5", "V6"), fs=500, n_samples=600,
                         scale=1.0, targets=("qt",), units=("ms",), layer="name.of.last.conv.layer", link="identity")
     model = wb.wrap_model(module, spec)"""
-
-
-def wrap_model(module: nn.Module, spec: ModelSpec) -> nn.Module:
-    """Give a network its spec, after trying it on one record of zeros.
-
-    Parameters
-    ----------
-    module : nn.Module
-        Takes (record, lead, sample) in the spec's input units, gives (record, target).
-    spec : ModelSpec
-        What it takes and gives.
-
-    Returns
-    -------
-    nn.Module
-        The same module, with ``.spec``; its weights and mode are untouched.
-
-    Raises
-    ------
-    ModelError
-        When the network refuses the input the spec promises, gives another number of outputs, or lacks the layer.
-    """
-    if not isinstance(module, nn.Module):
-        raise TypeError(f"module is a {type(module).__name__}; expected a network, torch.nn.Module")
-    if not isinstance(spec, ModelSpec):
-        raise TypeError(f"spec is a {type(spec).__name__}; expected what the network takes and gives:\n{_EXAMPLE}")
-    if not spec.targets:
-        raise ModelError(f"spec.targets is empty; name what the network predicts, as in\n{_EXAMPLE}")
-    if spec.layer and spec.layer not in dict(module.named_modules()):
-        raise ModelError(
-            f"the network has no layer {spec.layer!r}; it has {', '.join(n for n, _ in module.named_modules() if n)}"
-        )
-    with evaluating(module), torch.inference_mode():
-        zeros = torch.zeros(1, len(spec.leads), spec.n_samples, device=device_of(module))
-        try:
-            out = module(zeros)
-        except Exception as e:
-            raise ModelError(
-                f"the network refuses what its spec promises, (record, {len(spec.leads)} leads, {spec.n_samples} "
-                f"samples): {e}"
-            ) from e
-    if not isinstance(out, torch.Tensor) or tuple(out.shape) != (1, len(spec.targets)):
-        seen = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
-        raise ModelError(f"the network gives {seen}, its spec names {len(spec.targets)} targets: {spec.targets}")
-    module.spec = spec  # type: ignore[assignment]
-    return module
 
 
 def spec_of(model: nn.Module) -> ModelSpec:
@@ -331,7 +399,7 @@ def spec_of(model: nn.Module) -> ModelSpec:
         raise ModelError(f"{model!r} is a name; load the network first with wb.load_model")
     spec = getattr(model, "spec", None)
     if not isinstance(spec, ModelSpec):
-        raise ModelError(f"{type(model).__name__} has no ModelSpec; say what it takes and gives:\n{_EXAMPLE}")
+        raise ModelError(f"{type(model).__name__} has no ModelSpec; say what it takes and gives:\n{EXAMPLE}")
     return spec
 
 

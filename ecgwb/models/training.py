@@ -20,7 +20,8 @@ from ..cohorts.guards import check
 from ..cohorts.people import folds_of, patients_of
 from ..recordings.record import FS
 from .augmentation import Copies
-from .spec import ModelSpec, make_net, wrap_model
+from .spec import ModelSpec, make_net
+from .wrapping import wrap_model
 
 
 def fit(

@@ -13,7 +13,7 @@ import torch
 import xarray as xr
 from torch import nn
 
-from ecgwb.attention.layers import positions
+from ecgwb.models.activations import positions
 from ecgwb.cohorts.cohort import open_cohort
 from ecgwb.cohorts.sources import CREDITS
 from ecgwb.discovery.regression import calibration_slope

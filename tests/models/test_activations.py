@@ -5,7 +5,7 @@ from conftest import TYPICAL, made_cohort, wrapped
 from torch import nn
 
 import ecgwb as wb
-from ecgwb.attention.layers import positions
+from ecgwb.models.activations import positions
 from ecgwb.models.networks import CompactNet, KanResWideX
 
 

@@ -1,0 +1,572 @@
+"""Layers: which there are, reading one during a forward pass, and where its positions lie in the input."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import rankdata
+from torch import nn
+
+from .interface import EcgNetwork, described, ecg_network
+from .spec import ModelError, evaluating, spec_of
+from .wrapping import check_layer, made_up
+
+_MOMENTS = 8  # at which an input is changed to see which axis of a layer follows
+_CLEAR = 0.15  # of an axis's length: how far its response has to move with the moments
+_FEW = 8  # positions: fewer say little about when
+_SPREAD = 0.25  # of the positions, at least, whose gradient is not small: a class token's alone does not do
+_INPUTS = 4  # made-up ECGs whose gradients say where a position looks
+_EVEN = 0.02  # of the input: positions that lie so near to an even spread are spread evenly
+_ASKEW = 0.05  # of a receptive field: further from its centre lies no centre of mass of even padding
+_CONVOLVES = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.PReLU)
+
+
+class Positions(NamedTuple):
+    """Where a layer's positions lie in the network's input."""
+
+    sample: np.ndarray  # (position,) centre of each receptive field, in input samples; NaN for what is nowhere
+    field: float  # width of the receptive field, samples; NaN where it is unknown
+    how: str  # "receptive-field centres", "gradient mass" or "evenly spread"
+
+
+class Reading(NamedTuple):
+    """Which output of which layer is read, and what its axes are."""
+
+    name: str
+    module: nn.Module
+    call: int | None  # None: it must run once
+    tensor: int | str | None
+    axes: tuple[str, ...] = ()
+
+    def taken(self, output: Any) -> torch.Tensor:
+        """The tensor of a layer's output that is read: the first one, unless another is named."""
+        if self.tensor is not None and not isinstance(output, torch.Tensor):
+            output = output[self.tensor]
+        while isinstance(output, (tuple, list)) and output:
+            output = output[0]
+        if isinstance(output, Mapping):
+            output = next(iter(output.values()), None)
+        if not isinstance(output, torch.Tensor):
+            raise ModelError(f"layer {self.name!r} gives {described(output)}, and does not give a tensor to map")
+        return output
+
+    def put(self, output: Any, new: torch.Tensor) -> Any:
+        """A layer's output with this tensor in its place."""
+        if isinstance(output, torch.Tensor):
+            return new
+        key = self.tensor if self.tensor is not None else 0
+        if isinstance(output, Mapping):
+            key = self.tensor if self.tensor is not None else next(iter(output))
+            return type(output)({**output, key: new})  # type: ignore[call-arg]
+        parts = [self.put(part, new) if i == key % len(output) else part for i, part in enumerate(output)]
+        return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
+
+    def standard(self, a: torch.Tensor, rows: int) -> torch.Tensor:
+        """An output as (record, channel, position), all channel axes as one."""
+        order = [self.axes.index("record"), *self._channels(), self.axes.index("position")]
+        moved = a.permute(order)
+        if moved.shape[0] % rows:
+            raise ModelError(f"layer {self.name!r} gives {moved.shape[0]} records for {rows}")
+        return moved.reshape(rows, -1, moved.shape[-1])
+
+    def back(self, a: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+        """What `standard` gave, in the layer's own shape."""
+        order = [self.axes.index("record"), *self._channels(), self.axes.index("position")]
+        return a.reshape([shape[k] for k in order]).permute(list(np.argsort(order)))
+
+    @property
+    def of_tokens(self) -> bool:
+        """Whether channels come after positions."""
+        return _of_tokens(self.axes)
+
+    def _channels(self) -> list[int]:
+        return [k for k, axis in enumerate(self.axes) if axis == "channel"]
+
+
+def find_layer(model: nn.Module, name: str) -> nn.Module:
+    """The layer of that dotted name."""
+    if not name:
+        raise ModelError("the network has no layer that a map can be read from; its spec names none")
+    check_layer(model, name)
+    return dict(model.named_modules())[name]
+
+
+def reading(model: nn.Module, layer: str | None = None) -> Reading:
+    """What is read of a layer by name, the spec's, or the default one, with its axes."""
+    spec = spec_of(model)
+    name = layer or spec.layer or default_layer(model)
+    own = not layer or layer == spec.layer
+    call, tensor = (spec.layer_call, spec.layer_tensor) if own else (None, None)
+    if not name:
+        raise ModelError(
+            "no layer of the network has positions that can be mapped; see wb.models.layers(model). Use edit maps, "
+            "wb.edit_map, or wb.attribute(model, cohort, 'integrated_gradients')"
+        )
+    plain = Reading(name, find_layer(model, name), call, tensor)
+    axes = (spec.layer_axes if own else ()) or _kept(model, ("axes", name, call, tensor), partial(_axes, model, plain))
+    return plain._replace(axes=axes)
+
+
+_KEPT: weakref.WeakKeyDictionary[nn.Module, dict[Any, Any]] = weakref.WeakKeyDictionary()
+
+
+def _kept(model: nn.Module, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+    """What does not depend on a network's weights, found once."""
+    spec = spec_of(model)
+    of_model = _KEPT.setdefault(model, {})
+    key = (*key, spec.input, spec.leads, spec.fs, spec.n_samples, spec.layout, spec.pad, spec.windows)
+    if key not in of_model:
+        of_model[key] = make()
+    return of_model[key]
+
+
+# ---------------------------------------------------------------- reading a layer
+
+
+@contextlib.contextmanager
+def hooked(hooks: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]:
+    """Within, each module calls its function after its forward pass; afterwards no hook is left, whatever happens.
+
+    Parameters
+    ----------
+    hooks : mapping of nn.Module to function
+        From (module, inputs, output) to what takes the output's place; None leaves it.
+    """
+    with contextlib.ExitStack() as stack:
+        for module, hook in hooks.items():
+            stack.enter_context(module.register_forward_hook(hook))
+        yield
+
+
+@contextlib.contextmanager
+def activations_only(read: Reading, rows: int) -> Iterator[list[torch.Tensor]]:
+    """Within, a forward pass under `torch.no_grad` records gradients from this layer's output onwards only.
+
+    Parameters
+    ----------
+    read : Reading
+    rows : int
+        Inputs of the pass: records, times windows.
+
+    Yields
+    ------
+    list of Tensor (record, channel, position)
+        Filled by the pass. The change of gradient mode is undone afterwards, whatever happens.
+    """
+    seen: list[torch.Tensor] = []
+
+    def take(output: torch.Tensor) -> torch.Tensor:
+        seen.append(read.standard(output.detach(), rows).clone().requires_grad_())
+        torch.set_grad_enabled(True)
+        return read.back(seen[0], output.shape).clone()  # a copy: an in-place layer behind it leaves the recorded one
+
+    before = torch.is_grad_enabled()
+    try:
+        with replaced(read, take):
+            yield seen
+        if not seen:
+            raise ModelError(f"layer {read.name!r} did not run{_which(read.call)}")
+    finally:
+        torch.set_grad_enabled(before)
+
+
+@contextlib.contextmanager
+def replaced(read: Reading, make: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
+    """Within one forward pass, what is read of a layer is replaced by what `make` makes of it."""
+    calls = 0
+
+    def hook(_module: nn.Module, _inputs: tuple[torch.Tensor, ...], output: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls > 1 and read.call is None:
+            raise ModelError(
+                f"layer {read.name!r} runs more than once in a forward pass; say which call is meant with "
+                "spec.layer_call, 0 for the first, or choose a layer that runs once"
+            )
+        return read.put(output, make(read.taken(output))) if calls - 1 == (read.call or 0) else output
+
+    with hooked({read.module: hook}):
+        yield
+
+
+def _which(call: int | None) -> str:
+    return "" if call is None else f" {call + 1} times"
+
+
+class _Reached(Exception):
+    """Ends a forward pass at the layer asked for: what lies behind may insist on one input length."""
+
+
+def _run_to(network: EcgNetwork, read: Reading, z: torch.Tensor) -> torch.Tensor:
+    """What is read of a layer, in its own shape, for pieces as from `EcgNetwork.enter`."""
+    found: list[torch.Tensor] = []
+    calls = 0
+
+    def stop(_module: nn.Module, _inputs: tuple[torch.Tensor, ...], output: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1 + (read.call or 0):
+            found.append(read.taken(output))
+            raise _Reached
+
+    with hooked({read.module: stop}), contextlib.suppress(_Reached):
+        network.model(network.laid_out(z))
+    if not found:
+        raise ModelError(f"layer {read.name!r} did not run{_which(read.call)}")
+    return found[0]
+
+
+# ---------------------------------------------------------------- which axis is which
+
+
+def _axes(model: nn.Module, read: Reading) -> tuple[str, ...]:
+    """What the axes of a layer's output are, by what they follow: the number of inputs, or the moment of a change.
+
+    Raises
+    ------
+    ModelError
+        When no axis, or more than one, follows time.
+    """
+    network = ecg_network(model)
+    with evaluating(model), torch.no_grad():
+        z, _ = _changed(network)
+        a = _run_to(network, read, z)
+        one = _run_to(network, read, z[:1])
+    return _axes_of(read.name, a, tuple(one.shape))
+
+
+def _changed(network: EcgNetwork) -> tuple[torch.Tensor, np.ndarray]:
+    """A made-up input and copies of it, each with another span changed; and the spans' middles, in samples."""
+    z = network.enter(made_up(network.model, 1))[:1]
+    n = z.shape[2]
+    width = max(n // 32, 4)
+    at = np.linspace(n / 8, n * 7 / 8, _MOMENTS)
+    out = z.repeat(1 + _MOMENTS, 1, 1)
+    bump = torch.hann_window(width, periodic=False).to(z) * 3 * z.std()
+    for k, centre in enumerate(at):
+        first = int(centre - width / 2)
+        out[1 + k, :, first : first + width] += bump
+    return out, at
+
+
+def _axes_of(name: str, a: torch.Tensor, one: tuple[int, ...]) -> tuple[str, ...]:
+    """The axes of an output for an input and its changed copies, and of the shape `one` for the input alone."""
+    n = 1 + _MOMENTS
+    records = [k for k, (many, single) in enumerate(zip(a.shape, one, strict=True)) if many == n * single]
+    if a.ndim < 3 or len(records) != 1 or one[records[0]] != 1:
+        raise ModelError(
+            f"layer {name!r} gives {one} for one record and does not give (record, channel, position), in any order"
+        )
+    followed = _followed(a, records[0])
+    if followed is None and a.ndim == 3 and records[0] == 0 and not _responds(a):
+        followed = 2  # a layer without a response has no map that could be misplaced
+    if followed is None:
+        raise ModelError(
+            f"which axis of layer {name!r}, {one} for one record, follows time cannot be seen; say it with "
+            "spec.layer_axes, such as ('record', 'position', 'channel'), or choose a layer of wb.models.layers(model)"
+        )
+    return tuple("record" if k == records[0] else "position" if k == followed else "channel" for k in range(a.ndim))
+
+
+def _responds(a: torch.Tensor) -> bool:
+    return bool((a != a.flatten()[0]).any())
+
+
+def _followed(a: torch.Tensor, record: int) -> int | None:
+    """The axis along which the response to a change moves with the moment of the change."""
+    change = (a.movedim(record, 0)[1:] - a.movedim(record, 0)[:1]).double().abs() ** 2  # (moment, ...)
+    others = [k for k in range(a.ndim) if k != record]
+    long = [k for k in others if a.shape[k] > 1]
+    if len(long) == 1:
+        return long[0]
+    moved = []
+    for k in range(1, change.ndim):
+        profile = change.sum(dim=[d for d in range(1, change.ndim) if d != k]).cpu().numpy()  # (moment, along)
+        total = profile.sum(axis=1, keepdims=True)
+        seen = total[:, 0] > 0  # a layer with a stride or a dead unit may miss a moment
+        profile, total = profile[seen], total[seen]
+        if profile.shape[1] < 2 or len(profile) < _MOMENTS / 2:
+            moved.append(0.0)
+            continue
+        centre = (profile / total) @ np.arange(profile.shape[1]) / (profile.shape[1] - 1)
+        r = np.corrcoef(rankdata(centre), np.arange(len(centre)))[0, 1] if np.ptp(centre) > 0 else 0.0
+        moved.append(float(r * np.ptp(centre)))
+    best = int(np.argmax(moved))
+    rest = max((v for k, v in enumerate(moved) if k != best), default=0.0)
+    return others[best] if moved[best] > _CLEAR and moved[best] > 2 * rest else None
+
+
+# ---------------------------------------------------------------- which layers there are
+
+
+def layers(model: nn.Module) -> pd.DataFrame:
+    """The layers that a map can be read from.
+
+    Parameters
+    ----------
+    model : nn.Module
+        With a spec; see `wrap_model`.
+
+    Returns
+    -------
+    DataFrame
+        A row per layer, in the order in which they run:
+
+        - ``shape``: of its output for one record; ``axes``: what they are;
+        - ``positions``: how many; ``ms``: from one to the next;
+        - ``receptive_field_ms``: how much of the ECG a position sees; NaN where it is all of it, or unknown;
+        - ``default``: True for the one that maps are read from where nothing else is said: the last one with at least
+          eight positions on many of which the prediction depends.
+    """
+    table = _kept(model, ("layers",), partial(_layers, model))
+    fields = [_field_ms(model, name) for name in table.index]
+    return table.assign(receptive_field_ms=fields)[
+        ["shape", "axes", "positions", "ms", "receptive_field_ms", "default"]
+    ]
+
+
+def default_layer(model: nn.Module) -> str:
+    """The layer that maps are read from where none is named; "" where there is none."""
+    table = _kept(model, ("layers",), partial(_layers, model))
+    return str(table.index[table["default"]][0]) if table["default"].any() else ""
+
+
+def _field_ms(model: nn.Module, name: str) -> float:
+    return positions(model, name).field * 1000.0 / spec_of(model).fs
+
+
+@torch.inference_mode(False)
+def _layers(model: nn.Module) -> pd.DataFrame:
+    """What `layers` tells, but for receptive fields: of two forward passes over nine records and a backward one."""
+    network = ecg_network(model)
+    names = {m: n for n, m in model.named_modules() if n}
+    first: dict[str, list[Any]] = {n: [] for n in names.values()}  # outputs of each call, for one record
+    axes: dict[str, tuple[str, ...]] = {}
+
+    def note(module: nn.Module, _inputs: Any, output: Any) -> None:
+        with contextlib.suppress(ModelError):
+            first[names[module]].append(Reading("", module, None, None).taken(output))
+
+    def see(module: nn.Module, _inputs: Any, output: Any) -> None:
+        name = names[module]
+        with contextlib.suppress(ModelError, ValueError):
+            axes[name] = _axes_of(name, Reading("", module, None, None).taken(output), tuple(first[name][0].shape))
+
+    with evaluating(model):
+        z, _ = _changed(network)
+        with torch.enable_grad(), hooked(dict.fromkeys(names, note)):
+            y = network.raw(z[:1].clone().requires_grad_())
+        once = {n: calls[0] for n, calls in first.items() if len(calls) == 1}
+        with torch.no_grad(), hooked({m: see for m, n in names.items() if n in once}):
+            network.raw(z)
+    wanted = [n for n in once if n in axes and once[n].requires_grad and y.requires_grad]
+    slopes = torch.autograd.grad(y.sum(), [once[n] for n in wanted], allow_unused=True) if wanted else ()
+    rows, n = [], network.before(z.shape[2]) + z.shape[2]
+    for name, g in zip(wanted, slopes, strict=True):
+        k, one = axes[name].index("position"), tuple(once[name].shape)
+        step = 1000.0 * n / one[k] / network.about.fs
+        about = {"layer": name, "shape": one, "axes": axes[name], "positions": one[k], "ms": step}
+        rows.append(about | dict(zip(("matters", "even"), _slopes(g, k), strict=True)))
+    columns = ["layer", "shape", "axes", "positions", "ms", "matters", "even"]
+    table = pd.DataFrame(rows, columns=columns).set_index("layer").astype({"matters": bool, "even": bool})
+    table = table[table["positions"] > 1]
+    useful = table[(table["positions"] >= _FEW) & table["matters"]]
+    ended = _ended(network, z[:1], list(useful.index))
+    # Within a transformer's block, whose tokens are weighed one by one, the last layer is one of many on the way.
+    within = [n for n in ended if _of_tokens(useful["axes"][n]) and not useful["even"][n] and not _has_parts(model, n)]
+    blocks = [n for n in ended if n not in within]
+    last = (blocks or ended or [""])[-1]
+    return table.assign(default=[n == last for n in table.index]).drop(columns=["matters", "even"])
+
+
+def _slopes(g: torch.Tensor | None, position: int) -> tuple[bool, bool]:
+    """Whether the prediction depends on many of a layer's positions, and whether on all of them alike."""
+    if g is None:
+        return False, False
+    by_position = g.detach().movedim(position, 0).flatten(1)  # (position, channel)
+    size = by_position.abs().sum(dim=1)
+    usual = size.quantile(0.9)  # not the largest: a class token's may be many times the others'
+    many = (size > 0.05 * usual).float().mean() >= _SPREAD and usual > 0
+    alike = (by_position - by_position.mean(dim=0)).abs().max() <= 1e-4 * by_position.abs().max()
+    return bool(many), bool(alike)
+
+
+def _of_tokens(axes: tuple[str, ...]) -> bool:
+    return axes.index("position") < axes.index("channel")
+
+
+def _has_parts(model: nn.Module, name: str) -> bool:
+    return any(True for _ in model.get_submodule(name).children())
+
+
+def _ended(network: EcgNetwork, z: torch.Tensor, useful: list[str]) -> list[str]:
+    """These layers in the order in which they end: of those that end together, the outermost is the last."""
+    ended: list[str] = []
+    names = {m: n for n, m in network.model.named_modules() if n in set(useful)}
+
+    def note(module: nn.Module, _inputs: Any, _output: Any) -> None:
+        ended.append(names[module])
+
+    with evaluating(network.model), torch.no_grad(), hooked(dict.fromkeys(names, note)):
+        network.raw(z)
+    return ended
+
+
+def readable_layers(model: nn.Module) -> list[str]:
+    """Names of the layers that a map can be read from, the spec's or the default one first, then blocks of layers.
+
+    Parameters
+    ----------
+    model : nn.Module
+        With a spec.
+    """
+    names = list(_kept(model, ("layers",), partial(_layers, model)).index)
+    modules = dict(model.named_modules())
+    blocks = [n for n in names if any(modules[n].children())]
+    first = spec_of(model).layer or default_layer(model)
+    return [n for n in dict.fromkeys([first, *(blocks if len(blocks) > 1 else names)]) if n]
+
+
+# ---------------------------------------------------------------- where its positions lie
+
+
+@torch.inference_mode(False)  # a caller's inference mode would forbid gradients
+def positions(model: nn.Module, layer: str | None = None) -> Positions:
+    """Where the layer's positions lie, in samples of the piece of ECG that the network is given.
+
+    Of convolutions the centres of their receptive fields are measured by gradients. The input is made longer than the
+    network's own where its ends would cut fields short. It is given to a copy whose weights are made positive and whose
+    max pooling is averaging, so that nothing on the way is switched off or cancels; zero weights stay zero. Where a
+    field's weight lies well off its centre, as of causal convolutions, its centre of mass is taken.
+
+    Of other layers, which may see everything, the gradient of three positions is measured: where their squares' centres
+    follow a line, positions lie on it; otherwise they are spread evenly.
+    """
+    network, read = ecg_network(model), reading(model, layer)
+    with evaluating(model), torch.no_grad():
+        z = network.enter(made_up(model, 1))[:1]
+        n, n_samples = read.standard(_run_to(network, read, z), 1).shape[2], z.shape[2]
+    before = network.before(n_samples)
+    taken = n_samples if not network.about.pad else network.about.n_samples
+    if _only_convolves(network, read, z):
+        try:
+            found = _by_fields(model, read.name, taken)
+        except (RuntimeError, IndexError, TypeError):  # takes one length only, reads nothing, or cannot be copied
+            found = None
+        if found is not None:
+            first, stride, field, mass = found
+            centre = Positions(first + stride * np.arange(n) - before, field, "receptive-field centres")
+            if abs(mass) <= _ASKEW * field or field <= 3 * stride:
+                return centre
+            line = _by_mass(network, read, n)
+            line = centre.sample + mass if line is None else line
+            return Positions(np.clip(line, 0, n_samples - 1), field, "gradient mass")
+    even = (np.arange(n) + 0.5) * taken / n - 0.5 - before
+    line = _by_mass(network, read, n)
+    if line is None or np.abs(line - even).max() <= max(0.4 * taken / n, _EVEN * taken):
+        return Positions(even, float("nan"), "evenly spread")
+    outside = (line < -0.25 * taken / n) | (line > n_samples - 1 + 0.25 * taken / n)
+    nowhere = outside & (read.of_tokens and taken / n > 4)  # a class token
+    return Positions(np.where(nowhere, np.nan, np.clip(line, 0, n_samples - 1)), float("nan"), "gradient mass")
+
+
+def _only_convolves(network: EcgNetwork, read: Reading, z: torch.Tensor) -> bool:
+    """Whether what runs before a layer's output has weights of convolutions only, so that long inputs cost little."""
+    ran: list[nn.Module] = []
+    leaves = [m for m in network.model.modules() if any(True for _ in m.parameters(recurse=False))]
+    with evaluating(network.model), torch.no_grad(), hooked({m: lambda mod, *_: ran.append(mod) for m in leaves}):
+        _run_to(network, read, z)
+    return all(isinstance(m, _CONVOLVES) for m in ran)
+
+
+def _by_fields(model: nn.Module, name: str, n_samples: int) -> tuple[float, float, float, float] | None:
+    """Centre of the first field, step to the next, width, and how far off the centre its mass lies; None if cut."""
+    positive = _positive_copy(model)
+    network, read = ecg_network(positive), reading(model, name)._replace(module=find_layer(positive, name))
+    for long in (n_samples, 3 * n_samples, max(8 * n_samples, 4096)):
+        found = _measured(network, read, long)
+        if found is not None or long > 20_000:
+            return found
+    return None
+
+
+def _measured(network: EcgNetwork, read: Reading, n_samples: int) -> tuple[float, float, float, float] | None:
+    with torch.enable_grad():
+        x = torch.ones(1, len(network.about.leads), n_samples, dtype=torch.float64, requires_grad=True)
+        a = read.standard(_run_to(network, read, x), 1)
+        middle, step = a.shape[2] // 2, min(16, (a.shape[2] - 1) // 4)
+        spans, masses = [], []
+        for k in (middle, middle + step):
+            g = torch.autograd.grad(a[:, :, k].sum(), x, retain_graph=True)[0].abs().sum(dim=(0, 1)).numpy()
+            reads = np.flatnonzero(g)
+            spans.append((reads[0], reads[-1]))
+            masses.append(float(g @ np.arange(n_samples) / g.sum()))
+    (a0, a1), (b0, b1) = spans
+    if a0 == 0 or b1 == n_samples - 1 or b0 <= a0 or b1 - b0 != a1 - a0:
+        return None
+    stride, centre, field = (b0 - a0) / step, (a0 + a1) / 2, float(a1 - a0 + 1)
+    return centre - stride * middle, stride, field, masses[0] - centre
+
+
+def _by_mass(network: EcgNetwork, read: Reading, n: int) -> np.ndarray | None:
+    """Places (position,) on a line through where the squared gradients of three of them peak; None where it is none."""
+    at = np.unique(np.linspace(n / 8, n * 7 / 8 - 1, 3).round().astype(int))
+    if len(at) < 3:
+        return None
+    peaks = []
+    with evaluating(network.model), torch.enable_grad():
+        x = network.enter(made_up(network.model, _INPUTS)).detach().requires_grad_()
+        a = read.standard(_run_to(network, read, x), len(x))
+        signs = torch.randn(a.shape[:2], generator=torch.Generator().manual_seed(0)).to(a)
+        for k in at:
+            g = torch.autograd.grad((a[:, :, k] * signs).sum(), x, retain_graph=True, allow_unused=True)[0]
+            mass = np.zeros(0) if g is None else (g.double() ** 2).sum(dim=(0, 1)).cpu().numpy()
+            if not mass.any() or not np.isfinite(mass).all():
+                return None
+            peaks.append(_peak(mass, x.shape[2] / n))
+    even, stride = x.shape[2] / n, (peaks[2] - peaks[0]) / (at[2] - at[0])
+    bent = abs(peaks[1] - (peaks[0] + stride * (at[1] - at[0])))
+    if not 0.8 * even < stride < 1.25 * even or bent > 0.05 * x.shape[2]:
+        return None
+    return peaks[0] + stride * (np.arange(n) - at[0])
+
+
+def _peak(mass: np.ndarray, stride: float) -> float:
+    """Where a gradient's mass (sample,) is centred, without what attention spreads over the whole input."""
+    half = max(int(np.ceil(stride)), len(mass) // 64, 1)
+    near = np.convolve(mass, np.ones(2 * half + 1), mode="same")
+    first = max(int(near.argmax()) - half, 0)
+    part = mass[first : first + 2 * half + 1]
+    return float(first + part @ np.arange(len(part)) / part.sum())
+
+
+def _positive_copy(model: nn.Module) -> nn.Module:
+    spec = spec_of(model)  # shared, not copied: it may list thousands of patients
+    copied = copy.deepcopy(model, {id(spec): spec}).double().cpu().eval()
+    with torch.no_grad():
+        for p in copied.parameters():
+            p.abs_()
+    for m in list(copied.modules()):
+        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None:
+            m.reset_running_stats()
+        for name, child in m.named_children():
+            if isinstance(child, nn.MaxPool1d) and child.dilation == 1:  # a maximum reads one of its inputs at a time
+                setattr(m, name, nn.AvgPool1d(child.kernel_size, child.stride, child.padding, child.ceil_mode))
+    return copied
+
+
+def upsampling(where: Positions, n_positions: int, n_samples: int) -> np.ndarray:
+    """Matrix (position, sample): linear between the centres, ends held, then shifted to keep each map's mean."""
+    at, placed = np.arange(n_samples), np.isfinite(where.sample)
+    out = np.zeros((n_positions, n_samples))
+    linear = np.stack([np.interp(at, where.sample[placed], row) for row in np.eye(placed.sum())])
+    out[placed] = linear + (1 / n_positions - linear.mean(axis=1, keepdims=True))
+    return out
