@@ -32,8 +32,9 @@ from .discovery.proposals import propose_features
 from .edits.edit_maps import edit_map
 from .edits.effects import blanking_table, dose_response
 from .models.accuracy import accuracy_table
+from .models.checkpoints import load_model, save_model
 from .models.prediction import predict
-from .models.spec import ModelError, ModelSpec, load_model, save_model
+from .models.spec import ModelError, ModelSpec
 from .models.training import fit
 from .models.wrapping import wrap_model
 from .recordings.record import LEADS, Record, RecordError

@@ -28,7 +28,8 @@ from .cohorts.cohort import open_cohort
 from .cohorts.packed import PACKED
 from .cohorts.people import patients_of
 from .cohorts.sources import CREDITS, archive_sha256
-from .models.spec import WEIGHTS, load_model, shipped, spec_of
+from .models.checkpoints import WEIGHTS, load_model, shipped
+from .models.spec import spec_of
 from .recordings.filters import FILTERS
 
 FOLDER_VARIABLE = "ECGWB_PAPER"

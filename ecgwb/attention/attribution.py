@@ -21,6 +21,7 @@ from ..cohorts.lines import lines_between
 from ..delineation.landmarks import WAVES
 from ..models.interface import EcgNetwork, ecg_network
 from ..models.prediction import batches, model_input, parts_of, pieces, predict
+from ..models.running import unreadable
 from ..models.spec import ModelError, evaluating, spec_of
 from .alignment import REFERENCES, reference_beats
 from .gradcam import OF_TOKENS, VARIANTS, asked_of, ecgradcam, labelled, with_units
@@ -340,6 +341,8 @@ def _mean_beat(model: nn.Module, cohort: xr.Dataset) -> np.ndarray:
 def _hookable(model: nn.Module) -> nn.Module:
     """A copy for Captum to hook, so that the network is left alone; hooks forbid in-place activations."""
     spec = spec_of(model)
+    if why := unreadable(model):
+        raise ModelError(why)
     copied = copy.deepcopy(model, {id(spec): spec}).eval()
     for m in copied.modules():
         if getattr(m, "inplace", False):

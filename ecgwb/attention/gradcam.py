@@ -17,7 +17,16 @@ import xarray as xr
 from torch import nn
 
 from ..cohorts.guards import check, check_values
-from ..models.activations import Positions, Reading, activations_only, positions, reading, replaced, upsampling
+from ..models.activations import (
+    Positions,
+    Reading,
+    activations_only,
+    mixes,
+    positions,
+    reading,
+    replaced,
+    upsampling,
+)
 from ..models.interface import EcgNetwork, ecg_network
 from ..models.prediction import on_workers, pieces, unusable
 from ..models.spec import ModelError, ModelSpec, evaluating, spec_of
@@ -52,8 +61,8 @@ def ecgradcam(
     targets : str or sequence of str, optional
         Some of ``model.spec.targets``; all by default.
     variant : {"gradcam", "guided", "published", "hirescam"}, optional
-        "gradcam" by default, and "hirescam" for layers of tokens (record, position, channel), whose channels a
-        transformer's head or attention weighs position by position.
+        "gradcam" by default, and "hirescam" for layers of tokens (record, position, channel) and networks with
+        attention or recurrence, which do not treat positions alike.
         With activations A[c, k] of the layer (channel c, position k) and gradients g[c, k] of the target:
 
         - ``"gradcam"``: sum over c of w[c] A[c, k], w[c] the sum of g over positions. Signed. Captum's
@@ -90,13 +99,13 @@ def ecgradcam(
     if variant not in (None, *VARIANTS, OF_TOKENS):
         raise ModelError(f"unknown variant {variant!r}; expected one of {', '.join((*VARIANTS, OF_TOKENS))}")
     read = reading(model, layer)
-    work = partial(_maps, model, targets=wanted, variant=variant or suiting(read), layer=read.name, relu=relu)
+    work = partial(_maps, model, targets=wanted, variant=variant or suiting(model, read), layer=read.name, relu=relu)
     return on_workers(client, work, cohort, spec)
 
 
-def suiting(read: Reading) -> str:
-    """The variant that suits a layer: "hirescam" where channels come after positions, as in layers of tokens."""
-    return OF_TOKENS if read.of_tokens else "gradcam"
+def suiting(model: nn.Module, read: Reading) -> str:
+    """The variant that suits a layer: "hirescam" where positions are not treated alike."""
+    return OF_TOKENS if read.of_tokens or mixes(model) else "gradcam"
 
 
 @torch.inference_mode(False)  # a caller's inference mode would forbid gradients
@@ -273,7 +282,7 @@ def _head(network: EcgNetwork, read: Reading, outputs: list[int]) -> _Head:
         given.append(torch.cat([torch.zeros_like(standard[:half]), some.expand(half, *some.shape)]).requires_grad_())
         return read.back(given[0], output.shape).clone()
 
-    x = torch.zeros_like(made_up(network.model, 2))
+    x = torch.zeros_like(made_up(network, 2))
     with torch.enable_grad():
         z = network.enter(x)
         with replaced(read, give):

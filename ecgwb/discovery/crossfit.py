@@ -20,8 +20,9 @@ from ..attention.attribution import attribute
 from ..cohorts.cache import COHORT, content_key
 from ..cohorts.guards import check
 from ..cohorts.people import need_one_record_each, patient_draw, patients_of
+from ..models.checkpoints import load_model, save_model
 from ..models.prediction import predict
-from ..models.spec import load_model, save_model, spec_of
+from ..models.spec import spec_of
 from ..models.training import fit
 
 

@@ -17,8 +17,9 @@ from tqdm.auto import tqdm
 
 from ..cohorts.guards import check, kind_of
 from ..cohorts.people import folds_of, groups, in_words, one_record_each, patients_of, split_patients
+from ..models.checkpoints import load_model
 from ..models.prediction import predict
-from ..models.spec import ModelError, load_model, spec_of
+from ..models.spec import ModelError, spec_of
 from ..recordings.record import RecordError
 from ..stats import adjusted_p
 from .beyond import KNOWN, known_columns

@@ -2,10 +2,11 @@
 
 from .accuracy import accuracy_table
 from .activations import layers
+from .checkpoints import load_model, save_model, shipped
 from .interface import ecg_network
 from .networks import CompactNet, KanResWideX
 from .prediction import predict, unseen
-from .spec import ModelError, ModelSpec, load_model, save_model, shipped, spec_of
+from .spec import ModelError, ModelSpec, spec_of
 from .training import fit
 from .wrapping import wrap_model
 

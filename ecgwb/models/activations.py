@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import re
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -26,6 +27,7 @@ _SPREAD = 0.25  # of the positions, at least, whose gradient is not small: a cla
 _INPUTS = 4  # made-up ECGs whose gradients say where a position looks
 _EVEN = 0.02  # of the input: positions that lie so near to an even spread are spread evenly
 _ASKEW = 0.05  # of a receptive field: further from its centre lies no centre of mass of even padding
+_MIXES = re.compile(r"attn|attention|qkv|query|to_q|transformer|mamba|ssm|s4|lstm|gru|rnn|mixer", re.IGNORECASE)
 _CONVOLVES = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.PReLU)
 
 
@@ -245,7 +247,7 @@ def _axes(model: nn.Module, read: Reading) -> tuple[str, ...]:
 
 def _changed(network: EcgNetwork) -> tuple[torch.Tensor, np.ndarray]:
     """A made-up input and copies of it, each with another span changed; and the spans' middles, in samples."""
-    z = network.enter(made_up(network.model, 1))[:1]
+    z = network.enter(made_up(network, 1))[:1]
     n = z.shape[2]
     width = max(n // 32, 4)
     at = np.linspace(n / 8, n * 7 / 8, _MOMENTS)
@@ -318,29 +320,45 @@ def layers(model: nn.Module) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row per layer, in the order in which they run:
+        A row per layer, in the order in which they end:
 
         - ``shape``: of its output for one record; ``axes``: what they are;
         - ``positions``: how many; ``ms``: from one to the next;
         - ``receptive_field_ms``: how much of the ECG a position sees; NaN where it is all of it, or unknown;
-        - ``default``: True for the one that maps are read from where nothing else is said: the last one with at least
-          eight positions on many of which the prediction depends.
+        - ``default``: True for the one that maps are read from where nothing else is said. It is the last one with at
+          least eight positions on many of which the prediction depends; in networks with attention or recurrence, the
+          last one before these mix the moments, since a position behind them no longer stands for its moment.
     """
-    table = _kept(model, ("layers",), partial(_layers, model))
+    table = _table(model)
     fields = [_field_ms(model, name) for name in table.index]
-    return table.assign(receptive_field_ms=fields)[
-        ["shape", "axes", "positions", "ms", "receptive_field_ms", "default"]
-    ]
+    columns = ["shape", "axes", "positions", "ms", "receptive_field_ms", "default"]
+    return table.assign(receptive_field_ms=fields)[columns]
 
 
 def default_layer(model: nn.Module) -> str:
     """The layer that maps are read from where none is named; "" where there is none."""
-    table = _kept(model, ("layers",), partial(_layers, model))
+    table = _table(model)
     return str(table.index[table["default"]][0]) if table["default"].any() else ""
+
+
+def mixes(model: nn.Module) -> bool:
+    """Whether a network mixes moments by attention, recurrence or a state space."""
+    return _mixes(model, _table(model))
+
+
+def _table(model: nn.Module) -> pd.DataFrame:
+    return _kept(model, ("layers",), partial(_layers, model))
 
 
 def _field_ms(model: nn.Module, name: str) -> float:
     return positions(model, name).field * 1000.0 / spec_of(model).fs
+
+
+class _Seen(NamedTuple):
+    """What is learnt of a layer from changed inputs."""
+
+    axes: tuple[str, ...]
+    local: bool  # whether a short change is seen by few positions
 
 
 @torch.inference_mode(False)
@@ -349,7 +367,7 @@ def _layers(model: nn.Module) -> pd.DataFrame:
     network = ecg_network(model)
     names = {m: n for n, m in model.named_modules() if n}
     first: dict[str, list[Any]] = {n: [] for n in names.values()}  # outputs of each call, for one record
-    axes: dict[str, tuple[str, ...]] = {}
+    seen: dict[str, _Seen] = {}  # in the order in which layers end: the outermost of those that end together last
 
     def note(module: nn.Module, _inputs: Any, output: Any) -> None:
         with contextlib.suppress(ModelError):
@@ -358,7 +376,9 @@ def _layers(model: nn.Module) -> pd.DataFrame:
     def see(module: nn.Module, _inputs: Any, output: Any) -> None:
         name = names[module]
         with contextlib.suppress(ModelError, ValueError):
-            axes[name] = _axes_of(name, Reading("", module, None, None).taken(output), tuple(first[name][0].shape))
+            a = Reading("", module, None, None).taken(output)
+            axes = _axes_of(name, a, tuple(first[name][0].shape))
+            seen[name] = _Seen(axes, _is_local(a, axes))
 
     with evaluating(model):
         z, _ = _changed(network)
@@ -367,36 +387,64 @@ def _layers(model: nn.Module) -> pd.DataFrame:
         once = {n: calls[0] for n, calls in first.items() if len(calls) == 1}
         with torch.no_grad(), hooked({m: see for m, n in names.items() if n in once}):
             network.raw(z)
-    wanted = [n for n in once if n in axes and once[n].requires_grad and y.requires_grad]
+    wanted = [n for n in seen if once[n].requires_grad and y.requires_grad]
     slopes = torch.autograd.grad(y.sum(), [once[n] for n in wanted], allow_unused=True) if wanted else ()
     rows, n = [], network.before(z.shape[2]) + z.shape[2]
     for name, g in zip(wanted, slopes, strict=True):
-        k, one = axes[name].index("position"), tuple(once[name].shape)
-        step = 1000.0 * n / one[k] / network.about.fs
-        about = {"layer": name, "shape": one, "axes": axes[name], "positions": one[k], "ms": step}
-        rows.append(about | dict(zip(("matters", "even"), _slopes(g, k), strict=True)))
-    columns = ["layer", "shape", "axes", "positions", "ms", "matters", "even"]
-    table = pd.DataFrame(rows, columns=columns).set_index("layer").astype({"matters": bool, "even": bool})
-    table = table[table["positions"] > 1]
+        k, one = seen[name].axes.index("position"), tuple(once[name].shape)
+        about = {"layer": name, "shape": one, "axes": seen[name].axes, "positions": one[k]}
+        about |= {"ms": 1000.0 * n / one[k] / network.about.fs, "local": seen[name].local}
+        rows.append(about | {"matters": _matters(g, k)})
+    kinds = {"matters": bool, "local": bool}
+    table = pd.DataFrame(rows, columns=["layer", "shape", "axes", "positions", "ms", *kinds]).set_index("layer")
+    table = table[table["positions"] > 1].astype(kinds)
+    chosen = _default(model, table)
+    return table.assign(default=[n == chosen for n in table.index]).drop(columns=list(kinds))
+
+
+def _default(model: nn.Module, table: pd.DataFrame) -> str:
+    """The layer to be read where none is named, of those in the order in which they end."""
     useful = table[(table["positions"] >= _FEW) & table["matters"]]
-    ended = _ended(network, z[:1], list(useful.index))
-    # Within a transformer's block, whose tokens are weighed one by one, the last layer is one of many on the way.
-    within = [n for n in ended if _of_tokens(useful["axes"][n]) and not useful["even"][n] and not _has_parts(model, n)]
-    blocks = [n for n in ended if n not in within]
-    last = (blocks or ended or [""])[-1]
-    return table.assign(default=[n == last for n in table.index]).drop(columns=["matters", "even"])
+    if not len(useful):
+        return ""
+    tokens = useful["axes"].map(_of_tokens)
+    if not _mixes(model, table):
+        return str(useful.index[-1])
+    local = useful[useful["local"]]
+    if len(local):  # behind the embedding: blocks, then what is not in a transformer's block, then its first part
+        outside = [n for n in local.index if not tokens[n] or _has_parts(model, n)]
+        return str(outside[-1] if outside else local.index[0])
+    blocks = [n for n in useful.index if not tokens[n] or _has_parts(model, n)]
+    return str((blocks or list(useful.index))[-1])
 
 
-def _slopes(g: torch.Tensor | None, position: int) -> tuple[bool, bool]:
-    """Whether the prediction depends on many of a layer's positions, and whether on all of them alike."""
+def _mixes(model: nn.Module, table: pd.DataFrame) -> bool:
+    """Whether attention, recurrence or a state space is among the layers: they mix all moments.
+
+    Those that are not torch's are told by their names, where there are tokens: squeeze and excitation goes by
+    "attention", too.
+    """
+    if any(isinstance(m, (nn.RNNBase, nn.MultiheadAttention)) for m in model.modules()):
+        return True
+    named = any(_MIXES.search(f"{name} {type(m).__name__}") for name, m in model.named_modules())
+    return named and bool(table["axes"].map(_of_tokens).any())
+
+
+def _is_local(a: torch.Tensor, axes: tuple[str, ...]) -> bool:
+    """Whether a short change of the input is seen by less than half of a layer's positions."""
+    a = a.movedim(axes.index("record"), 0)
+    k = 1 + [axis for axis in axes if axis != "record"].index("position")
+    change = (a[1:] - a[:1]).abs().amax(dim=[d for d in range(1, a.ndim) if d != k])  # (moment, position)
+    return bool((change > 1e-5 * change.max()).float().mean() < 0.5)
+
+
+def _matters(g: torch.Tensor | None, position: int) -> bool:
+    """Whether the prediction depends on many of a layer's positions."""
     if g is None:
-        return False, False
-    by_position = g.detach().movedim(position, 0).flatten(1)  # (position, channel)
-    size = by_position.abs().sum(dim=1)
+        return False
+    size = g.detach().abs().movedim(position, 0).flatten(1).sum(dim=1)
     usual = size.quantile(0.9)  # not the largest: a class token's may be many times the others'
-    many = (size > 0.05 * usual).float().mean() >= _SPREAD and usual > 0
-    alike = (by_position - by_position.mean(dim=0)).abs().max() <= 1e-4 * by_position.abs().max()
-    return bool(many), bool(alike)
+    return bool((size > 0.05 * usual).float().mean() >= _SPREAD and usual > 0)
 
 
 def _of_tokens(axes: tuple[str, ...]) -> bool:
@@ -407,19 +455,6 @@ def _has_parts(model: nn.Module, name: str) -> bool:
     return any(True for _ in model.get_submodule(name).children())
 
 
-def _ended(network: EcgNetwork, z: torch.Tensor, useful: list[str]) -> list[str]:
-    """These layers in the order in which they end: of those that end together, the outermost is the last."""
-    ended: list[str] = []
-    names = {m: n for n, m in network.model.named_modules() if n in set(useful)}
-
-    def note(module: nn.Module, _inputs: Any, _output: Any) -> None:
-        ended.append(names[module])
-
-    with evaluating(network.model), torch.no_grad(), hooked(dict.fromkeys(names, note)):
-        network.raw(z)
-    return ended
-
-
 def readable_layers(model: nn.Module) -> list[str]:
     """Names of the layers that a map can be read from, the spec's or the default one first, then blocks of layers.
 
@@ -428,7 +463,7 @@ def readable_layers(model: nn.Module) -> list[str]:
     model : nn.Module
         With a spec.
     """
-    names = list(_kept(model, ("layers",), partial(_layers, model)).index)
+    names = list(_table(model).index)
     modules = dict(model.named_modules())
     blocks = [n for n in names if any(modules[n].children())]
     first = spec_of(model).layer or default_layer(model)
@@ -452,7 +487,7 @@ def positions(model: nn.Module, layer: str | None = None) -> Positions:
     """
     network, read = ecg_network(model), reading(model, layer)
     with evaluating(model), torch.no_grad():
-        z = network.enter(made_up(model, 1))[:1]
+        z = network.enter(made_up(network, 1))[:1]
         n, n_samples = read.standard(_run_to(network, read, z), 1).shape[2], z.shape[2]
     before = network.before(n_samples)
     taken = n_samples if not network.about.pad else network.about.n_samples
@@ -523,7 +558,7 @@ def _by_mass(network: EcgNetwork, read: Reading, n: int) -> np.ndarray | None:
         return None
     peaks = []
     with evaluating(network.model), torch.enable_grad():
-        x = network.enter(made_up(network.model, _INPUTS)).detach().requires_grad_()
+        x = network.enter(made_up(network, _INPUTS)).detach().requires_grad_()
         a = read.standard(_run_to(network, read, x), len(x))
         signs = torch.randn(a.shape[:2], generator=torch.Generator().manual_seed(0)).to(a)
         for k in at:

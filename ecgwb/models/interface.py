@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .spec import ModelError, spec_of
+from .spec import ModelError, ModelSpec, run, spec_of
 
 _LEAST = 1e-6  # input units: what a flat lead is divided by
 _SURE = 1e-7  # probabilities nearer to 0 or 1 than this have the log-odds of this
@@ -24,12 +24,14 @@ class EcgNetwork(nn.Module):
     ----------
     model : nn.Module
         With a spec.
+    spec : ModelSpec, optional
+        In place of the model's own.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, spec: ModelSpec | None = None) -> None:
         super().__init__()
         self.model = model
-        self.about = spec_of(model)
+        self.about = spec or spec_of(model)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.answer(self.enter(x), len(x))
@@ -104,7 +106,7 @@ class EcgNetwork(nn.Module):
 
     def raw(self, z: torch.Tensor) -> torch.Tensor:
         """The network's own outputs for pieces (record x window, output), before columns are chosen."""
-        y = _picked(self.model(self.laid_out(z)), self.about.output)
+        y = _picked(run(self.model, self.laid_out(z)), self.about.output)
         if y.ndim == 1 and len(y) == len(z):
             y = y[:, None]
         while y.ndim > 2 and y.shape[-1] == 1:

@@ -21,8 +21,9 @@ from ..cohorts.guards import check, kind_of
 from ..cohorts.measurements import TIME
 from ..cohorts.people import folds_of, patients_of
 from ..recordings.record import FS, complete_limb_leads
+from .checkpoints import load_model
 from .interface import ecg_network
-from .spec import ModelError, ModelSpec, device_of, evaluating, load_model, spec_of
+from .spec import ModelError, ModelSpec, device_of, evaluating, spec_of
 
 CHUNK = 1024  # records of a cohort in memory at a time
 _SHORT, _SAMPLES = 1250, 40_000  # longer ECGs are given to a network so many samples at a time
@@ -132,9 +133,9 @@ class Oddness:
 
     def _compare(self, norm: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         x = inputs[0].detach().float().transpose(0, 1).flatten(1)
-        mean, var = (b.float() for b in (norm.running_mean, norm.running_var))  # type: ignore[union-attr,operator]
+        mean, var = (torch.as_tensor(b).float() for b in (norm.running_mean, norm.running_var))
         known = var > 1e-6 * var.max()
-        if self.ratio is None and known.any():
+        if self.ratio is None and bool(known.any()):
             now = (x.var(dim=1, correction=0) + (x.mean(dim=1) - mean) ** 2)[known] / var[known]
             self.ratio = float(now.median())
 

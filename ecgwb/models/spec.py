@@ -6,22 +6,20 @@ Imports nothing of the package but its networks: one knows its input only by its
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from numbers import Integral, Real
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from .networks import CompactNet, KanResWideX
+from .running import unwrapped, where_it_failed
 
-WEIGHTS = Path(__file__).parent / "weights"
+FAILS = "the network fails: "
+_PRIVATE = "_ecgwb_spec"  # where a network that has a submodule or parameter called spec keeps its ModelSpec
 _TAKEN = {"record", "patient", "lead", "time", "sample", "landmark", "target", "seen", "beat", "fiducial", "rhythm"}
 
 
@@ -42,6 +40,10 @@ _KINDS = {Real: "numbers", Integral: "whole numbers", str: "texts"}
 
 class ModelError(ValueError):
     """A model that cannot be used; the message says what was seen, what was expected and the fix."""
+
+
+class NetworkError(ModelError, RuntimeError):
+    """An error of the network's own; the message holds its type and text, the layer and what that layer got."""
 
 
 @dataclass(frozen=True)
@@ -250,132 +252,16 @@ def make_net(net: dict[str, Any]) -> nn.Module:
     return NETS[name](**arguments)
 
 
-# ---------------------------------------------------------------- storing, loading, wrapping
-
-
-def save_model(model: nn.Module, path: str | Path) -> None:
-    """Store weights and spec in one safetensors file; `load_model` opens it.
-
-    Parameters
-    ----------
-    model : nn.Module
-        With ``.spec``.
-    path : str or Path
-        The file, whose folder is made; one that is there is replaced.
-
-    Raises
-    ------
-    ModelError
-        When the model has no spec (see `wrap_model`), or the path is a folder.
-    """
-    spec = spec_of(model)
-    if Path(path).is_dir():
-        raise ModelError(f"{path} is a folder; expected a file, such as {Path(path) / 'mine.safetensors'}")
-    # Weights that two layers share are stored for each.
-    tensors = {k: v.detach().cpu().clone().contiguous() for k, v in model.state_dict().items()}
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, str(path), metadata={"ecgwb_spec": json.dumps(asdict(spec), ensure_ascii=False)})
-
-
-def load_model(name: str | Path, module: nn.Module | None = None, spec: ModelSpec | None = None) -> nn.Module:
-    """A shipped model by name, or a stored one by path; nothing is ever unpickled.
-
-    Parameters
-    ----------
-    name : str or Path
-        ``"compact-measures"`` or another of `shipped`; or a file: safetensors, as written by `save_model`, or a
-        checkpoint of torch that holds nothing but tensors (its state dict, or a dict with one under "state_dict" or
-        "model").
-    module : nn.Module, optional
-        A network of your own to put the weights into; not needed for the networks of this package.
-    spec : ModelSpec, optional
-        What the network takes and gives, for a file that does not say.
-
-    Returns
-    -------
-    nn.Module
-        In eval mode, with ``.spec``.
-
-    Raises
-    ------
-    ModelError
-        When there is no such model, the file can only be unpickled, has no spec, or spec, weights and network disagree.
-    """
-    if not isinstance(name, (str, Path)):
-        raise TypeError(f"name is a {type(name).__name__}; expected a shipped model's name or the file of a stored one")
-    path = next((p for p in (Path(name), WEIGHTS / f"{name}.safetensors") if p.is_file()), None)
-    if path is None:
-        what = "file" if Path(name).suffix else "model"
-        raise ModelError(f"no {what} {str(name)!r}; shipped are {', '.join(shipped())}, or give the file of one")
-    state, described = _tensors(path)
-    spec = spec or described
-    if spec is None:
-        raise ModelError(
-            f"{path} carries no ModelSpec; fill one in and give it, load_model(path, module, spec):\n{EXAMPLE}"
-        )
-    if module is None:
-        if not spec.net:
-            raise ModelError(f"{path} holds a network that is not part of ecgwb; pass it: load_model(path, module=...)")
-        module = make_net(spec.net)
-    if not isinstance(module, nn.Module):
-        raise TypeError(f"module is {module!r}; expected a network, an instance of torch.nn.Module")
-    own = {k: tuple(v.shape) for k, v in module.state_dict().items()}
-    stored = {k: tuple(v.shape) for k, v in state.items()}
-    wrong = [
-        f"{k} is {stored.get(k, 'not')} in the file and {own.get(k, 'not')} in the network"
-        for k in own | stored
-        if own.get(k) != stored.get(k)
-    ]
-    if wrong:
-        more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise ModelError(f"{path}: weights do not fit the network: {'; '.join(wrong[:3])}{more}")
-    module.load_state_dict(state)
-    from .wrapping import wrap_model  # moves with load_model to checkpoints
-
-    return wrap_model(module.eval(), spec)
-
-
-def _tensors(path: Path) -> tuple[dict[str, torch.Tensor], ModelSpec | None]:
-    """The tensors of a file and, where it says, their network's spec."""
-    try:
-        with safe_open(path, framework="pt") as f:
-            meta = f.metadata() or {}
-            state = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError):
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as e:  # torch's errors differ by what the pickle would do
-            raise ModelError(
-                f"{path} is refused: neither safetensors nor a checkpoint of tensors alone ({type(e).__name__}). "
-                "A pickle runs code when opened; where you trust it, open it yourself, wrap_model and save_model it"
-            ) from e
-        for key in ("state_dict", "model"):
-            if isinstance(state, dict) and isinstance(state.get(key), dict):
-                state = state[key]
-        if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-            raise ModelError(f"{path} holds {type(state).__name__}; expected a state dict, tensors by name") from None
-        return dict(state), None
-    try:
-        return state, ModelSpec(**json.loads(meta["ecgwb_spec"])) if "ecgwb_spec" in meta else None
-    except (TypeError, json.JSONDecodeError) as e:  # an unknown field, or text that is no JSON
-        raise ModelError(f"{path}: its spec cannot be read, {e}; it may need a newer ecgwb") from e
-
-
-def shipped() -> list[str]:
-    """Names of the models that come with the package.
-
-    Returns
-    -------
-    list of str
-        For `load_model`.
-    """
-    return sorted(p.stem for p in WEIGHTS.glob("*.safetensors"))
-
-
 EXAMPLE = """\
     spec = wb.ModelSpec(input="beat", leads=("I", "II", "V1", "V2", "V3", "V4", "V5", "V6"), fs=500, n_samples=600,
                         scale=1.0, targets=("qt",), units=("ms",), layer="name.of.last.conv.layer", link="identity")
     model = wb.wrap_model(module, spec)"""
+
+
+def keep_spec(module: nn.Module, spec: ModelSpec) -> None:
+    """Give a network its spec: as ``.spec``, or under a private name where it has something else of that name."""
+    taken = hasattr(module, "spec") and not isinstance(module.spec, ModelSpec)
+    setattr(module, _PRIVATE if taken else "spec", spec)
 
 
 def spec_of(model: nn.Module) -> ModelSpec:
@@ -397,8 +283,10 @@ def spec_of(model: nn.Module) -> ModelSpec:
     """
     if isinstance(model, str):
         raise ModelError(f"{model!r} is a name; load the network first with wb.load_model")
-    spec = getattr(model, "spec", None)
-    if not isinstance(spec, ModelSpec):
+    network = unwrapped(model)
+    own = (getattr(network, name, None) for name in ("spec", _PRIVATE))
+    spec = next((v for v in own if isinstance(v, ModelSpec)), None)
+    if spec is None:
         raise ModelError(f"{type(model).__name__} has no ModelSpec; say what it takes and gives:\n{EXAMPLE}")
     return spec
 
@@ -406,6 +294,22 @@ def spec_of(model: nn.Module) -> ModelSpec:
 def device_of(model: nn.Module) -> torch.device:
     """Where the network's weights lie."""
     return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def run(model: nn.Module, x: torch.Tensor) -> Any:
+    """What a network makes of its input; an error of its own as one that says in which layer it arose.
+
+    Raises
+    ------
+    NetworkError
+        With the type and text of the network's error, the innermost layer, and the shapes that layer got.
+    """
+    try:
+        return model(x)
+    except ModelError:  # of ours, from a hook on a layer
+        raise
+    except Exception as e:
+        raise NetworkError(f"{FAILS}{where_it_failed(model, x, e)}") from e
 
 
 @contextlib.contextmanager

@@ -8,8 +8,9 @@ import warnings
 import torch
 from torch import nn
 
-from .interface import EcgNetwork, ecg_network
-from .spec import EXAMPLE, ModelError, ModelSpec, device_of, evaluating, spec_of
+from .interface import EcgNetwork
+from .running import unreadable, unwrapped
+from .spec import EXAMPLE, FAILS, ModelError, ModelSpec, NetworkError, device_of, evaluating, keep_spec
 
 _SECONDS = {"beat": 1.2, "rhythm": 10.0}  # of what a cohort holds
 _TRIED_UV = 250.0  # standard deviation of the made-up ECGs
@@ -30,7 +31,8 @@ def wrap_model(module: nn.Module, spec: ModelSpec) -> nn.Module:
     Returns
     -------
     nn.Module
-        The same module, with ``.spec``; its weights and mode are untouched.
+        The same module, out of ``torch.compile`` or ``nn.DataParallel``, with ``.spec``; its weights and mode are
+        untouched. One that has something else called ``spec`` keeps it, and `ecgwb.models.spec_of` gives its ModelSpec.
 
     Raises
     ------
@@ -48,23 +50,21 @@ def wrap_model(module: nn.Module, spec: ModelSpec) -> nn.Module:
         raise TypeError(f"module is a {type(module).__name__}; expected a network, torch.nn.Module")
     if not isinstance(spec, ModelSpec):
         raise TypeError(f"spec is a {type(spec).__name__}; expected what the network takes and gives:\n{EXAMPLE}")
+    module = unwrapped(module)
     if not spec.targets:
         raise ModelError(f"spec.targets is empty; name what the network predicts, as in\n{EXAMPLE}")
     if spec.layer:
         check_layer(module, spec.layer)
-    before = getattr(module, "spec", None)
-    module.spec = spec  # type: ignore[assignment]
-    try:
-        _try(ecg_network(module))
-    except BaseException:
-        module.spec = before  # type: ignore[assignment]
-        raise
+    _try(EcgNetwork(module, spec))
+    keep_spec(module, spec)
     return module
 
 
 def check_layer(model: nn.Module, name: str) -> None:
     """Refuses the name of a layer that the network does not have, with those most like it."""
     names = [n for n, _ in model.named_modules() if n]
+    if why := unreadable(model, name):
+        raise ModelError(why)
     if name in names:
         return
     like = difflib.get_close_matches(name, names, n=3, cutoff=0.0)
@@ -74,30 +74,28 @@ def check_layer(model: nn.Module, name: str) -> None:
     )
 
 
-def made_up(model: nn.Module, n_records: int = _RECORDS, spread: float = _TRIED_UV) -> torch.Tensor:
+def made_up(network: EcgNetwork, n_records: int = _RECORDS, spread: float = _TRIED_UV) -> torch.Tensor:
     """Noise as large as an ECG, and as smooth (record, lead, sample), in the network's input units."""
-    spec = spec_of(model)
+    spec = network.about
     n = spec.n_ecg(max(round(_SECONDS[spec.input] * spec.fs), 0 if spec.pad or spec.windows else spec.n_samples))
     noise = torch.randn(n_records, len(spec.leads), n + 8, generator=torch.Generator().manual_seed(0))
     smooth = noise.unfold(2, 9, 1).mean(dim=3) * 3.0
-    return (smooth * spread * spec.scale).to(device_of(model))
+    return (smooth * spread * spec.scale).to(device_of(network.model))
 
 
 def _try(network: EcgNetwork) -> None:
     """Runs the network as it will be run, and compares what comes out with what the spec promises."""
     model, spec = network.model, network.about
     with evaluating(model), torch.inference_mode():
-        x = made_up(model)
+        x = made_up(network)
         z = network.enter(x)
         try:
             y = network.raw(z)
-        except ModelError:
-            raise
-        except Exception as e:
+        except NetworkError as e:
             given = tuple(network.laid_out(z).shape)
-            raise ModelError(
+            raise NetworkError(
                 f"the network refuses what its spec promises, ({spec.layout.replace(' ', ', ')}) of {given}: "
-                f"{type(e).__name__}: {e}"
+                f"{str(e).removeprefix(FAILS)}"
             ) from e
         _check_shape(y, len(z), spec)
         _check_values(y, network.raw(network.enter(30 * x)), spec)
@@ -137,7 +135,7 @@ def _check_values(y: torch.Tensor, strong: torch.Tensor, spec: ModelSpec) -> Non
             f"spec.link is 'probability' and the network gives {low:.3g} to {high:.3g}; expected 0 to 1. For log-odds "
             "take link='logit', for classes before a softmax link='softmax'"
         )
-    if spec.link in ("logit", "softmax") and low > 0 and high < 1 and high > low:
+    if spec.link in ("logit", "softmax") and low >= 0 and high <= 1 and high > low:
         warnings.warn(
             f"spec.link is {spec.link!r} and all outputs lie between 0 and 1 ({low:.2g} to {high:.2g}), even for very "
             "large signals; where they are probabilities, say link='probability'",

@@ -15,7 +15,7 @@ import pandas as pd
 import xarray as xr
 
 from ecgwb.cohorts.cohort import open_cohort
-from ecgwb.models.spec import load_model
+from ecgwb.models.checkpoints import load_model
 from ecgwb.trust import joint_edits
 
 TABLE = Path(__file__).parent / "results" / "map-judge.csv"

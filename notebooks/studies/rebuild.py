@@ -26,7 +26,7 @@ from studies.training import PARTS, RECIPES
 
 from ecgwb.cohorts.cohort import open_cohort
 from ecgwb.cohorts.packed import PACKED
-from ecgwb.models.spec import WEIGHTS
+from ecgwb.models.checkpoints import WEIGHTS
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

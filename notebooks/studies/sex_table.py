@@ -26,8 +26,8 @@ from ecgwb.cohorts.cohort import open_cohort
 from ecgwb.cohorts.people import groups, patients_of
 from ecgwb.discovery.classic import measure
 from ecgwb.discovery.regression import Column, calibration_slope, columns_of, design, likelihood_ratio, score_row
+from ecgwb.models.checkpoints import load_model
 from ecgwb.models.prediction import predict
-from ecgwb.models.spec import load_model
 from ecgwb.stats import auc_interval
 
 OUTCOME, BASELINE = "male", ("age", "hr")

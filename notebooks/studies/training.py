@@ -28,8 +28,9 @@ from ecgwb.cohorts.cohort import open_cohort
 from ecgwb.cohorts.measurements import TARGETS
 from ecgwb.cohorts.people import with_statements
 from ecgwb.cohorts.sources import SUPERCLASSES
+from ecgwb.models.checkpoints import WEIGHTS, load_model, save_model
 from ecgwb.models.prediction import predict
-from ecgwb.models.spec import WEIGHTS, load_model, save_model, spec_of, wrap_model
+from ecgwb.models.spec import spec_of, wrap_model
 from ecgwb.models.training import fit
 
 LEARN, CHOOSE = range(1, 9), 9  # PTB-XL's folds

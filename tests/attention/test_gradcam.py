@@ -7,8 +7,8 @@ from conftest import TYPICAL, TinyNet, made_cohort, wrapped
 from torch import nn
 
 import ecgwb as wb
-from ecgwb.models.activations import positions
 from ecgwb.models import prediction
+from ecgwb.models.activations import positions
 from ecgwb.models.networks import CompactNet, KanResWideX
 from ecgwb.models.spec import ModelError
 

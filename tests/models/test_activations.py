@@ -1,12 +1,15 @@
 import numpy as np
 import pytest
 import torch
-from conftest import TYPICAL, made_cohort, wrapped
+import xarray as xr
+from captum.attr import LayerGradientXActivation
+from conftest import TYPICAL, TinyNet, made_cohort, wrapped
 from torch import nn
 
 import ecgwb as wb
-from ecgwb.models.activations import positions
+from ecgwb.models.activations import positions, reading
 from ecgwb.models.networks import CompactNet, KanResWideX
+from ecgwb.models.spec import ModelError
 
 
 def test_receptive_fields_are_those_of_the_architectures():
@@ -68,3 +71,184 @@ def test_a_layer_that_sees_everything_has_its_positions_spread_evenly():
     assert where.how == "evenly spread"
     np.testing.assert_allclose(where.sample, 5 * np.arange(120) + 2)
     assert np.isfinite(wb.ecgradcam(model, made_cohort(TYPICAL))).all()
+
+
+class Causal(nn.Module):
+    """Reads the past only: padded on the left, each block added to what it reads."""
+
+    def __init__(self, blocks=5):
+        super().__init__()
+        torch.manual_seed(1)
+        self.first = nn.Conv1d(8, 8, 1)
+        self.convs = nn.ModuleList(nn.Conv1d(8, 8, 3, dilation=2**k) for k in range(blocks))
+        self.seen, self.head = nn.Identity(), nn.Linear(8, 2)
+
+    def forward(self, x):
+        y = self.first(x / 300)
+        for k, conv in enumerate(self.convs):
+            y = y + torch.relu(conv(nn.functional.pad(y, (2 * 2**k, 0))))
+        return self.head(self.seen(y).mean(dim=2))
+
+
+class Tokens(nn.Module):
+    """A small transformer on pieces of 25 samples, with a class token or a mean."""
+
+    def __init__(self, class_token, time_first=False):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed = nn.Conv1d(8, 32, 25, stride=25)
+        self.token = nn.Parameter(torch.randn(1, 1, 32)) if class_token else None
+        block = nn.TransformerEncoderLayer(32, 4, 64, batch_first=not time_first, norm_first=True)
+        self.blocks = nn.TransformerEncoder(block, 2, enable_nested_tensor=False)
+        self.head, self.time_first = nn.Linear(32, 2), time_first
+
+    def forward(self, x):
+        t = self.embed(x / 300).mT
+        if self.token is not None:
+            t = torch.cat([self.token.expand(len(t), -1, -1), t], dim=1)
+        t = self.blocks(t.transpose(0, 1)).transpose(0, 1) if self.time_first else self.blocks(t)
+        return self.head(t.mean(dim=1) if self.token is None else t[:, 0])
+
+
+@pytest.mark.parametrize("blocks", [4, 5, 6])
+def test_a_causal_network_is_mapped_to_where_it_reads(blocks):
+    """A pulse changes the map around the pulse, not half a receptive field earlier."""
+    model = wrapped(Causal(blocks).eval(), layer="seen")
+    where = positions(model)
+    field = 1 + 2 * (2**blocks - 1)
+    assert (where.how, where.field) == ("gradient mass", field)
+    cohort = made_cohort([TYPICAL])
+    before = wb.ecgradcam(model, cohort, "t0").values[0, 0]
+    for at in (-200.0, 100.0, 400.0):
+        change = np.abs(
+            wb.ecgradcam(model, wb.edits.plant(cohort, at, 200.0, width_ms=10.0), "t0").values[0, 0] - before
+        )
+        time = wb.ecgradcam(model, cohort, "t0")["time"].values
+        centre = float(change**2 @ time / (change**2).sum())
+        assert abs(centre - at) < 0.15 * field * 2, (at, centre)  # half a field off is what its centre would give
+
+
+@pytest.mark.parametrize(("class_token", "time_first"), [(True, False), (False, False), (False, True)])
+def test_the_axes_of_tokens_are_found_by_what_they_follow(class_token, time_first):
+    model = wrapped(Tokens(class_token, time_first).eval(), layer="blocks.layers.0")
+    wanted = ("position", "record", "channel") if time_first else ("record", "position", "channel")
+    assert reading(model).axes == wanted
+    where = positions(model)
+    at = where.sample[1:] if class_token else where.sample
+    np.testing.assert_allclose(at, 12 + 25 * np.arange(24), atol=6)
+    assert np.isnan(where.sample[0]) == class_token  # the class token stands for no moment
+    maps = wb.ecgradcam(model, made_cohort([TYPICAL] * 3))
+    assert "hirescam" in maps.attrs["method"]
+    assert np.isfinite(maps).all()
+
+
+def test_maps_of_a_transformer_are_read_before_its_moments_mix():
+    for class_token in (True, False):
+        net = Tokens(class_token).eval()
+        model = wb.wrap_model(net, wb.ModelSpec(targets=("a", "b")))
+        table = wb.models.layers(model)
+        assert table.index[table["default"]].tolist() == ["embed"]
+        assert table.loc["embed", "receptive_field_ms"] == 50
+        assert table.loc["blocks.layers.0", "axes"] == ("record", "position", "channel")
+        cohort = made_cohort([TYPICAL] * 2)
+        maps = wb.ecgradcam(model, cohort, "b")
+        x = torch.from_numpy(cohort["beat"].values)
+        wanted = LayerGradientXActivation(net, net.embed).attribute(x, target=1).sum(dim=1) * 24
+        at = np.round(positions(model).sample).astype(int)
+        own = maps.values[:, 0]
+        # Linear between positions but for one constant a record, which keeps the mean.
+        np.testing.assert_allclose(np.diff(own[:, at], axis=1), np.diff(wanted.detach(), axis=1), rtol=1e-3, atol=1e-3)
+
+
+def test_axes_layers_and_calls_can_be_said():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.shared, self.head = nn.Conv1d(8, 8, 1), nn.Conv1d(8, 8, 3, padding=1), nn.Linear(8, 2)
+
+        def forward(self, x):
+            return self.head(self.shared(self.shared(self.first(x))).mean(dim=2))
+
+    cohort = made_cohort([TYPICAL] * 2)
+    twice = Twice().eval()
+    with pytest.raises(ModelError, match="with spec"):
+        wb.ecgradcam(wrapped(twice, layer="shared"), cohort)
+    maps = [
+        wb.ecgradcam(wb.wrap_model(twice, wb.ModelSpec(targets=("a", "b"), layer="shared", layer_call=k)), cohort)
+        for k in (0, 1)
+    ]
+    assert maps[1].attrs["adds_up"] == "mean"
+    assert not np.allclose(*maps)
+    said = wb.ModelSpec(targets=("a", "b"), layer="blocks", layer_axes=("record", "channel", "position"))
+    assert reading(wb.wrap_model(Tokens(False).eval(), said)).axes == ("record", "channel", "position")
+
+
+def test_one_of_a_layers_tensors_is_read():
+    class Pair(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn, self.head = nn.GRU(8, 6, batch_first=True), nn.Linear(6, 2)
+
+        def forward(self, x):
+            return self.head(self.rnn(x.mT / 300)[0].mean(dim=1))
+
+    model = wrapped(Pair().eval(), layer="rnn")
+    assert reading(model).axes == ("record", "position", "channel")
+    maps, cohort = wb.ecgradcam(model, made_cohort([TYPICAL] * 2)), made_cohort([TYPICAL] * 2)
+    assert maps.attrs["adds_up"] == "mean"
+    np.testing.assert_allclose(maps.mean("time")[:, 0] + maps["bias"][0], wb.predict(model, cohort)["t0"], rtol=1e-4)
+
+    class Last(Pair):
+        def forward(self, x):
+            return self.head(self.rnn(x.mT / 300)[1][0])
+
+    with pytest.raises(ModelError, match="no gradient at this layer"):
+        wb.ecgradcam(wrapped(Last().eval(), layer="rnn"), cohort)
+    with pytest.raises(ModelError, match="no layer of the network has positions"):
+        wb.ecgradcam(wb.wrap_model(Last().eval(), wb.ModelSpec(targets=("a", "b"))), cohort)
+
+
+def test_a_mistyped_layer_gets_three_names_and_not_a_screen(measures):
+    with pytest.raises(ModelError) as e:
+        wb.ecgradcam(measures, made_cohort([TYPICAL]), layer="block.5.relu2")
+    assert "blocks.5.relu2" in str(e.value)
+    assert len(str(e.value)) < 200
+
+
+def test_a_network_of_pieces_has_a_map_of_the_whole_recording_that_adds_up(ptbxl):
+    torch.manual_seed(0)
+    few = ptbxl.isel(record=slice(4))
+    for step in (None, 250):
+        spec = wb.ModelSpec(
+            "rhythm", n_samples=1250, targets=("a", "b"), layer="features", windows="mean", window_step=step
+        )
+        model = wb.wrap_model(TinyNet().eval(), spec)
+        maps = wb.ecgradcam(model, few)
+        assert maps.shape == (4, 2, 5000)
+        np.testing.assert_allclose(maps.mean("time")[:, 0] + maps["bias"][0], wb.predict(model, few)["a"], rtol=1e-4)
+    padded = wb.ModelSpec("rhythm", fs=400, n_samples=4096, targets=("a", "b"), layer="features", pad="centre")
+    model = wb.wrap_model(TinyNet().eval(), padded)
+    maps = wb.ecgradcam(model, few)
+    assert maps.shape == (4, 2, 4000)
+    np.testing.assert_allclose(maps.mean("time")[:, 0] + maps["bias"][0], wb.predict(model, few)["a"], rtol=1e-4)
+    before = wb.ecgradcam(model, few, "a").values
+    changed = few.copy(deep=True)
+    changed["rhythm"][:, :, 2500:2520] += 500.0  # 5.0 s
+    change = np.abs(wb.ecgradcam(model, changed, "a").values - before)[:, 0]
+    assert np.abs(change.argmax(axis=1) / 400 - 5.02).max() < 0.05
+
+
+def test_a_claim_to_add_up_is_held_against_how_predictions_differ():
+    """With outputs near 1e-3, an absolute tolerance would let anything pass."""
+
+    class Small(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.features, self.head = nn.Conv1d(8, 4, 9), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return 1e-4 * torch.tanh(self.head(self.features(x / 300).mean(dim=2)))
+
+    cohort = made_cohort([TYPICAL] * 6)
+    cohort["beat"] = cohort["beat"] * xr.DataArray(np.linspace(0.2, 5, 6).astype(np.float32), dims="record")
+    assert wb.ecgradcam(wrapped(Small().eval(), layer="features"), cohort).attrs["adds_up"] == ""

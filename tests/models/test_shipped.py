@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import ecgwb as wb
-from ecgwb.models.spec import WEIGHTS
+from ecgwb.models.checkpoints import WEIGHTS
 
 LEARNT = {f"ptbxl fold {k}" for k in range(1, 9)}
 CHOSE = {"ptbxl fold 9"}
