@@ -12,11 +12,11 @@ BIN := .venv/bin
 comma := ,
 PYTEST = -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-.PHONY: paper test browser lab bad-input fuzz bench bench-fields bench-scale discovery-bench sex-table held map-judge networks rebuild lint types \
-  lowest newest relock clean
+.PHONY: paper test browser lab bad-input fuzz bench bench-fields bench-scale discovery-bench sex-table held map-judge networks zoo rebuild lint \
+  types lowest newest relock clean
 
 # Two threads of torch that share a busy core wait for each other; processes side by side do not.
-paper test browser lowest newest bad-input: export OMP_NUM_THREADS := 1
+paper test browser lowest newest bad-input zoo: export OMP_NUM_THREADS := 1
 
 # What the two commands say first, also while packages are still to be installed.
 paper.plan := make paper runs the notebooks side by side and writes paper/: about 10 minutes on two idle cores
@@ -53,6 +53,10 @@ bench: .venv/.ready
 # Slow, and resumed after a kill: its table is committed in notebooks/receptive_fields.csv.
 bench-fields: .venv/.ready
 	$(BIN)/python tests/bench/bench_fields.py
+
+# Hours, resumed after a kill: what becomes of a hundred networks that no one here wrote; writes tests/zoo/zoo.md.
+zoo: .venv-zoo/.ready
+	.venv-zoo/bin/python tests/zoo/zoo.py $(ARGS)
 
 # Half an hour on two idle cores and 8 GB of disk; writes the table of tests/bench/bench_scale.md.
 bench-scale: .venv/.ready
@@ -111,6 +115,11 @@ endef
 	$(call install,.venv,lock/packages.txt,--require-hashes)
 	@touch $@
 
+.venv-zoo/.ready: tests/zoo/requirements.txt lock/packages.txt lock/torch.txt pyproject.toml
+	$(call install,.venv-zoo,lock/packages.txt,--require-hashes)
+	@.venv-zoo/bin/python -m pip install --quiet --no-compile --no-deps -r $<
+	@touch $@
+
 # The lowest versions that pyproject.toml allows (Python 3.11 or 3.12 has wheels of them), and the newest there are:
 # all tests, each in an environment of its own.
 lowest.plan = make lowest runs all tests with them
@@ -139,4 +148,4 @@ relock:
 	  /^[a-z]/ { keep = !/^(nvidia-|cuda-|triton=)/ } /^#/ { keep = 0 } keep' lock/$$file.txt >lock/kept && mv lock/kept lock/$$file.txt; done
 
 clean:
-	rm -rf .venv .venv-lowest .venv-newest .venv-lock paper
+	rm -rf .venv .venv-lowest .venv-newest .venv-zoo .venv-lock paper
