@@ -24,6 +24,7 @@ from ..cohorts.cycles import cycles_of, own_share, territories
 from ..cohorts.guards import check
 from ..cohorts.measurements import STEP, TIME
 from ..delineation.landmarks import SEGMENTS, WAVE_POINTS
+from ..models.interface import ecg_network
 from ..models.prediction import model_input, parts_of
 from ..models.spec import device_of, evaluating, spec_of
 from .effects import for_network
@@ -510,7 +511,7 @@ class _Edit:
         self, model: nn.Module, x: np.ndarray, other: np.ndarray, weights: np.ndarray, by_lead: bool, outputs: list[int]
     ) -> None:
         device = device_of(model)
-        self.model, self.outputs = model, outputs
+        self.network, self.outputs = ecg_network(model), outputs
         self.n_leads = x.shape[1] if by_lead else 1
         self.x = torch.from_numpy(x).to(device)
         self.away = self.x - torch.from_numpy(other).to(device)
@@ -525,7 +526,7 @@ class _Edit:
 
     def without(self, gone: torch.Tensor) -> np.ndarray:
         """Predictions (record, target) with this share (record, lead, sample) the reference beat's."""
-        y = self.model(self.x - gone * self.away)
+        y = self.network(self.x - gone * self.away)
         return np.asarray(y[:, self.outputs].double().cpu().numpy())
 
 
