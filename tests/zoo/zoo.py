@@ -173,16 +173,21 @@ def places(case: Case) -> Cell:
     few = case.few()
     intact = wb.ecgradcam(case.model, few)
     at = np.linspace(0, 1, intact.sizes["time"])
-    errors, found = [], []
+    errors, found, sizes = [], [], []
     for t in MOMENTS:
         change = np.abs(wb.ecgradcam(case.model, _pulsed(few, case, t)).values - intact.values)
         size = change.max(axis=(0, 2), keepdims=True)
+        sizes.append(float(size.max()))
         change = np.divide(change, size, out=np.zeros_like(change), where=size > 0).mean(axis=1)  # (record, time)
         above = np.maximum(change - change.max(axis=1, keepdims=True) / 2, 0)
         seen = (above * at).sum(axis=1) / np.maximum(above.sum(axis=1), 1e-30)
         errors.append(np.abs(seen - t))
         found.append(np.median(seen))
-    error, order = float(np.median(errors)), float(spearmanr(MOMENTS, found).statistic)
+    read = np.array(sizes) >= 0.05 * max(sizes)  # not what an untrained LSTM has long forgotten
+    if read.sum() < 3:
+        return NONE, f"the network hardly reads more than {read.sum()} of {len(MOMENTS)} moments"
+    error = float(np.median(np.array(errors)[read]))
+    order = float(spearmanr(np.array(MOMENTS)[read], np.array(found)[read]).statistic)
     span = 1000.0 * case.x.shape[2] / case.fs
     field = min(float(intact.attrs.get("receptive_field_ms", np.nan)) / span, 1.0)
     step = 1 / max(int(case.layer["positions"]), 1)
