@@ -26,6 +26,7 @@ from ..models.spec import ModelError, copy_of, evaluating, spec_of
 from .alignment import REFERENCES, reference_beats, reference_rhythms
 from .gradcam import OF_TOKENS, VARIANTS, asked_of, ecgradcam, labelled, with_units
 
+_CALLER = 3  # who calls `attribute`: a decorator of torch lies between
 BASELINES = ("flat", "mean", *REFERENCES)
 
 
@@ -141,6 +142,12 @@ def attribute(
             for j, k in enumerate(outputs):
                 out[rows, j] = _explained(network, how, x, from_b, steps, noise.to(x), k).cpu().numpy()
             usable[rows] = ok & (has_baseline if len(b) == 1 else has_baseline[rows])
+    if usable.any() and not out[usable].any() and _differ(predict(model, cohort), wanted):
+        warnings.warn(
+            f"{method}: all values are 0, though predictions differ: the network goes by comparisons and has no gradient "
+            "with respect to the ECG. wb.edit_map needs none",
+            stacklevel=_CALLER,
+        )
     if how.per_uv:
         out *= np.float32(spec.scale)
     if cams is not None:
@@ -397,8 +404,13 @@ def _warn_unless_complete(
         warnings.warn(
             f"{method}: for {targets[k]}, maps miss f(x) - f(baseline) by {gap[k]:.3g} on average, its mean size being "
             f"{size[k]:.3g}; {fix}",
-            stacklevel=3,
+            stacklevel=_CALLER + 1,
         )
+
+
+def _differ(predictions: xr.Dataset, targets: list[str]) -> bool:
+    """Whether people's predictions differ."""
+    return any(np.nanmax(predictions[t].values) > np.nanmin(predictions[t].values) for t in targets)
 
 
 def _same_of_half(model: nn.Module, cohort: xr.Dataset) -> bool:

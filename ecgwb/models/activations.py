@@ -292,9 +292,6 @@ def _followed(a: torch.Tensor, record: int) -> int | None:
     """The axis along which the response to a change moves with the moment of the change."""
     change = _changes(a, record).double() ** 2  # (moment, ...)
     others = [k for k in range(a.ndim) if k != record]
-    long = [k for k in others if a.shape[k] > 1]
-    if len(long) == 1:
-        return long[0]
     moved = []
     for k in range(1, change.ndim):
         profile = change.sum(dim=[d for d in range(1, change.ndim) if d != k]).cpu().numpy()  # (moment, along)
@@ -330,15 +327,12 @@ def layers(model: nn.Module) -> pd.DataFrame:
 
         - ``shape``: of its output for one record; ``axes``: what they are;
         - ``positions``: how many; ``ms``: from one to the next;
-        - ``receptive_field_ms``: how much of the ECG a position sees; NaN where it is all of it, or unknown;
+        - ``receptive_field_ms``: how much of the ECG a position in the middle sees; NaN where it is half of it or more;
         - ``default``: True for the one that maps are read from where nothing else is said. It is the last one with at
           least eight positions on many of which the prediction depends; in networks with attention or recurrence, the
           last one before these mix the moments, since a position behind them no longer stands for its moment.
     """
-    table = _table(model)
-    fields = [_field_ms(model, name) for name in table.index]
-    columns = ["shape", "axes", "positions", "ms", "receptive_field_ms", "default"]
-    return table.assign(receptive_field_ms=fields)[columns]
+    return _table(model).copy()
 
 
 def default_layer(model: nn.Module) -> str:
@@ -354,10 +348,6 @@ def mixes(model: nn.Module) -> bool:
 
 def _table(model: nn.Module) -> pd.DataFrame:
     return _kept(model, ("layers",), partial(_layers, model))
-
-
-def _field_ms(model: nn.Module, name: str) -> float:
-    return positions(model, name).field * 1000.0 / spec_of(model).fs
 
 
 class _Seen(NamedTuple):
@@ -388,24 +378,38 @@ def _layers(model: nn.Module) -> pd.DataFrame:
 
     with evaluating(model):
         z, _ = _changed(network)
+        x = z[:1].clone().requires_grad_()
         with torch.enable_grad(), hooked(dict.fromkeys(names, note)):
-            y = network.raw(z[:1].clone().requires_grad_())
+            y = network.raw(x)
         once = {n: calls[0] for n, calls in first.items() if len(calls) == 1}
         with torch.no_grad(), hooked({m: see for m, n in names.items() if n in once}):
             network.raw(z)
     wanted = [n for n in seen if once[n].requires_grad and y.requires_grad]
-    slopes = torch.autograd.grad(y.sum(), [once[n] for n in wanted], allow_unused=True) if wanted else ()
+    outputs = [once[n] for n in wanted]
+    slopes = torch.autograd.grad(y.sum(), outputs, retain_graph=True, allow_unused=True) if wanted else ()
     rows, n = [], network.before(z.shape[2]) + z.shape[2]
     for name, g in zip(wanted, slopes, strict=True):
         k, one = seen[name].axes.index("position"), tuple(once[name].shape)
         about = {"layer": name, "shape": one, "axes": seen[name].axes, "positions": one[k]}
         about |= {"ms": 1000.0 * n / one[k] / network.about.fs, "local": seen[name].local}
+        field = _field(once[name], k, x) if seen[name].local else np.nan
+        about["receptive_field_ms"] = field * 1000.0 / network.about.fs
         rows.append(about | {"matters": _matters(g, k)})
     kinds = {"matters": bool, "local": bool}
-    table = pd.DataFrame(rows, columns=["layer", "shape", "axes", "positions", "ms", *kinds]).set_index("layer")
+    columns = ["layer", "shape", "axes", "positions", "ms", "receptive_field_ms", *kinds]
+    table = pd.DataFrame(rows, columns=columns).set_index("layer")
     table = table[table["positions"] > 1].astype(kinds)
     chosen = _default(model, table)
     return table.assign(default=[n == chosen for n in table.index]).drop(columns=list(kinds))
+
+
+def _field(a: torch.Tensor, position: int, x: torch.Tensor) -> float:
+    """How many samples of the input a position in the middle sees; NaN where its gradient is 0."""
+    middle = a.movedim(position, 0)[a.shape[position] // 2]
+    signs = torch.randn(middle.shape, generator=torch.Generator().manual_seed(0)).to(middle)
+    g = torch.autograd.grad((middle * signs).sum(), x, retain_graph=True, allow_unused=True)[0]
+    seen = np.zeros(0) if g is None else np.flatnonzero(g.abs().sum(dim=(0, 1)).cpu().numpy())
+    return float(seen[-1] - seen[0] + 1) if len(seen) else np.nan
 
 
 def _default(model: nn.Module, table: pd.DataFrame) -> str:
@@ -524,6 +528,7 @@ def _only_convolves(network: EcgNetwork, read: Reading, z: torch.Tensor) -> bool
     """Whether what runs before a layer's output has weights of convolutions only, so that long inputs cost little."""
     ran: list[nn.Module] = []
     leaves = [m for m in network.model.modules() if any(True for _ in m.parameters(recurse=False))]
+    leaves = [m for m in leaves if not isinstance(m, nn.utils.parametrize.ParametrizationList)]  # of weight norms
     with evaluating(network.model), torch.no_grad(), hooked({m: lambda mod, *_: ran.append(mod) for m in leaves}):
         _run_to(network, read, z)
     return all(isinstance(m, _CONVOLVES) for m in ran)
