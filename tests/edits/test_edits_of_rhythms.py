@@ -213,8 +213,10 @@ def test_pieces_of_all_beats_give_a_linear_network_what_they_weigh(ludb):
     for piece, (a, b) in {"QRS": (3, 5), "T": (6, 8)}.items():
         expected = np.zeros(len(away))
         for k in range(marks.shape[1]):
-            share = [np.clip((CLOCK - marks[:, k, m, None]) / 8 + 0.5, 0, 1) for m in (a, b)]
-            first, last = (0.5 - 0.5 * np.cos(np.pi * np.nan_to_num(s)) for s in share)
+            ends = marks[:, k, [a, b]]
+            ends[np.isnan(ends).any(axis=1)] = np.nan
+            share = np.clip((CLOCK - ends[:, :, None]) / 8 + 0.5, 0, 1)
+            first, last = (0.5 - 0.5 * np.cos(np.pi * np.nan_to_num(share))).transpose(1, 0, 2)
             expected += (away * (first - last)).sum(axis=1)
         np.testing.assert_allclose(effects.sel(target="hr", piece=piece), expected, atol=0.02)
     maps = wb.edit_map(model, ludb, pieces="segments", method="alone")
