@@ -166,6 +166,9 @@ def test_rr_that_leaves_no_room_is_nan_and_one_short_gap_is_not_closed():
     out = stretch(fast, "RR", -100)  # 30 ms between T and P
     assert np.isnan(out["rhythm"].values).any(axis=(1, 2)).tolist() == [True, False]
     assert np.isnan(out["hr"].values).tolist() == [True, False]
+    one = made_rhythms(steady([900.0, 900.0], (300.0, 300.0))).isel(cycle=[3])
+    out = stretch(one, "RR", np.array([50.0, 0.0]))
+    assert np.isnan(out["rhythm"].values).any(axis=(1, 2)).tolist() == [True, False]
     early = np.r_[300.0 + 900.0 * np.arange(6), 4800.0 + 602.0 + 900.0 * np.arange(5)]
     mixed = stretch(made_rhythms([early]), "RR", -100)
     rr = np.diff(mixed["cycle_fiducial"].values[0, :11, 4])
