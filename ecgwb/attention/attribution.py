@@ -144,8 +144,8 @@ def attribute(
             usable[rows] = ok & (has_baseline if len(b) == 1 else has_baseline[rows])
     if usable.any() and not out[usable].any() and _differ(predict(model, cohort), wanted):
         warnings.warn(
-            f"{method}: all values are 0, though predictions differ: the network goes by comparisons and has no gradient "
-            "with respect to the ECG. wb.edit_map needs none",
+            f"{method}: all values are 0, though predictions differ: the network goes by comparisons and has no "
+            "gradient with respect to the ECG. wb.edit_map needs none",
             stacklevel=_CALLER,
         )
     if how.per_uv:

@@ -119,14 +119,14 @@ def test_a_causal_network_is_mapped_to_where_it_reads(blocks):
     assert (where.how, where.field) == ("gradient mass", field)
     cohort = made_cohort([TYPICAL])
     before = wb.ecgradcam(model, cohort, "t0").values[0, 0]
-    for at in (-200.0, 100.0, 400.0):
-        change = np.abs(
-            wb.ecgradcam(model, wb.edits.plant(cohort, at, 200.0, width_ms=10.0), "t0").values[0, 0] - before
-        )
-        time = wb.ecgradcam(model, cohort, "t0")["time"].values
+    off = []
+    for at in np.arange(-300.0, 501.0, 100.0):
+        pulsed = wb.edits.plant(cohort, at, 200.0, width_ms=10.0)
+        change = np.abs(wb.ecgradcam(model, pulsed, "t0").values[0, 0] - before)
         core = np.maximum(change - change.max() / 2, 0)
-        centre = float(core @ time / core.sum())
-        assert abs(centre - at) < 0.35 * field * 2, (at, centre)  # 0.5: where the centre of its field is
+        time = -500.0 + 2 * np.arange(600)
+        off.append(float(core @ time / core.sum()) - at)
+    assert abs(np.median(off)) < 0.3 * 2 * field  # 0.5: where the centre of its field is
 
 
 @pytest.mark.parametrize(("class_token", "time_first"), [(True, False), (False, False), (False, True)])
