@@ -106,7 +106,7 @@ class ModelSpec:
         What the axes of the layer's output are: "record", "channel" (or several of them) and "position", as in
         ``("record", "position", "channel")`` for the tokens of a transformer. Found out where it is empty.
     layer_call : int
-        Which of its calls, from 0, of a layer that runs several times in a forward pass; -1 is the last.
+        Which of its calls, from 0, of a layer that runs several times in a forward pass.
     layer_tensor : int or str
         Which tensor of a layer that gives several; the first by default.
     net : dict
@@ -255,7 +255,7 @@ def make_net(net: dict[str, Any]) -> nn.Module:
 
 EXAMPLE = """\
     spec = wb.ModelSpec(input="beat", leads=("I", "II", "V1", "V2", "V3", "V4", "V5", "V6"), fs=500, n_samples=600,
-                        scale=1.0, targets=("qt",), units=("ms",), layer="name.of.last.conv.layer", link="identity")
+                        scale=1.0, targets=("qt",), units=("ms",), link="identity")
     model = wb.wrap_model(module, spec)"""
 
 
