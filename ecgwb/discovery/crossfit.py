@@ -84,7 +84,7 @@ class Crossed:
         parts = []
         for k, network in enumerate(self.networks):
             some = cohort.isel(record=np.flatnonzero(self.fold == k))
-            maps = attribute(network, some, method, baseline="mean")
+            maps = attribute(network, some, method, baseline="mean" if spec_of(network).input == "beat" else "common")
             parts.append(align(maps.isel(target=0, drop=True), some, template, keep_sum=False))
         maps = xr.concat(parts, dim="record", combine_attrs="override", coords="different", compat="equals")
         return maps.sel(record=cohort["record"].values).assign_coords(network=("record", self.fold))

@@ -133,7 +133,19 @@ class EcgNetwork(nn.Module):
 
 
 def ecg_network(model: nn.Module) -> EcgNetwork:
-    """The network as a function of the ECG."""
+    """The network as a function of the ECG.
+
+    Parameters
+    ----------
+    model : nn.Module
+        With a spec; see `wrap_model`.
+
+    Returns
+    -------
+    EcgNetwork
+        Takes (record, lead, sample) as the spec's leads, rate and scale say, before it is normalised, padded or cut into
+        windows, and gives (record, target), as `predict` does.
+    """
     return EcgNetwork(model)
 
 
