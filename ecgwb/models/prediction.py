@@ -18,7 +18,7 @@ from torch import nn
 from ..cohorts.beats import FAINT_UV
 from ..cohorts.guards import check, kind_of
 from ..cohorts.measurements import TIME
-from ..cohorts.people import folds_of, patients_of
+from ..cohorts.people import folds_of, names_patients, patients_of
 from ..recordings.record import FS, complete_limb_leads
 from .checkpoints import load_model
 from .interface import ecg_network
@@ -164,7 +164,7 @@ def _seen(spec: ModelSpec, cohort: xr.Dataset) -> np.ndarray:
     of_folds = f"{cohort.attrs.get('folds')}-"
     named = [p for p in people if p.startswith(of_folds)]
     lacking = ""
-    if named and ("patient" not in cohort.coords or (cohort["patient"] == "").any()):
+    if named and not names_patients(cohort):
         lacking = f"{len(named)} patients such as {named[0]!r}, and the cohort does not name its patients"
     source = str(cohort.attrs.get("source", ""))
     of_source = [p for p in people if " fold " in p and source.startswith(p.split(" fold ")[0])]
