@@ -25,7 +25,7 @@ _FEW = 8  # positions: fewer say little about when
 _SPREAD = 0.25  # of the positions, at least, whose gradient is not small: a class token's alone does not do
 _INPUTS = 4  # made-up ECGs whose gradients say where a position looks
 _EVEN = 0.02  # of the input: positions that lie so near to an even spread are spread evenly
-_ASKEW = 0.05  # of a receptive field: further from its centre lies no centre of mass of even padding
+_ASKEW = 0.1  # of a receptive field: further from the input's middle lies no middle of all of them by rounding
 _MIXES = re.compile(r"attn|attention|qkv|query|to_q|transformer|mamba|ssm|s4|lstm|gru|rnn|mixer", re.IGNORECASE)
 _CONVOLVES = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.PReLU)
 
@@ -262,7 +262,7 @@ def _axes_of(name: str, a: torch.Tensor, one: tuple[int, ...]) -> tuple[str, ...
     """The axes of an output for an input and its changed copies, and of the shape `one` for the input alone."""
     n = 1 + _MOMENTS
     records = [k for k, (many, single) in enumerate(zip(a.shape, one, strict=True)) if many == n * single]
-    if a.ndim < 3 or len(records) != 1 or one[records[0]] != 1:
+    if a.ndim < 3 or len(records) != 1:
         raise ModelError(
             f"layer {name!r} gives {one} for one record and does not give (record, channel, position), in any order"
         )
@@ -277,13 +277,20 @@ def _axes_of(name: str, a: torch.Tensor, one: tuple[int, ...]) -> tuple[str, ...
     return tuple("record" if k == records[0] else "position" if k == followed else "channel" for k in range(a.ndim))
 
 
+def _changes(a: torch.Tensor, record: int) -> torch.Tensor:
+    """By how much an output differs for each changed input (moment, ...); the most of leads that are own records."""
+    a = a.movedim(record, 0)
+    of_input = a.unflatten(0, (1 + _MOMENTS, -1))
+    return (of_input[1:] - of_input[:1]).abs().amax(dim=1)
+
+
 def _responds(a: torch.Tensor) -> bool:
     return bool((a != a.flatten()[0]).any())
 
 
 def _followed(a: torch.Tensor, record: int) -> int | None:
     """The axis along which the response to a change moves with the moment of the change."""
-    change = (a.movedim(record, 0)[1:] - a.movedim(record, 0)[:1]).double().abs() ** 2  # (moment, ...)
+    change = _changes(a, record).double() ** 2  # (moment, ...)
     others = [k for k in range(a.ndim) if k != record]
     long = [k for k in others if a.shape[k] > 1]
     if len(long) == 1:
@@ -431,9 +438,9 @@ def _mixes(model: nn.Module, table: pd.DataFrame) -> bool:
 
 def _is_local(a: torch.Tensor, axes: tuple[str, ...]) -> bool:
     """Whether a short change of the input is seen by less than half of a layer's positions."""
-    a = a.movedim(axes.index("record"), 0)
     k = 1 + [axis for axis in axes if axis != "record"].index("position")
-    change = (a[1:] - a[:1]).abs().amax(dim=[d for d in range(1, a.ndim) if d != k])  # (moment, position)
+    change = _changes(a, axes.index("record"))
+    change = change.amax(dim=[d for d in range(1, change.ndim) if d != k])  # (moment, position)
     return bool((change > 1e-5 * change.max()).float().mean() < 0.5)
 
 
@@ -477,9 +484,9 @@ def positions(model: nn.Module, layer: str | None = None) -> Positions:
     """Where the layer's positions lie, in samples of the piece of ECG that the network is given.
 
     Of convolutions the centres of their receptive fields are measured by gradients. The input is made longer than the
-    network's own where its ends would cut fields short. It is given to a copy whose weights are made positive and whose
-    max pooling is averaging, so that nothing on the way is switched off or cancels; zero weights stay zero. Where a
-    field's weight lies well off its centre, as of causal convolutions, its centre of mass is taken.
+    network's own where its ends would cut fields short. It is given to a copy whose weights are made positive and
+    whose max pooling is averaging, so that nothing on the way is switched off or cancels; zero weights stay zero. Where
+    padding is uneven, as of causal convolutions, positions lie where their gradient's squares are centred.
 
     Of other layers, which may see everything, the gradient of three positions is measured: where their squares' centres
     follow a line, positions lie on it; otherwise they are spread evenly.
@@ -498,7 +505,8 @@ def positions(model: nn.Module, layer: str | None = None) -> Positions:
         if found is not None:
             first, stride, field, mass = found
             centre = Positions(first + stride * np.arange(n) - before, field, "receptive-field centres")
-            if abs(mass) <= _ASKEW * field or field <= 3 * stride:
+            askew = abs(centre.sample.mean() - (n_samples - 1) / 2)  # with even padding, fields are about the middle
+            if askew <= max(_ASKEW * field, 2 * stride):
                 return centre
             line = _by_mass(network, read, n, local=True)
             line = centre.sample + mass if line is None else line

@@ -155,8 +155,9 @@ def _picked(y: Any, output: Any) -> torch.Tensor:
             found = output(y)
         elif output is not None:
             for step in output if isinstance(output, tuple) else (output,):
-                found = getattr(found, step) if isinstance(step, str) and hasattr(found, step) else found[step]
-    except (KeyError, IndexError, TypeError) as e:
+                by_name = isinstance(step, str) and not isinstance(found, Mapping)
+                found = getattr(found, step) if by_name else found[step]
+    except (KeyError, IndexError, TypeError, AttributeError) as e:
         raise ModelError(f"spec.output is {output!r}; the network returns {described(y)}") from e
     if not isinstance(found, torch.Tensor):
         raise ModelError(

@@ -124,8 +124,9 @@ def test_a_causal_network_is_mapped_to_where_it_reads(blocks):
             wb.ecgradcam(model, wb.edits.plant(cohort, at, 200.0, width_ms=10.0), "t0").values[0, 0] - before
         )
         time = wb.ecgradcam(model, cohort, "t0")["time"].values
-        centre = float(change**2 @ time / (change**2).sum())
-        assert abs(centre - at) < 0.3 * field * 2, (at, centre)  # half a field off is what its centre would give
+        core = np.maximum(change - change.max() / 2, 0)
+        centre = float(core @ time / core.sum())
+        assert abs(centre - at) < 0.35 * field * 2, (at, centre)  # 0.5: where the centre of its field is
 
 
 @pytest.mark.parametrize(("class_token", "time_first"), [(True, False), (False, False), (False, True)])
