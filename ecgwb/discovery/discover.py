@@ -19,6 +19,7 @@ from ..cohorts.guards import check, kind_of
 from ..cohorts.people import folds_of, groups, in_words, names_patients, one_record_each, patients_of, split_patients
 from ..models.checkpoints import load_model
 from ..models.prediction import predict
+from ..models.progress import quiet
 from ..models.spec import ModelError, spec_of
 from ..recordings.record import RecordError
 from ..stats import adjusted_p
@@ -221,7 +222,8 @@ def discover(
     done("scan")
     read = None
     if network is not False:
-        read = _read(network, outcome, found_on, taken, searched, baseline, names, binary, alpha, seed)
+        with quiet(not progress):
+            read = _read(network, outcome, found_on, taken, searched, baseline, names, binary, alpha, seed)
     done("network")
     features = _chosen(searched, read.proposed if read else [], found_on.cohort, n)
     manifest = None
@@ -229,7 +231,8 @@ def discover(
         tried = searched.tried | (read.tried if read else {})
         manifest = freeze(features, found_on.cohort, outcome, baseline, known=names, tried=tried, path=path)
     done("features frozen")
-    left, places = _left(read, taken, alpha, seed) if read else (pd.DataFrame(), pd.DataFrame())
+    with quiet(not progress):
+        left, places = _left(read, taken, alpha, seed) if read else (pd.DataFrame(), pd.DataFrame())
     done("what is left, and where")
     tests, holds, by_group = pd.DataFrame(), pd.DataFrame(), pd.DataFrame()
     if manifest is not None:

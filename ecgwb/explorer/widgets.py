@@ -27,6 +27,7 @@ from torch import nn
 
 from .. import figures
 from ..delineation.landmarks import WAVES
+from ..models.progress import quiet
 from .pictures import draw
 from .search import ORDERS
 from .state import MOVABLE, VIEWS, WAYS, Exploration, View
@@ -246,10 +247,11 @@ class Explorer(Controls):
         """Show what the widgets are set to; a change that cannot be shown is taken back, and the message says why."""
         self._due = False
         began = time.perf_counter()
-        self.shown, picture, refused = self._picture()
+        with quiet():  # a line of progress would be one more output of the notebook's cell
+            self.shown, picture, refused = self._picture()
+            self.summary.value = self._summary(self.shown) if self.shown else ""
         self._shown_by = {control: control.value for control in self.deciding}
         self.picture.value = picture
-        self.summary.value = self._summary(self.shown) if self.shown else ""
         if refused:
             self.message.value = _warning(refused)
         self.took_ms = 1000 * (time.perf_counter() - began)
@@ -279,7 +281,8 @@ class Explorer(Controls):
         if self._due or self.shown != view:
             return
         try:
-            self.of.cohort_map(view)
+            with quiet():
+                self.of.cohort_map(view)
         except ValueError as e:
             self.message.value = _warning(f"no cohort map: {e}")
             return
