@@ -36,6 +36,7 @@ FOLDER_VARIABLE = "ECGWB_PAPER"
 _EMBEDDED = {"ludb": "ludb", "ptbxl500": "ptbxl", "ptbxl": "ptbxl"}  # cohorts, and whose credit each needs
 _SLOWEST_FIRST = ("05", "06", "04", "03", "02")  # so that the last to finish is a short one
 _ONE_THREAD = {f"{k}_NUM_THREADS": "1" for k in ("OMP", "MKL", "OPENBLAS")}  # notebooks side by side share the cores
+_NO_PROGRESS = {"TQDM_DISABLE": "1"}  # which would stay on their pages
 _LONGEST_S = 3600  # that a cell may take
 _MOST_ROWS, _MOST_COLUMNS = 60, 20  # of a table on a page; larger ones are in their CSV alone
 _PACKAGES = (
@@ -304,7 +305,7 @@ def _run(sheets: dict[str, Any], source: Path, at_once: int) -> None:
             )
             client.extra_arguments = ["--log-level=ERROR"]  # the kernel's own log would bury the progress
             try:
-                await client.async_execute(env=os.environ | _ONE_THREAD)
+                await client.async_execute(env=os.environ | _ONE_THREAD | _NO_PROGRESS)
             except CellExecutionError as e:
                 stopped.append(f"{name}.ipynb stopped with {e.ename}: {e.evalue}\n{e}")
             del running[name]

@@ -21,6 +21,7 @@ from ..cohorts.lines import lines_between
 from ..delineation.landmarks import WAVES
 from ..models.interface import EcgNetwork, ecg_network
 from ..models.prediction import batches, model_input, parts_of, pieces, predict
+from ..models.progress import progress
 from ..models.running import unreadable
 from ..models.spec import ModelError, copy_of, evaluating, spec_of
 from .alignment import REFERENCES, reference_beats, reference_rhythms
@@ -137,7 +138,7 @@ def attribute(
     usable = np.zeros(len(out), dtype=bool)
     network = ecg_network(_hookable(model) if how.hooks else model)
     with evaluating(model), torch.enable_grad(), _quiet_hooks():
-        for rows, x, ok in pieces(model, cohort):
+        for rows, x, ok in pieces(model, cohort, method):
             from_b = torch.from_numpy(b if len(b) == 1 else b[rows]).to(x)
             for j, k in enumerate(outputs):
                 out[rows, j] = _explained(network, how, x, from_b, steps, noise.to(x), k).cpu().numpy()
@@ -296,7 +297,7 @@ def _occlusion(model: nn.Module, cohort: xr.Dataset, wanted: list[str], outputs:
             lined, spans = _without_wave(some, wave, spec.input)
             without, has = model_input(model, some.assign({spec.input: (some[spec.input].dims, lined)}))
             inside = has[:, None] & inside_spans(spans, time)  # (record, sample)
-            for lead in range(len(spec.leads)):
+            for lead in progress(f"occlusion of {wave}", range(len(spec.leads)), unit="lead"):
                 changed = x.copy()
                 changed[has, lead] = without[has, lead]
                 effect = intact - _outputs(model, changed, outputs)  # (record, target)
@@ -365,7 +366,7 @@ def _baseline(
 def _mean_beat(model: nn.Module, cohort: xr.Dataset) -> np.ndarray:
     """The mean (1, lead, sample) of the usable records, as the network takes them."""
     total, n = np.zeros(1), 0
-    for _, x, ok in pieces(model, cohort):
+    for _, x, ok in pieces(model, cohort, "mean beat"):
         total = total + x.cpu().numpy()[ok].sum(axis=0, dtype=float)
         n += int(ok.sum())
     if not n:

@@ -120,7 +120,7 @@ def _maps(
     answers = np.full((len(usable), len(wanted)), np.nan)
     with evaluating(model):
         head = _head(network, read, outputs)
-        for rows, part, ok in pieces(model, cohort):
+        for rows, part, ok in pieces(model, cohort, "ecgradcam"):
             z = network.enter(part)
             with activations_only(read, len(z)) as seen, torch.no_grad():
                 y = network.answer(z, len(part))[:, outputs]

@@ -27,7 +27,8 @@ MEASURED_IN = {  # the segments that hold a target's landmarks, or its voltage
 }
 _MOST_GROUPS = 20
 _AT_ONCE = 1000  # records summed together
-_FEWEST_FOR_BAND = 4  # patients that a band needs
+_FEWEST_FOR_BAND = 4  # patients that a band needs more than
+_MANY_FOR_BAND = 9  # where most have it, or more than so many, it may widen the band of all of the curve
 
 
 # ---------------------------------------------------------------- the mean map and its band
@@ -59,9 +60,10 @@ def cohort_map(aligned: xr.DataArray, by: str | None = None, ci: float = 0.95, *
     -------
     Dataset
         ``mean``, ``low``, ``high`` (..., phase); ``sd``, between records; ``n``, records that show that phase;
-        ``patients``. Bands need about five people; with fewer they are NaN, at single phases or throughout. With
-        several seeds these are of the seeds' mean map, and ``seed_sd`` (..., phase) is the SD between the seeds' cohort
-        means: the band says what other people would change, ``seed_sd`` what another training would.
+        ``patients``. Bands need about five people, and ten or half of all where there are more; with fewer they are
+        NaN, at single phases or throughout. With several seeds these are of the seeds' mean map, and ``seed_sd`` (...,
+        phase) is the SD between the seeds' cohort means: the band says what other people would change, ``seed_sd`` what
+        another training would.
 
     Raises
     ------
@@ -270,7 +272,8 @@ def _half_width(
     )
     # The variance of a resampled count is the sum of squares of patients' counts: Kish's effective number of patients.
     people = n**2 / np.maximum(count.var(axis=0, ddof=1), 1e-12)
-    enough = np.isfinite(mean) & (people > _FEWEST_FOR_BAND) & ((count > 0).mean(axis=0) > 0.95)
+    many = people > min(_MANY_FOR_BAND, np.nanmax(people, initial=0.0, where=np.isfinite(people)) / 2)
+    enough = np.isfinite(mean) & many & (people > _FEWEST_FOR_BAND) & ((count > 0).mean(axis=0) > 0.95)
     out = np.full(mean.shape, np.nan)
     if not enough.any():
         return out

@@ -48,6 +48,11 @@ def folds_of(data: xr.DataArray | xr.Dataset) -> np.ndarray:
     return np.array([f"{name} fold {k}" if k > 0 else "" for k in number], dtype=str)
 
 
+def names_patients(data: xr.DataArray | xr.Dataset) -> bool:
+    """Whether every record says whose it is."""
+    return "patient" in data.coords and all(map(str, data["patient"].values))
+
+
 def named_patients(data: xr.DataArray | xr.Dataset) -> np.ndarray:
     """The patient of each record (record,), by name.
 
@@ -56,7 +61,7 @@ def named_patients(data: xr.DataArray | xr.Dataset) -> np.ndarray:
     ValueError
         When a record has none.
     """
-    if "patient" not in data.coords or not all(map(str, data["patient"].values)):
+    if not names_patients(data):
         fix = "give each one: cohort.assign_coords(patient=('record', names))"
         if data.attrs.get("folds"):
             fix = "split by its folds, which part patients: cohort.isel(record=cohort.fold.values <= 8), and so on"

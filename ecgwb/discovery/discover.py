@@ -16,9 +16,10 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ..cohorts.guards import check, kind_of
-from ..cohorts.people import folds_of, groups, in_words, one_record_each, patients_of, split_patients
+from ..cohorts.people import folds_of, groups, in_words, names_patients, one_record_each, patients_of, split_patients
 from ..models.checkpoints import load_model
 from ..models.prediction import predict
+from ..models.progress import quiet
 from ..models.spec import ModelError, spec_of
 from ..recordings.record import RecordError
 from ..stats import adjusted_p
@@ -221,7 +222,8 @@ def discover(
     done("scan")
     read = None
     if network is not False:
-        read = _read(network, outcome, found_on, taken, searched, baseline, names, binary, alpha, seed)
+        with quiet(not progress):
+            read = _read(network, outcome, found_on, taken, searched, baseline, names, binary, alpha, seed)
     done("network")
     features = _chosen(searched, read.proposed if read else [], found_on.cohort, n)
     manifest = None
@@ -229,7 +231,8 @@ def discover(
         tried = searched.tried | (read.tried if read else {})
         manifest = freeze(features, found_on.cohort, outcome, baseline, known=names, tried=tried, path=path)
     done("features frozen")
-    left, places = _left(read, taken, alpha, seed) if read else (pd.DataFrame(), pd.DataFrame())
+    with quiet(not progress):
+        left, places = _left(read, taken, alpha, seed) if read else (pd.DataFrame(), pd.DataFrame())
     done("what is left, and where")
     tests, holds, by_group = pd.DataFrame(), pd.DataFrame(), pd.DataFrame()
     if manifest is not None:
@@ -299,7 +302,7 @@ def split(cohort: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
     -------
     discovery, test : Dataset
     """
-    if not _named(cohort) and (folds_of(cohort) != "").all():
+    if not names_patients(cohort) and (folds_of(cohort) != "").all():
         fold = pd.to_numeric(pd.Series(cohort["fold"].values)).to_numpy()
         return cohort.isel(record=fold <= _DISCOVERY_FOLDS), cohort.isel(record=fold == _TEST_FOLD)
     return split_patients(cohort)
@@ -338,14 +341,10 @@ def _people(cohort: xr.Dataset, other: xr.Dataset, kind: str) -> set[Any]:
     """What tells people of two cohorts apart: names, or folds where one has no names."""
     if kind == "identical beats":
         return {hash(beat.tobytes()) for beat in cohort["beat"].values if np.ptp(beat) > 0}
-    by_name = _named(cohort) and _named(other)
+    by_name = names_patients(cohort) and names_patients(other)
     if kind == "folds":
         return set() if by_name else set(folds_of(cohort).tolist()) - {""}
     return set(patients_of(cohort).tolist()) if by_name else set()
-
-
-def _named(cohort: xr.Dataset) -> bool:
-    return "patient" in cohort.coords and all(map(str, cohort["patient"].values))
 
 
 def take_part(

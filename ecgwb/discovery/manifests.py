@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from ..cohorts.guards import check, kind_of
-from ..cohorts.people import folds_of, named_patients
+from ..cohorts.people import folds_of, named_patients, names_patients
 from .beyond import KNOWN, Beyond, freed_table, parts_of_features, with_features
 from .features import Feature, people_table
 from .regression import FEWEST_FOR_TEST, Column, columns_of, design, frozen_coefficients, is_binary
@@ -289,8 +289,7 @@ def hashed(cohort: xr.Dataset) -> list[str]:
     a fold may share people.
     """
     folds = folds_of(cohort)
-    unnamed = "patient" not in cohort.coords or not any(map(str, cohort["patient"].values))
-    if unnamed and len(folds) and (folds != "").all():
+    if not names_patients(cohort) and len(folds) and (folds != "").all():
         records = [f"{cohort.attrs['folds']} record {r}" for r in cohort["record"].values]
         names = sorted({*records, *folds.tolist()})
     else:

@@ -17,7 +17,7 @@ import xarray as xr
 from torch import nn
 
 from ..cohorts.guards import kind_of
-from ..cohorts.people import folds_of, patient_draw, patients_of
+from ..cohorts.people import folds_of, names_patients, patient_draw, patients_of
 from ..delineation.landmarks import SEGMENTS
 from ..edits.edit_maps import joint_effects, piece_names
 from ..models.prediction import predict, unseen
@@ -169,9 +169,8 @@ class PooledReader:
             raise ValueError(f"y is {kind_of(y)}; expected an array of {cohort.sizes['record']} finite numbers")
         levels, features = halves(cohort)
         # Where nobody is named, folds keep the records of one person together.
-        named = "patient" in cohort.coords and all(map(str, cohort["patient"].values))
         folds = folds_of(cohort)
-        people = patients_of(cohort) if named or (folds == "").any() else folds
+        people = patients_of(cohort) if names_patients(cohort) or (folds == "").any() else folds
         fold = np.array([int(patient_draw(p, f"reader {seed}") * FOLDS) for p in people])
         if len(set(fold.tolist())) < FOLDS:  # too few to draw among
             fold = pd.factorize(people)[0] % FOLDS

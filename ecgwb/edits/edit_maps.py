@@ -26,6 +26,7 @@ from ..cohorts.measurements import STEP, TIME
 from ..delineation.landmarks import SEGMENTS, WAVE_POINTS
 from ..models.interface import ecg_network
 from ..models.prediction import model_input, parts_of
+from ..models.progress import progress
 from ..models.spec import device_of, evaluating, spec_of
 from .effects import for_network
 
@@ -543,7 +544,8 @@ def _edits(
     others = (reference_beats if given == "beat" else reference_rhythms)(cohort, reference, among=among)
     has_qrs = np.isfinite(piece_edges(cohort)).all(axis=1)
     at_once = _AT_ONCE if given == "beat" else _RHYTHMS_AT_ONCE
-    with evaluating(model), torch.inference_mode():
+    line = progress("edits", total=cohort.sizes["record"])
+    with line, evaluating(model), torch.inference_mode():
         for rows, weights in weights_of(model, cohort, pieces):
             some = cohort.isel(record=rows)
             x, usable = model_input(model, some)
@@ -552,6 +554,7 @@ def _edits(
             for k in range(0, len(good), at_once):
                 few = good[k : k + at_once]
                 yield rows.start + few, _Edit(model, x[few], other[few], weights[few], by_lead, outputs)
+                line.update(len(few))
 
 
 def left_out(cohort: xr.Dataset, asked: np.ndarray, usable: np.ndarray) -> str:

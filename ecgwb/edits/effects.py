@@ -21,6 +21,7 @@ from ..cohorts.people import patients_of
 from ..delineation.landmarks import WAVES
 from ..models.accuracy import accuracy_table
 from ..models.prediction import predict
+from ..models.progress import progress
 from ..models.spec import ModelError, spec_of
 from ..stats import ratio_interval
 from .changes import blank, lift, plant, scale, stretch
@@ -148,7 +149,7 @@ def dose_response(
     predictions = _columns(predict(model, cohort), names)
     remeasured = _columns(remeasure(cohort), remeasurable) if remeasurable else None
     rows = []
-    for name, dose in doses_of(model).items():
+    for name, dose in progress("doses", doses_of(model).items(), unit="edit"):
         made, responses, measurements, outside = [], [], [], []
         for amount in dose.amounts:
             edited = dose.edit(cohort, name, amount)

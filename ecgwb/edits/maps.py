@@ -78,15 +78,28 @@ def on_beats(model: nn.Module, maps: xr.DataArray, cohort: xr.Dataset) -> xr.Dat
     """
     if spec_of(model).input == "beat":
         return maps
-    out = _by_r(maps, cohort)
+    out = by_r(maps, cohort, keep_sum=False)
     return out.fillna(out.median("time")).transpose(*maps.dims).assign_attrs(maps.attrs)
 
 
-def _by_r(maps: xr.DataArray, cohort: xr.Dataset) -> xr.DataArray:
-    """Maps of recordings averaged over cycles (record, ..., time), time from R; NaN beyond a cycle's own part."""
+def by_r(maps: xr.DataArray, cohort: xr.Dataset, *, keep_sum: bool | None = None) -> xr.DataArray:
+    """Maps of recordings as one beat each (record, ..., time), cycles put together by their R alone.
+
+    Parameters
+    ----------
+    maps : DataArray (record, ..., time)
+    cohort : Dataset
+    keep_sum : bool, optional
+        Whether cycles are added up, or averaged; by default as in `align`.
+
+    Returns
+    -------
+    DataArray (record, ..., time)
+        ms from R; NaN where no cycle's own part reaches.
+    """
     only_r = np.where(np.arange(len(LANDMARKS)) == R, 0.0, np.nan)
     template = xr.DataArray(only_r, dims="landmark", coords={"landmark": list(LANDMARKS)})
-    return align(maps, cohort, template, keep_sum=False).rename(phase="time")
+    return align(maps, cohort, template, keep_sum=keep_sum).rename(phase="time")
 
 
 def point_spread(
@@ -145,7 +158,7 @@ def point_spread(
         after = time_maps(model, plant(cohort, at, uv, width_ms=width_ms), method, targets, among=cohort)
         change, time = np.abs(after.values - before.values), before["time"].values  # (record, target, time)
         if spec_of(model).input == "rhythm":
-            folded = _by_r(before.copy(data=change), cohort)
+            folded = by_r(before.copy(data=change), cohort, keep_sum=False)
             change, time = _zero_beyond(folded.values), folded["time"].values
         usable = np.isfinite(change).all(axis=(1, 2))
         for k, t in enumerate(before["target"].values):

@@ -37,9 +37,8 @@ def draw(of: Exploration, view: View, *, wait: bool = True) -> Figure:
     """
     edited = of.edited(view)
     if view.view == "rhythm":
-        if "rhythm" not in of.cohort:
-            raise ValueError("this cohort holds no rhythms; open it with open_cohort(..., rhythm=True)")
-        return plot_ecg(of.cohort["rhythm"].sel(record=view.record), title=f"record {view.record}")
+        shown = of.record_map(view)[0] if of.of_rhythms else None
+        return plot_ecg(of.recording(view), attention=shown, title="; ".join([f"record {view.record}", *view.edits]))
     if view.view == "12 leads":
         return plot_beats(edited["beat"].isel(record=0), of.record_map(view)[0])
     # A fixed layout: finding the best one takes a third of the time a picture may take.

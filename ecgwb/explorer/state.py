@@ -18,8 +18,10 @@ from ..attention.maps import cohort_map
 from ..cohorts.beats import need_records
 from ..cohorts.corrections import move_landmark, undo_landmark
 from ..delineation.landmarks import LANDMARKS
-from ..edits.changes import blank, scale, stretch
+from ..edits.changes import blank, scale, spread_rr, stretch
 from ..edits.edit_maps import edit_map
+from ..edits.effects import for_network
+from ..edits.maps import by_r
 from ..figures.maps import per_10_ms
 from ..figures.style import NAMES
 from ..models.activations import readable_layers
@@ -29,13 +31,17 @@ from .search import find_records, record_table
 
 VIEWS = ("beat", "12 leads", "rhythm")
 STRETCHED = {"PR": (-40, 40), "QRS": (-20, 20), "QT": (-40, 40)}  # ms
-SCALED = ("R", "T")
+STRETCHED_IN_RHYTHMS = STRETCHED | {"RR": (-200, 200)}
+SCALED = {"R": (50, 150), "T": (50, 150)}  # %
+SPREAD = "RR spread"
+SCALED_IN_RHYTHMS = SCALED | {SPREAD: (0, 300)}
 MOVABLE = tuple(m for m in LANDMARKS if m != "R")
 # Ways to a map that answer within a slider's patience; SmoothGrad and integrated gradients take seconds.
 WAYS = (*VARIANTS, "edit map", "saliency", "input_x_gradient", "deeplift", "guided_gradcam", "occlusion")
 _READ_A_LAYER = (*VARIANTS, "guided_gradcam")
-_PEOPLE = 200  # of a larger cohort, spread through it, whose maps make the cohort's
-_EDITED = 50  # of them for edit maps, which take some 60 ms of a core each
+# How many of a larger cohort, spread through it, make the cohort's map: by most ways, and by edit maps, which take some
+# 60 ms of a core for a beat and 300 for a recording.
+_PEOPLE = {"beat": (200, 50), "rhythm": (50, 12)}
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ class View:
     stretched : tuple of (str, float)
         Intervals, and by how many ms each is stretched.
     scaled : tuple of (str, float)
-        Waves, and how many times as high each is made.
+        Waves, and how many times as high each is made; or "RR spread", and how many times as large.
     layer : str, optional
         The layer that the map is read from; the network's own by default.
     moved : (str, float), optional
@@ -75,7 +81,7 @@ class View:
 
     @property
     def edits(self) -> list[str]:
-        """What is done to the beat, in words."""
+        """What is done to the beat, or to all of a recording, in words."""
         blanked = [] if self.blanked == "none" else [f"{self.blanked} blanked"]
         stretched = [f"{what} {ms:+.0f} ms" for what, ms in self.stretched]
         return [*stretched, *(f"{what} {100 * factor:.0f} %" for what, factor in self.scaled), *blanked]
@@ -87,9 +93,9 @@ class Exploration:
     Parameters
     ----------
     cohort : Dataset
-        With ``rhythm=True`` its recordings can be seen too.
+        With ``rhythm=True`` its recordings can be seen too, which networks that take rhythms need.
     model : nn.Module
-        One that takes beats.
+        With a spec.
 
     Attributes
     ----------
@@ -103,15 +109,16 @@ class Exploration:
 
     Raises
     ------
+    ModelError
+        When the network takes rhythms and the cohort holds none.
     ValueError
-        For a network that takes rhythms, or a cohort without records.
+        When the cohort holds no records.
     """
 
     def __init__(self, cohort: xr.Dataset, model: nn.Module) -> None:
         self.spec = spec_of(model)
-        if self.spec.input != "beat":
-            raise ValueError("the explorer shows networks that take beats; this one takes rhythms")
         need_records(cohort)
+        for_network(model, cohort)  # one that takes rhythms needs them
         n = cohort.sizes["record"]
         if not n:
             raise ValueError("this cohort holds no records; wb.excluded(cohort) lists those left out, and why")
@@ -122,7 +129,10 @@ class Exploration:
             self.trouble = str(e)
             unknown = {t: ("record", np.full(n, np.nan), {"units": self.spec.unit(t)}) for t in self.spec.targets}
             self.predictions = xr.Dataset(unknown, coords={"record": cohort["record"]})
-        self._sample = spread(n, _PEOPLE)
+        self.of_rhythms = self.spec.input == "rhythm"
+        self.stretched = STRETCHED_IN_RHYTHMS if self.of_rhythms else STRETCHED
+        self.scaled = SCALED_IN_RHYTHMS if self.of_rhythms else SCALED
+        self._sample = spread(n, _PEOPLE[self.spec.input][0])
         self._raw_maps: dict[tuple[str, ...], xr.DataArray] = {}
         self._forget()
 
@@ -136,7 +146,8 @@ class Exploration:
 
     def sample(self, view: View) -> np.ndarray:
         """Positions of the records whose maps make the cohort's."""
-        return self._sample[spread(len(self._sample), _EDITED)] if view.variant == "edit map" else self._sample
+        fewer = spread(len(self._sample), _PEOPLE[self.spec.input][1])
+        return self._sample[fewer] if view.variant == "edit map" else self._sample
 
     def records(self, search: str = "", order: str = "record", target: str | None = None) -> list[str]:
         """Ids that fit the search, in the order asked for; see `find_records`."""
@@ -188,7 +199,7 @@ class Exploration:
         return move_landmark(one, view.record, *view.moved) if view.moved else one
 
     def edited(self, view: View) -> xr.Dataset:
-        """The view's record as the view edits it.
+        """The view's record as the view edits it: its beat, and where it has a recording every beat of that alike.
 
         Raises
         ------
@@ -198,17 +209,32 @@ class Exploration:
         if self._last_beat and self._last_beat[0] == view:  # a picture and its numbers ask for the same
             return self._last_beat[1]
         one = self.recorded(view)
-        complete = np.isfinite(one["beat"].values).all()
+        given = ("beat", self.spec.input if view.view != "rhythm" else "rhythm")
+        complete = [name for name in given if name in one and np.isfinite(one[name].values).all()]
         for what, ms in view.stretched:
             one = stretch(one, what, ms)
         for what, factor in view.scaled:
-            one = scale(one, what, factor)
+            one = spread_rr(one, factor) if what == SPREAD else scale(one, what, factor)
         if view.blanked != "none":
             one = blank(one, view.blanked)
-        if complete and not np.isfinite(one["beat"].values).all():
-            raise ValueError(f"{', '.join(view.edits)}: this beat has no such wave, or no room for the edit")
+        for name in complete:
+            if not np.isfinite(one[name].values).all():
+                of = "this beat has" if name == "beat" else "half of the recording's beats or more have"
+                raise ValueError(f"{', '.join(view.edits)}: {of} no such wave, or no room for the edit")
         self._last_beat = (view, one)
         return one
+
+    def recording(self, view: View) -> xr.DataArray:
+        """The view's recording (lead, sample), as the view edits it.
+
+        Raises
+        ------
+        ValueError
+            When the cohort holds none, or as `edited`.
+        """
+        if "rhythm" not in self.cohort:
+            raise ValueError("this cohort holds no rhythms; open it with open_cohort(..., rhythm=True)")
+        return self.edited(view)["rhythm"].isel(record=0)
 
     def layers(self) -> list[str]:
         """Layers whose maps can be asked for, the network's own first."""
@@ -230,7 +256,11 @@ class Exploration:
         return attribute(self.model, cohort, view.variant, targets, layer=layer)
 
     def record_map(self, view: View) -> tuple[xr.DataArray | None, str]:
-        """The map of the view's record, as it is shown; or none, and why."""
+        """The map of the view's record, as it is shown; or none, and why.
+
+        Of a network that takes rhythms it lies along the recording where that is shown, and else on the beat: all
+        cycles put together by their R.
+        """
         if not self._last_map or self._last_map[0] != view:
             shown, trouble = None, self.trouble
             if not trouble:
@@ -242,15 +272,16 @@ class Exploration:
         return self._last_map[1:]
 
     def _record_map(self, view: View) -> xr.DataArray:
-        shown = per_10_ms(self.maps(view, self.edited(view), view.target).isel(record=0, target=0))
+        one = self.edited(view)
+        shown = _centred(view, self.maps(view, one, view.target))
         if not np.isfinite(shown.values).all():
             raise ValueError("the network cannot use this record: samples are missing or all leads are flat")
+        if self.of_rhythms and view.view != "rhythm":
+            shown = by_r(shown, one)
+        shown = per_10_ms(shown.isel(record=0, target=0))
         if "lead" in shown.dims and view.view == "beat" and view.lead not in shown["lead"].values:
             raise ValueError(f"the network does not read {view.lead}; choose one of {', '.join(shown['lead'].values)}")
-        # Of contributions that add up over the whole beat, what matters is where they differ; gradients have a zero.
-        adds_up = view.variant in VARIANTS
-        shown = shown - shown.mean() if adds_up else shown
-        return shown.assign_attrs(long_name="map minus its mean" if adds_up else "map")
+        return shown
 
     def _map_key(self, view: View) -> tuple[str, ...]:
         """What a cohort's maps depend on: edit maps and ECGradCAM's are of all targets, and the same in all leads."""
@@ -269,7 +300,7 @@ class Exploration:
             if (variant, layer, target) not in self._raw_maps:
                 self._raw_maps[variant, layer, target] = self.maps(view, some, target or None)
             values = self._raw_maps[variant, layer, target].sel(target=[view.target])
-            values = values.sel(lead=lead) if lead else values
+            values = _centred(view, values.sel(lead=lead) if lead else values)
             self._cohort_maps[*key, view.target] = cohort_map(align(values, some)).sel(target=view.target)
         return self._cohort_maps[*key, view.target]
 
@@ -279,9 +310,8 @@ class Exploration:
         if not np.isfinite(one["fiducial"].sel(landmark=["QRS_on", "J"])).all():
             return None
         common = per_10_ms(self.cohort_map(view))
-        level = float(common["mean"].mean()) if view.variant in VARIANTS else 0.0
         template = template_of(common)
-        curves = {k: in_own_time(common[k] - level, one, template, bridged=False) for k in ("mean", "low", "high")}
+        curves = {k: in_own_time(common[k], one, template, bridged=False) for k in ("mean", "low", "high")}
         return xr.Dataset(curves).isel(record=0, drop=True).assign_attrs(people=len(self.sample(view)))
 
     # ------------------------------------------------------------ numbers and code
@@ -315,7 +345,12 @@ class Exploration:
         if view.moved:
             lines.append(f'one = wb.cohorts.move_landmark(one, "{view.record}", "{view.moved[0]}", {view.moved[1]!r})')
         lines += [f'one = wb.edits.stretch(one, "{what}", {ms:g})' for what, ms in view.stretched]
-        lines += [f'one = wb.edits.scale(one, "{what}", {factor:g})' for what, factor in view.scaled]
+        lines += [
+            f"one = wb.edits.spread_rr(one, {factor:g})"
+            if what == SPREAD
+            else f'one = wb.edits.scale(one, "{what}", {factor:g})'
+            for what, factor in view.scaled
+        ]
         lines += [f'one = wb.edits.blank(one, "{view.blanked}")'] if view.blanked != "none" else []
         layer = f', layer="{view.layer}"' if view.layer and view.variant in _READ_A_LAYER else ""
         if view.variant == "edit map":
@@ -342,6 +377,13 @@ class Exploration:
 def spread(n: int, most: int) -> np.ndarray:
     """Positions of at most so many of `n` records, spread through them."""
     return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
+
+
+def _centred(view: View, maps: xr.DataArray) -> xr.DataArray:
+    """Maps as they are shown: of contributions that add up over the ECG, what matters is where they differ."""
+    if view.variant not in VARIANTS:  # gradients have a zero
+        return maps.assign_attrs(long_name="map")
+    return (maps - maps.mean("time")).assign_attrs(maps.attrs | {"long_name": "map minus its mean"})
 
 
 def _number(value: float, unit: str = "") -> str:

@@ -27,9 +27,10 @@ from torch import nn
 
 from .. import figures
 from ..delineation.landmarks import WAVES
+from ..models.progress import quiet
 from .pictures import draw
 from .search import ORDERS
-from .state import MOVABLE, SCALED, STRETCHED, VIEWS, WAYS, Exploration, View
+from .state import MOVABLE, VIEWS, WAYS, Exploration, View
 
 _DPI = 112
 _LIVE = ", ".join(f".{shell} .ecgwb-static" for shell in ("jp-LabShell", "jp-NotebookShell"))  # where widgets are live
@@ -63,8 +64,8 @@ class Controls(w.VBox):
         self.lead = _dropdown("lead", leads, "V5" if "V5" in leads else leads[0])
         self.view = w.ToggleButtons(options=VIEWS, style=w.ToggleButtonsStyle(button_width="90px"))
         self.blanked = _dropdown("blank", ["none", *WAVES])
-        self.stretched = {what: _slider(f"{what} ms", *ends, 2, "+d") for what, ends in STRETCHED.items()}
-        self.scaled = {what: _slider(f"{what} %", 50, 150, 5, "d", 100) for what in SCALED}
+        self.stretched = {what: _slider(f"{what} ms", *ends, 2, "+d") for what, ends in of.stretched.items()}
+        self.scaled = {what: _slider(f"{what} %", *ends, 5, "d", 100) for what, ends in of.scaled.items()}
         self.reset = _button("undo edits")
         self.landmark = _dropdown("landmark", ["none", *MOVABLE])
         self.move = _slider("by ms", -150, 150, 2, "+d")
@@ -83,7 +84,7 @@ class Controls(w.VBox):
         right += [self.move, w.HBox([self.keep, self.take_back]), self.export]
         for control in (*left, *right):
             if getattr(control, "description", "") and hasattr(control.style, "description_width"):
-                control.style.description_width = "62px"
+                control.style.description_width = "76px" if of.of_rhythms else "62px"
         middle = [self.view, self.picture, self.summary, self.message]
         sides = [w.VBox(part, layout=w.Layout(width="210px", flex="0 0 auto")) for part in (left, right)]
         centre = w.VBox(middle, layout=w.Layout(flex="1 1 0", min_width="0"))
@@ -246,10 +247,11 @@ class Explorer(Controls):
         """Show what the widgets are set to; a change that cannot be shown is taken back, and the message says why."""
         self._due = False
         began = time.perf_counter()
-        self.shown, picture, refused = self._picture()
+        with quiet():  # a line of progress would be one more output of the notebook's cell
+            self.shown, picture, refused = self._picture()
+            self.summary.value = self._summary(self.shown) if self.shown else ""
         self._shown_by = {control: control.value for control in self.deciding}
         self.picture.value = picture
-        self.summary.value = self._summary(self.shown) if self.shown else ""
         if refused:
             self.message.value = _warning(refused)
         self.took_ms = 1000 * (time.perf_counter() - began)
@@ -279,7 +281,8 @@ class Explorer(Controls):
         if self._due or self.shown != view:
             return
         try:
-            self.of.cohort_map(view)
+            with quiet():
+                self.of.cohort_map(view)
         except ValueError as e:
             self.message.value = _warning(f"no cohort map: {e}")
             return
@@ -305,7 +308,8 @@ class Explorer(Controls):
             was = float(one["fiducial"].sel(landmark=landmark))
             was_at = f"{was:.0f}" if np.isfinite(was) else "absent"
             about.append(f"{landmark} {was_at} \N{RIGHTWARDS ARROW} {to:.0f} ms, not kept yet")
-        trouble = self.of.trouble if view.view == "rhythm" else self.of.record_map(view)[1]
+        has_map = view.view != "rhythm" or self.of.of_rhythms
+        trouble = self.of.record_map(view)[1] if has_map else self.of.trouble
         heads = ["", "measured", "predicted"] + (["edited"] if view.edits else [])
         return (
             f"<div style='line-height:1.3'>{_warning(f'no map: {trouble}') if trouble else ''}"
@@ -381,7 +385,8 @@ def explore(cohort: xr.Dataset, model: nn.Module, *, store: str | Path | None = 
     cohort : Dataset
         Beats; opened with ``rhythm=True``, recordings too. One that lacks leads the network needs is shown without it.
     model : nn.Module
-        A network that takes beats.
+        A network. Of one that takes rhythms, edits change every beat of the recording, RR can be stretched and made
+        more or less regular, and the map lies along the recording, or put together on the representative beat.
     store : path, optional
         The Zarr store the cohort was opened from: landmarks that are moved and kept are written there, too.
     by : str
@@ -396,8 +401,10 @@ def explore(cohort: xr.Dataset, model: nn.Module, *, store: str | Path | None = 
 
     Raises
     ------
+    ModelError
+        When the network takes rhythms and the cohort holds none: ``wb.open_cohort(..., rhythm=True)``.
     ValueError
-        For a network that takes rhythms, or a cohort without records.
+        When the cohort holds no records.
     """
     return Explorer(cohort, model, store, by)
 

@@ -49,8 +49,9 @@ def plot_ecg(
         Rows by columns; "+1" adds lead II throughout. Columns follow each other in time, as a recorder prints them.
     fs : float
         Sampling rate in Hz.
-    attention : DataArray (sample,) or (time,), optional
-        A map on the same samples: a coloured background, red where it adds to the prediction, blue where it takes.
+    attention : DataArray (sample,), (time,) or (lead, time), optional
+        A map, on the same samples where it has no time in ms: a coloured background, red where it adds to the
+        prediction, blue where it takes. Of one that resolves leads each lead has its own.
     seconds : float, optional
         How much of the recording; 10 s, or all of a shorter one.
     title : str
@@ -73,7 +74,7 @@ def plot_ecg(
     n = min(rhythm.shape[1], round((seconds or 10.0) * fs))
     width = n / fs * SPEED
     figure, ax = paper(_LEFT_MM + width + _MARGIN_MM, _ROW_MM * len(rows) + 2 * _MARGIN_MM)
-    limit = map_limit(attention)
+    limit, attention = map_limit(attention), _on_samples(attention, n, fs)
     for r, row in enumerate(rows):
         centre = _ROW_MM * (len(rows) - r - 0.5) + _MARGIN_MM
         low, high = centre - _ROW_MM / 2, centre + _ROW_MM / 2
@@ -81,8 +82,9 @@ def plot_ecg(
         for column, lead in enumerate(row):
             start, stop = (round(n * k / len(row)) for k in (column, column + 1))
             x = _LEFT_MM + np.arange(start, stop) / fs * SPEED
-            if attention is not None:
-                paint_map(ax, x, attention.values[start:stop], limit, (low, high), alpha=_ALPHA)
+            values = _map_in(attention, lead)
+            if values is not None:
+                paint_map(ax, x, values[start:stop], limit, (low, high), alpha=_ALPHA)
             if lead in leads:
                 ax.plot(x, centre + leads[lead][start:stop] * GAIN / 1000, color="black", lw=0.7)
             ax.text(x[0] + 1, high - 2, lead if lead in leads else f"{lead}: not recorded", va="top", fontsize=8)
@@ -291,6 +293,15 @@ def _map_in(attention: xr.DataArray | None, lead: str) -> np.ndarray | None:
     if attention is None or "lead" not in attention.dims:
         return None if attention is None else attention.values
     return attention.sel(lead=lead).values if lead in attention["lead"].values else None
+
+
+def _on_samples(attention: xr.DataArray | None, n: int, fs: float) -> xr.DataArray | None:
+    """A map at a recording's samples; NaN beyond what the network has read."""
+    if attention is None or "time" not in attention.coords:
+        return attention
+    own, time = np.arange(n) * 1000.0 / fs, attention["time"].values
+    read = xr.DataArray(own < 2 * time[-1] - time[-2], dims="time")
+    return attention.interp(time=np.minimum(own, time[-1])).where(read)
 
 
 def _legend(

@@ -18,10 +18,11 @@ from torch import nn
 from ..cohorts.beats import FAINT_UV
 from ..cohorts.guards import check, kind_of
 from ..cohorts.measurements import TIME
-from ..cohorts.people import folds_of, patients_of
+from ..cohorts.people import folds_of, names_patients, patients_of
 from ..recordings.record import FS, complete_limb_leads
 from .checkpoints import load_model
 from .interface import ecg_network
+from .progress import progress
 from .spec import ModelError, ModelSpec, copy_of, device_of, evaluating, spec_of
 
 CHUNK = 1024  # records of a cohort in memory at a time
@@ -89,7 +90,7 @@ def _outputs(model: nn.Module, cohort: xr.Dataset) -> xr.DataArray:
     usable = np.zeros(len(out), dtype=bool)
     network, odd = ecg_network(model), Oddness(model)
     with evaluating(model), torch.inference_mode():
-        for rows, part, ok in pieces(model, cohort):
+        for rows, part, ok in pieces(model, cohort, "predict"):
             with odd.watching(len(part) if ok.all() else 0):
                 out[rows] = network(part).double().cpu().numpy()
             usable[rows] = ok
@@ -164,7 +165,7 @@ def _seen(spec: ModelSpec, cohort: xr.Dataset) -> np.ndarray:
     of_folds = f"{cohort.attrs.get('folds')}-"
     named = [p for p in people if p.startswith(of_folds)]
     lacking = ""
-    if named and ("patient" not in cohort.coords or (cohort["patient"] == "").any()):
+    if named and not names_patients(cohort):
         lacking = f"{len(named)} patients such as {named[0]!r}, and the cohort does not name its patients"
     source = str(cohort.attrs.get("source", ""))
     of_source = [p for p in people if " fold " in p and source.startswith(p.split(" fold ")[0])]
@@ -351,16 +352,19 @@ def batches(model: nn.Module, x: np.ndarray) -> Iterator[tuple[slice, torch.Tens
         yield rows, torch.from_numpy(np.ascontiguousarray(x[rows])).to(device_of(model))
 
 
-def pieces(model: nn.Module, cohort: xr.Dataset) -> Iterator[tuple[slice, torch.Tensor, np.ndarray]]:
+def pieces(model: nn.Module, cohort: xr.Dataset, what: str) -> Iterator[tuple[slice, torch.Tensor, np.ndarray]]:
     """The cohort's records in batches: which, as input on the network's device, and whether each is usable.
 
-    A cohort opened from a file is read 1,024 records at a time, so memory does not grow with it.
+    A cohort opened from a file is read 1,024 records at a time, so memory does not grow with it. Progress is shown as
+    that of `what`.
     """
-    for whole, some in parts_of(cohort):
-        x, usable = model_input(model, some)
-        for rows, part in batches(model, x):
-            first = whole.start + rows.start
-            yield slice(first, first + len(part)), part, usable[rows]
+    with progress(what, total=cohort.sizes["record"]) as line:
+        for whole, some in parts_of(cohort):
+            x, usable = model_input(model, some)
+            for rows, part in batches(model, x):
+                first = whole.start + rows.start
+                yield slice(first, first + len(part)), part, usable[rows]
+                line.update(len(part))
 
 
 def parts_of(cohort: xr.Dataset) -> Iterator[tuple[slice, xr.Dataset]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from ..cohorts import guards
 from ..cohorts.people import patients_of
 from ..edits.effects import for_network
 from ..edits.maps import time_maps
+from ..models.progress import progress
 from ..models.spec import ModelError, spec_of
 from . import checks
 from .checks import Check
@@ -94,17 +96,19 @@ def trust_panel(
     time_maps(model, cohort.isel(record=slice(1)), method, targets, among=cohort)
     of_layers = VARIANTS if spec_of(model).layer else ()  # without a layer there is no ECGradCAM to compare with
     beside = [m for m in (*of_layers[:2], "input_x_gradient", "saliency") if m != method]
-    found = [
-        joint_edits(model, cohort, list(dict.fromkeys(["edit map", method])), targets),
-        checks.response(model, cohort, targets),
-        checks.leads(model, cohort, targets),
-        checks.randomisation(model, cohort, targets, method=method),
-        checks.specificity(model, cohort, targets, method=method),
-        checks.consistency(model, others, cohort, targets, method=method),
-        checks.agreement(model, cohort, (method, *beside), targets),
-        checks.removal(model, cohort, targets, method=method),
-        checks.localisation(model, cohort, targets, method=method),
-        checks.resolution(model, cohort, targets, method=method),
-        checks.effect(model, cohort, (method, *(v for v in of_layers if v != method)), targets),
+    ways = (method, *(v for v in of_layers if v != method))
+    todo: list[Callable[[], Check]] = [
+        partial(joint_edits, model, cohort, list(dict.fromkeys(["edit map", method])), targets),
+        partial(checks.response, model, cohort, targets),
+        partial(checks.leads, model, cohort, targets),
+        partial(checks.randomisation, model, cohort, targets, method=method),
+        partial(checks.specificity, model, cohort, targets, method=method),
+        partial(checks.consistency, model, others, cohort, targets, method=method),
+        partial(checks.agreement, model, cohort, (method, *beside), targets),
+        partial(checks.removal, model, cohort, targets, method=method),
+        partial(checks.localisation, model, cohort, targets, method=method),
+        partial(checks.resolution, model, cohort, targets, method=method),
+        partial(checks.effect, model, cohort, ways, targets),
     ]
+    found = [check() for check in progress("trust panel", todo, unit="check")]
     return Panel({c.name: c for c in found})

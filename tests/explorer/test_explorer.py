@@ -211,8 +211,6 @@ def test_a_cohort_without_the_networks_leads_is_shown_without_the_network(few, m
 def test_what_cannot_be_explored_is_said(few, measures):
     with pytest.raises(ValueError, match="holds no records"):
         wb.explore(few.isel(record=[]), measures)
-    with pytest.raises(ValueError, match="takes rhythms"):
-        wb.explore(few, wb.load_model("compact-rhythm"))
     no_rhythm = few.drop_vars(["rhythm", "cycle_fiducial", "cycle_used"])
     explorer = wb.explore(no_rhythm, measures)
     explorer.view.value = "rhythm"
