@@ -18,6 +18,7 @@ from ..recordings.filters import fill_gaps, prepare
 from ..recordings.record import FS, LEADS, Record, RecordError, lead_quality, limb_error, pick_leads
 from .measurements import N_BEFORE, N_SAMPLES, TARGETS, TIME, UNITS, targets
 
+EDITED = "edited"  # attribute of a cohort whose beats are not as they were recorded
 RHYTHM = ("rhythm", "cycle_fiducial", "cycle_used")  # what a cohort holds of whole recordings
 SIMILAR = 0.9  # correlation with the record's own median beat from which on a beat is of the same kind
 # Shares of the beats: a beat stands for too few; so many make a kind where the median of all is like none; a kind with

@@ -17,7 +17,7 @@ import xarray as xr
 from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter1d
 
-from ..cohorts.beats import RHYTHM
+from ..cohorts.beats import EDITED, RHYTHM
 from ..cohorts.cycles import (
     Change,
     blocks_of,
@@ -595,7 +595,7 @@ def _with_beats(cohort: xr.Dataset, beats: np.ndarray) -> xr.Dataset:
     """The cohort with these beats, and without recordings, which must not pass for changed ones."""
     out = cohort.drop_vars(RHYTHM, errors="ignore")
     out["beat"] = (("record", "lead", "time"), beats.astype(np.float32), cohort["beat"].attrs)
-    return out
+    return out.assign_attrs({EDITED: 1})
 
 
 def measured(cohort: xr.Dataset, beats: np.ndarray, fiducial: np.ndarray) -> xr.Dataset:

@@ -143,8 +143,8 @@ def ecg_network(model: nn.Module) -> EcgNetwork:
     Returns
     -------
     EcgNetwork
-        Takes (record, lead, sample) as the spec's leads, rate and scale say, before it is normalised, padded or cut into
-        windows, and gives (record, target), as `predict` does.
+        Takes (record, lead, sample) as the spec's leads, rate and scale say, before it is normalised, padded or cut
+        into windows, and gives (record, target), as `predict` does.
     """
     return EcgNetwork(model)
 
