@@ -34,6 +34,7 @@ from ..models.wrapping import made_up
 
 VARIANTS = ("gradcam", "guided", "published")
 OF_TOKENS = "hirescam"
+_WIDE = "unknown which moment: each sees half of the input or more"
 _EXACT = 1e-3  # of the predictions' spread: by how much a sum that adds up may miss
 
 
@@ -87,7 +88,8 @@ def ecgradcam(
         Where the head is average pooling and a linear layer, mean + ``bias`` (coordinate of target) is the
         prediction, and ``attrs["units"]`` names the unit (one for all, or target by target); elsewhere the map has no
         unit ("").
-        NaN where a record cannot be used; `excluded` lists those.
+        NaN where a record cannot be used; `excluded` lists those. ``attrs["positions"]`` says how positions were placed
+        in time, and where that says little.
 
     Raises
     ------
@@ -124,7 +126,7 @@ def _maps(
             z = network.enter(part)
             with activations_only(read, len(z)) as seen, torch.no_grad():
                 y = network.answer(z, len(part))[:, outputs]
-            coarse = _coarse(seen[0], y, head, variant)
+            coarse = _coarse(seen[0], seen[1], y, head, variant)
             coarse = coarse.clamp(min=0) if relu and variant == "gradcam" else coarse
             if out is None:
                 along = _along(network, where, coarse.shape[2], part.shape[2]).to(coarse)
@@ -136,7 +138,7 @@ def _maps(
     maps = labelled(out, model, cohort, usable, wanted).assign_attrs(
         method=f"ecgradcam, variant {variant}" + (", relu" if relu else ""),
         layer=layer,
-        positions=where.how,
+        positions=f"{where.how}; {_WIDE}" if where.field >= spec.n_samples / 2 else where.how,
         receptive_field_ms=where.field * 1000.0 / spec.fs,
     )
     bias = head.bias.cpu().numpy()
@@ -145,13 +147,13 @@ def _maps(
     return with_units(maps, [""] * len(wanted))
 
 
-def _coarse(a: torch.Tensor, y: torch.Tensor, head: _Head, variant: str) -> torch.Tensor:
+def _coarse(a: torch.Tensor, beside: int, y: torch.Tensor, head: _Head, variant: str) -> torch.Tensor:
     """Maps (record x window, target, position) from activations and answers (record, target)."""
     if variant in ("gradcam", OF_TOKENS):
         coarse = _pooled(a.detach(), y.detach(), head)
         if coarse is not None:
             return coarse
-    return torch.stack([_map(a, y[:, k], variant) for k in range(y.shape[1])], dim=1)
+    return torch.stack([_map(a, beside, y[:, k], variant) for k in range(y.shape[1])], dim=1)
 
 
 def _by_record(coarse: torch.Tensor, n_records: int) -> torch.Tensor:
@@ -315,17 +317,23 @@ def _pooled(a: torch.Tensor, y: torch.Tensor, head: _Head) -> torch.Tensor | Non
     return coarse if ((mean + head.bias - y).abs() <= 1e-5 * (size + head.bias.abs())).all() else None
 
 
-def _map(a: torch.Tensor, y: torch.Tensor, variant: str) -> torch.Tensor:
+def _weights(g: torch.Tensor, beside: int) -> torch.Tensor:
+    """Weights (B, channel, 1): the gradient over all positions, the mean of a channel's places beside each other."""
+    w = g.sum(dim=2, keepdim=True)
+    return w.unflatten(1, (-1, beside)).mean(dim=2, keepdim=True).expand(-1, -1, beside, -1).flatten(1, 2)
+
+
+def _map(a: torch.Tensor, beside: int, y: torch.Tensor, variant: str) -> torch.Tensor:
     """One target's map (B, position) from activations `a` (B, channel, position) and its output `y` (B,)."""
     g = _slopes(y, a)
     act = a.detach()
     if variant == "gradcam":
-        return (g.sum(dim=2, keepdim=True) * act).sum(dim=1)
+        return (_weights(g, beside) * act).sum(dim=1)
     if variant == OF_TOKENS:
         return (g * act).sum(dim=1) * g.shape[2]
     positive = g.clamp(min=0) * (act > 0)
     if variant == "guided":
-        return (positive.sum(dim=2, keepdim=True) * act.clamp(min=0)).sum(dim=1)
+        return (_weights(positive, beside) * act.clamp(min=0)).sum(dim=1)
     m = (positive.mean(dim=(1, 2), keepdim=True) * act).sum(dim=1)
     low, high = m.amin(dim=1, keepdim=True), m.amax(dim=1, keepdim=True)
     return (m - low) / (high - low).clamp(min=torch.finfo(m.dtype).tiny)

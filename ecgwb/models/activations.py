@@ -21,9 +21,10 @@ from .wrapping import check_layer, made_up
 
 _MOMENTS = 8  # at which an input is changed to see which axis of a layer follows
 _CLEAR = 0.15  # of an axis's length: how far its response has to move with the moments
-_FEW = 8  # positions: fewer say little about when
+_FEW, _COARSE_MS = 8, 250.0  # fewer positions, or wider steps, say little about when
 _SPREAD = 0.25  # of the positions, at least, whose gradient is not small: a class token's alone does not do
 _INPUTS = 4  # made-up ECGs whose gradients say where a position looks
+_LONGEST = 20_000  # samples: a longer input is not tried to see where fields end
 _EVEN = 0.02  # of the input: positions that lie so near to an even spread are spread evenly
 _ASKEW = 0.1  # of a receptive field: further from the input's middle lies no middle of all of them by rounding
 _MIXES = re.compile(r"attn|attention|qkv|query|to_q|transformer|mamba|ssm|s4|lstm|gru|rnn|mixer", re.IGNORECASE)
@@ -82,6 +83,13 @@ class Reading(NamedTuple):
         """What `standard` gave, in the layer's own shape."""
         order = [self.axes.index("record"), *self._channels(), self.axes.index("position")]
         return a.reshape([shape[k] for k in order]).permute(list(np.argsort(order)))
+
+    def beside(self, shape: torch.Size) -> int:
+        """How many places beside each other an output has: leads, or frequencies, of (record, channel, lead, position).
+
+        Grad-CAM weighs a channel in all of its places alike.
+        """
+        return 1 if self.of_tokens else int(np.prod([shape[k] for k in self._channels()[1:]], dtype=int))
 
     @property
     def of_tokens(self) -> bool:
@@ -148,7 +156,7 @@ def hooked(hooks: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def activations_only(read: Reading, rows: int) -> Iterator[list[torch.Tensor]]:
+def activations_only(read: Reading, rows: int) -> Iterator[list[Any]]:
     """Within, a forward pass under `torch.no_grad` records gradients from this layer's output onwards only.
 
     Parameters
@@ -159,13 +167,14 @@ def activations_only(read: Reading, rows: int) -> Iterator[list[torch.Tensor]]:
 
     Yields
     ------
-    list of Tensor (record, channel, position)
-        Filled by the pass. The change of gradient mode is undone afterwards, whatever happens.
+    list
+        Filled by the pass: the activations (record, channel, position), and `Reading.beside`. The change of gradient
+        mode is undone afterwards, whatever happens.
     """
-    seen: list[torch.Tensor] = []
+    seen: list[Any] = []
 
     def take(output: torch.Tensor) -> torch.Tensor:
-        seen.append(read.standard(output.detach(), rows).clone().requires_grad_())
+        seen[:] = [read.standard(output.detach(), rows).clone().requires_grad_(), read.beside(output.shape)]
         torch.set_grad_enabled(True)
         return read.back(seen[0], output.shape).clone()  # a copy: an in-place layer behind it leaves the recorded one
 
@@ -258,8 +267,11 @@ def _changed(network: EcgNetwork) -> tuple[torch.Tensor, np.ndarray]:
     return out, at
 
 
-def _axes_of(name: str, a: torch.Tensor, one: tuple[int, ...]) -> tuple[str, ...]:
-    """The axes of an output for an input and its changed copies, and of the shape `one` for the input alone."""
+def _axes_of(name: str, a: torch.Tensor, one: tuple[int, ...], sees: bool = False) -> tuple[str, ...]:
+    """The axes of an output for an input and its changed copies, and of the shape `one` for the input alone.
+
+    A layer that sees hardly any change is taken for (record, channel, position), unless it has to see them.
+    """
     n = 1 + _MOMENTS
     records = [k for k, (many, single) in enumerate(zip(a.shape, one, strict=True)) if many == n * single]
     if a.ndim < 3 or len(records) != 1:
@@ -267,7 +279,7 @@ def _axes_of(name: str, a: torch.Tensor, one: tuple[int, ...]) -> tuple[str, ...
             f"layer {name!r} gives {one} for one record and does not give (record, channel, position), in any order"
         )
     followed = _followed(a, records[0])
-    if followed is None and a.ndim == 3 and records[0] == 0 and a.shape[2] > 1 and not _responds(a):
+    if followed is None and a.ndim == 3 and records[0] == 0 and a.shape[2] > 1 and not (sees or _responds(a)):
         followed = 2  # nearly blind, so that nothing speaks against what is usual
     if followed is None:
         raise ModelError(
@@ -331,7 +343,8 @@ def layers(model: nn.Module) -> pd.DataFrame:
         - ``positions``: how many; ``ms``: from one to the next;
         - ``receptive_field_ms``: how much of the ECG a position in the middle sees; NaN where it is half of it or more;
         - ``default``: True for the one that maps are read from where nothing else is said. It is the last one with at
-          least eight positions on many of which the prediction depends; in networks with attention or recurrence, the
+          least eight positions, at most 250 ms apart, on many of which the prediction depends; in networks with
+          attention or recurrence, the
           last one before these mix the moments, since a position behind them no longer stands for its moment.
     """
     return _table(model).copy()
@@ -375,7 +388,7 @@ def _layers(model: nn.Module) -> pd.DataFrame:
         name = names[module]
         with contextlib.suppress(ModelError, ValueError):
             a = Reading("", module, None, None).taken(output)
-            axes = _axes_of(name, a, tuple(first[name][0].shape))
+            axes = _axes_of(name, a, tuple(first[name][0].shape), sees=True)
             seen[name] = _Seen(axes, _is_local(a, axes))
 
     with evaluating(model):
@@ -416,9 +429,11 @@ def _field(a: torch.Tensor, position: int, x: torch.Tensor) -> float:
 
 def _default(model: nn.Module, table: pd.DataFrame) -> str:
     """The layer to be read where none is named, of those in the order in which they end."""
-    useful = table[(table["positions"] >= _FEW) & table["matters"]]
-    if not len(useful):
+    many = table[(table["positions"] >= _FEW) & table["matters"]]
+    if not len(many):
         return ""
+    fine = many[many["ms"] <= _COARSE_MS]
+    useful = fine if len(fine) else many
     tokens = useful["axes"].map(_of_tokens)
     if not _mixes(model, table):
         return str(useful.index[-1])
@@ -509,14 +524,14 @@ def positions(model: nn.Module, layer: str | None = None) -> Positions:
         except (RuntimeError, IndexError, TypeError):  # takes one length only, reads nothing, or cannot be copied
             found = None
         if found is not None:
-            first, stride, field, mass = found
-            centre = Positions(first + stride * np.arange(n) - before, field, "receptive-field centres")
-            askew = abs(centre.sample.mean() - (n_samples - 1) / 2)  # with even padding, fields are about the middle
-            if askew <= max(_ASKEW * field, 2 * stride):
-                return centre
-            line = _by_mass(network, read, n, local=True)
-            line = centre.sample + mass if line is None else line
-            return Positions(np.clip(line, 0, n_samples - 1), field, "gradient mass")
+            first, stride, field = found
+            centre = first + stride * np.arange(n) - before
+            askew = abs(centre.mean() - (n_samples - 1) / 2)  # with even padding, fields are about the middle
+            if askew > max(_ASKEW * field, 2 * stride):
+                return Positions(np.clip(_shifted(network, read, centre), 0, n_samples - 1), field, "gradient mass")
+            if _sees_beyond(network, read, centre, field):
+                return Positions(centre, float("nan"), "receptive-field centres, beside unknown paths from everywhere")
+            return Positions(centre, field, "receptive-field centres")
     even = (np.arange(n) + 0.5) * taken / n - 0.5 - before
     line = _by_mass(network, read, n)
     if line is None or np.abs(line - even).max() <= max(0.4 * taken / n, _EVEN * taken):
@@ -536,62 +551,90 @@ def _only_convolves(network: EcgNetwork, read: Reading, z: torch.Tensor) -> bool
     return all(isinstance(m, _CONVOLVES) for m in ran)
 
 
-def _by_fields(model: nn.Module, name: str, n_samples: int) -> tuple[float, float, float, float] | None:
-    """Centre of the first field, step to the next, width, and how far off the centre its mass lies; None if cut."""
+def _by_fields(model: nn.Module, name: str, n_samples: int) -> tuple[float, float, float] | None:
+    """Centre of the first field, step to the next, and width; None where the input's ends cut fields."""
     positive = _positive_copy(model)
     network, read = ecg_network(positive), reading(model, name)._replace(module=find_layer(positive, name))
     for long in (n_samples, 3 * n_samples, max(8 * n_samples, 4096)):
-        found = _measured(network, read, long)
-        if found is not None or long > 20_000:
+        found = _measured(network, read, long) if long <= _LONGEST else None
+        if found is not None:
             return found
     return None
 
 
-def _measured(network: EcgNetwork, read: Reading, n_samples: int) -> tuple[float, float, float, float] | None:
+def _measured(network: EcgNetwork, read: Reading, n_samples: int) -> tuple[float, float, float] | None:
     with torch.enable_grad():
         x = torch.ones(1, len(network.about.leads), n_samples, dtype=torch.float64, requires_grad=True)
         a = read.standard(_run_to(network, read, x), 1)
         middle, step = a.shape[2] // 2, min(16, (a.shape[2] - 1) // 4)
-        spans, masses = [], []
+        spans = []
         for k in (middle, middle + step):
             g = torch.autograd.grad(a[:, :, k].sum(), x, retain_graph=True)[0].abs().sum(dim=(0, 1)).numpy()
             reads = np.flatnonzero(g)
             spans.append((reads[0], reads[-1]))
-            masses.append(float(g @ np.arange(n_samples) / g.sum()))
     (a0, a1), (b0, b1) = spans
     if a0 == 0 or b1 == n_samples - 1 or b0 <= a0 or b1 - b0 != a1 - a0:
         return None
-    stride, centre, field = (b0 - a0) / step, (a0 + a1) / 2, float(a1 - a0 + 1)
-    return centre - stride * middle, stride, field, masses[0] - centre
+    stride = (b0 - a0) / step
+    return (a0 + a1) / 2 - stride * middle, stride, float(a1 - a0 + 1)
 
 
-def _by_mass(network: EcgNetwork, read: Reading, n: int, local: bool = False) -> np.ndarray | None:
-    """Places (position,) on a line through where the squared gradients of three of them lie; None where it is none."""
+def _by_mass(network: EcgNetwork, read: Reading, n: int) -> np.ndarray | None:
+    """Places (position,) on a line through where the squared gradients of three of them peak; None where it is none."""
     at = np.unique(np.linspace(n / 8, n * 7 / 8 - 1, 3).round().astype(int))
-    if len(at) < 3:
+    masses = _masses(network, read, at)
+    if len(at) < 3 or masses is None:
         return None
-    centres = []
+    length = masses.shape[1]
+    reach = max(int(np.ceil(length / n)), length // 64, 1)
+    peaks = [_peak(mass, reach) for mass in masses]
+    even, stride = length / n, (peaks[2] - peaks[0]) / (at[2] - at[0])
+    bent = abs(peaks[1] - (peaks[0] + stride * (at[1] - at[0])))
+    if not 0.8 * even < stride < 1.25 * even or bent > 0.05 * length:
+        return None
+    return peaks[0] + stride * (np.arange(n) - at[0])
+
+
+def _shifted(network: EcgNetwork, read: Reading, centre: np.ndarray) -> np.ndarray:
+    """Centres of fields, moved by as much as the squared gradients of some, in the second half, lie off them."""
+    n = len(centre)
+    at = np.unique(np.linspace(n / 2, n - 1, 2 * _INPUTS).astype(int))
+    masses = _masses(network, read, at)
+    if masses is None:
+        return centre
+    where = masses @ np.arange(masses.shape[1]) / masses.sum(axis=1)
+    return centre + np.median(where - centre[at])
+
+
+def _sees_beyond(network: EcgNetwork, read: Reading, centre: np.ndarray, field: float) -> bool:
+    """Whether a position sees more than its field: gates, as of squeeze and excitation, which a positive copy shuts."""
+    k = len(centre) // 2
+    masses = _masses(network, read, np.array([k]))
+    if masses is None:
+        return False
+    far = np.abs(np.arange(masses.shape[1]) - centre[k]) > field / 2 + 1
+    return bool((masses[0, far] > 0).any())
+
+
+def _masses(network: EcgNetwork, read: Reading, at: np.ndarray) -> np.ndarray | None:
+    """Squared gradients (position, sample) of these positions, leads and made-up ECGs added up; None where one is 0."""
+    out = []
     with evaluating(network.model), torch.enable_grad():
         x = network.enter(made_up(network, _INPUTS)).detach().requires_grad_()
         a = read.standard(_run_to(network, read, x), len(x))
         signs = torch.randn(a.shape[:2], generator=torch.Generator().manual_seed(0)).to(a)
         for k in at:
             g = torch.autograd.grad((a[:, :, k] * signs).sum(), x, retain_graph=True, allow_unused=True)[0]
-            mass = np.zeros(0) if g is None else (g.double() ** 2).sum(dim=(0, 1)).cpu().numpy()
-            if not mass.any() or not np.isfinite(mass).all():
+            mass = np.zeros(1) if g is None else (g.double() ** 2).sum(dim=(0, 1)).cpu().numpy()
+            if not (mass.any() and np.isfinite(mass).all()):
                 return None
-            reach = len(mass) if local else max(int(np.ceil(x.shape[2] / n)), len(mass) // 64, 1)
-            centres.append(_centre(mass, reach))
-    even, stride = x.shape[2] / n, (centres[2] - centres[0]) / (at[2] - at[0])
-    bent = abs(centres[1] - (centres[0] + stride * (at[1] - at[0])))
-    if not 0.8 * even < stride < 1.25 * even or bent > 0.05 * x.shape[2]:
-        return None
-    return centres[0] + stride * (np.arange(n) - at[0])
+            out.append(mass)
+    return np.stack(out)
 
 
-def _centre(mass: np.ndarray, reach: int) -> float:
+def _peak(mass: np.ndarray, reach: int) -> float:
     """Where a gradient's mass (sample,) lies within `reach` of its peak: attention spreads some over all the input."""
-    near = np.convolve(mass, np.ones(2 * min(reach, len(mass) // 2) + 1), mode="same")
+    near = np.convolve(mass, np.ones(2 * reach + 1), mode="same")
     first = max(int(near.argmax()) - reach, 0)
     part = mass[first : first + 2 * reach + 1]
     return float(first + part @ np.arange(len(part)) / part.sum())

@@ -260,10 +260,11 @@ def values(case: Case) -> Cell:
             gaps["Captum: " + _first_line(e)] = np.inf
             continue
         found = [(v[0] if isinstance(v, tuple) else v).detach().double() for v in each]
-        if name == "GradCAM" and axes != ["record", "channel", "position"]:
+        if name == "GradCAM" and axes[:2] != ["record", "channel"]:
             continue  # Captum takes the second axis for channels, and all others for positions
         place, record = axes.index("position"), axes.index("record")
-        total = [v.movedim((record, place), (0, 1)).flatten(2).sum(dim=2) for v in found]  # (record, position)
+        total = [v.movedim((record, place), (0, 1)).flatten(2).sum(dim=2) for v in found]
+        total = [v.unflatten(0, (FEW, -1)).sum(dim=1) for v in total]  # (record, position): leads may be own records
         for part, first in {"": 0, ", less the first": 1}.items():  # a class token is at no moment
             expected = np.stack([v[:, first:].sum(dim=1).numpy() for v in total], axis=1)
             gaps[name + part] = np.abs(maps - expected).max() / max(np.abs(expected).max(), size)
