@@ -341,7 +341,7 @@ def layers(model: nn.Module) -> pd.DataFrame:
 
         - ``shape``: of its output for one record; ``axes``: what they are;
         - ``positions``: how many; ``ms``: from one to the next;
-        - ``receptive_field_ms``: how much of the ECG a position in the middle sees; NaN where it is half of it or more;
+        - ``receptive_field_ms``: how much of the ECG a position in the middle sees; NaN where that is all;
         - ``default``: True for the one that maps are read from where nothing else is said. It is the last one with at
           least eight positions, at most 250 ms apart, on many of which the prediction depends; in networks with
           attention or recurrence, the
@@ -358,18 +358,11 @@ def default_layer(model: nn.Module) -> str:
 
 def mixes(model: nn.Module) -> bool:
     """Whether a network mixes moments by attention, recurrence or a state space."""
-    return _mixes(model, _table(model))
+    return bool(_mixers(model, _table(model)))
 
 
 def _table(model: nn.Module) -> pd.DataFrame:
     return _kept(model, ("layers",), partial(_layers, model))
-
-
-class _Seen(NamedTuple):
-    """What is learnt of a layer from changed inputs."""
-
-    axes: tuple[str, ...]
-    local: bool  # whether a short change is seen by few positions
 
 
 @torch.inference_mode(False)
@@ -378,9 +371,11 @@ def _layers(model: nn.Module) -> pd.DataFrame:
     network = ecg_network(model)
     names = {m: n for n, m in model.named_modules() if n}
     first: dict[str, list[Any]] = {n: [] for n in names.values()}  # outputs of each call, for one record
-    seen: dict[str, _Seen] = {}  # in the order in which layers end: the outermost of those that end together last
+    seen: dict[str, tuple[str, ...]] = {}  # axes; in the order of ends, of those that end together the outermost last
+    ended: list[str] = []
 
     def note(module: nn.Module, _inputs: Any, output: Any) -> None:
+        ended.append(names[module])
         with contextlib.suppress(ModelError):
             first[names[module]].append(Reading("", module, None, None).taken(output))
 
@@ -388,8 +383,7 @@ def _layers(model: nn.Module) -> pd.DataFrame:
         name = names[module]
         with contextlib.suppress(ModelError, ValueError):
             a = Reading("", module, None, None).taken(output)
-            axes = _axes_of(name, a, tuple(first[name][0].shape), sees=True)
-            seen[name] = _Seen(axes, _is_local(a, axes))
+            seen[name] = _axes_of(name, a, tuple(first[name][0].shape), sees=True)
 
     with evaluating(model):
         z, _ = _changed(network)
@@ -404,65 +398,65 @@ def _layers(model: nn.Module) -> pd.DataFrame:
     slopes = torch.autograd.grad(y.sum(), outputs, retain_graph=True, allow_unused=True) if wanted else ()
     rows, n = [], network.before(z.shape[2]) + z.shape[2]
     for name, g in zip(wanted, slopes, strict=True):
-        k, one = seen[name].axes.index("position"), tuple(once[name].shape)
-        about = {"layer": name, "shape": one, "axes": seen[name].axes, "positions": one[k]}
-        about |= {"ms": 1000.0 * n / one[k] / network.about.fs, "local": seen[name].local}
-        field = _field(once[name], k, x) if seen[name].local else np.nan
-        about["receptive_field_ms"] = field * 1000.0 / network.about.fs
+        k, one = seen[name].index("position"), tuple(once[name].shape)
+        about = {"layer": name, "shape": one, "axes": seen[name], "positions": one[k]}
+        about["ms"] = 1000.0 * n / one[k] / network.about.fs
+        about["receptive_field_ms"] = _field(once[name], k, x) * 1000.0 / network.about.fs
         rows.append(about | {"matters": _matters(g, k)})
-    kinds = {"matters": bool, "local": bool}
-    columns = ["layer", "shape", "axes", "positions", "ms", "receptive_field_ms", *kinds]
+    columns = ["layer", "shape", "axes", "positions", "ms", "receptive_field_ms", "matters"]
     table = pd.DataFrame(rows, columns=columns).set_index("layer")
-    table = table[table["positions"] > 1].astype(kinds)
-    chosen = _default(model, table)
-    return table.assign(default=[n == chosen for n in table.index]).drop(columns=list(kinds))
+    table = table[table["positions"] > 1].astype({"matters": bool})
+    chosen = _default(model, table, ended)
+    return table.assign(default=[n == chosen for n in table.index]).drop(columns="matters")
 
 
 def _field(a: torch.Tensor, position: int, x: torch.Tensor) -> float:
-    """How many samples of the input a position in the middle sees; NaN where its gradient is 0."""
+    """How many samples of the input a position in the middle sees; NaN where it reaches the input's ends, or is 0."""
     middle = a.movedim(position, 0)[a.shape[position] // 2]
     signs = torch.randn(middle.shape, generator=torch.Generator().manual_seed(0)).to(middle)
     g = torch.autograd.grad((middle * signs).sum(), x, retain_graph=True, allow_unused=True)[0]
     seen = np.zeros(0) if g is None else np.flatnonzero(g.abs().sum(dim=(0, 1)).cpu().numpy())
-    return float(seen[-1] - seen[0] + 1) if len(seen) else np.nan
+    return float(seen[-1] - seen[0] + 1) if len(seen) and seen[0] > 0 and seen[-1] < x.shape[2] - 1 else np.nan
 
 
-def _default(model: nn.Module, table: pd.DataFrame) -> str:
+def _default(model: nn.Module, table: pd.DataFrame, ended: list[str]) -> str:
     """The layer to be read where none is named, of those in the order in which they end."""
     many = table[(table["positions"] >= _FEW) & table["matters"]]
-    if not len(many):
-        return ""
     fine = many[many["ms"] <= _COARSE_MS]
     useful = fine if len(fine) else many
-    tokens = useful["axes"].map(_of_tokens)
-    if not _mixes(model, table):
-        return str(useful.index[-1])
-    local = useful[useful["local"]]
-    if len(local):  # behind the embedding: blocks, then what is not in a transformer's block, then its first part
-        outside = [n for n in local.index if not tokens[n] or _has_parts(model, n)]
-        return str(outside[-1] if outside else local.index[0])
-    blocks = [n for n in useful.index if not tokens[n] or _has_parts(model, n)]
-    return str((blocks or list(useful.index))[-1])
+    mixers = tuple(_mixers(model, table))
+    if not len(useful) or not mixers:
+        return _last(model, list(useful.index))
+    parts = (k for k, name in enumerate(ended) if any(name == m or name.startswith(f"{m}.") for m in mixers))
+    begun = set(ended[: next(parts, len(ended))])
+    before = [name for name in useful.index if name in begun]
+    own = [name for name in before or useful.index if not _of_tokens(useful["axes"][name]) or _has_parts(model, name)]
+    # Of a transformer's first block the norm ends before attention begins, too: then the embedding is meant.
+    return _last(model, own) or str(before[0] if before else useful.index[-1])
 
 
-def _mixes(model: nn.Module, table: pd.DataFrame) -> bool:
-    """Whether attention, recurrence or a state space is among the layers: they mix all moments.
+def _last(model: nn.Module, names: list[str]) -> str:
+    """The last of these layers, or of blocks of layers where it is but a part of the next block; "" for none."""
+    blocks = [name for name in names if _has_parts(model, name)]
+    if blocks and names[-1].count(".") > blocks[-1].count("."):
+        return blocks[-1]
+    return names[-1] if names else ""
+
+
+def _mixers(model: nn.Module, table: pd.DataFrame) -> list[str]:
+    """Names of attention, recurrence and state spaces, which mix all moments.
 
     Those that are not torch's are told by their names, where there are tokens: squeeze and excitation goes by
     "attention", too.
     """
-    if any(isinstance(m, (nn.RNNBase, nn.MultiheadAttention)) for m in model.modules()):
-        return True
-    named = any(_MIXES.search(f"{name} {type(m).__name__}") for name, m in model.named_modules())
-    return named and bool(table["axes"].map(_of_tokens).any())
-
-
-def _is_local(a: torch.Tensor, axes: tuple[str, ...]) -> bool:
-    """Whether a short change of the input is seen by less than half of a layer's positions."""
-    k = 1 + [axis for axis in axes if axis != "record"].index("position")
-    change = _changes(a, axes.index("record"))
-    change = change.amax(dim=[d for d in range(1, change.ndim) if d != k])  # (moment, position)
-    return bool((change > 1e-5 * change.max()).float().mean() < 0.5)
+    tokens = bool(table["axes"].map(_of_tokens).any())
+    found = []
+    for name, m in model.named_modules():
+        called = _MIXES.search(f"{name.rsplit('.', 1)[-1]} {type(m).__name__}")
+        trained = name and any(True for _ in m.parameters())
+        if trained and (isinstance(m, (nn.RNNBase, nn.MultiheadAttention)) or (tokens and called)):
+            found.append(name)
+    return found
 
 
 def _matters(g: torch.Tensor | None, position: int) -> bool:
