@@ -436,11 +436,16 @@ def _default(model: nn.Module, table: pd.DataFrame, ended: list[str]) -> str:
 
 
 def _last(model: nn.Module, names: list[str]) -> str:
-    """The last of these layers, or of blocks of layers where it is but a part of the next block; "" for none."""
-    blocks = [name for name in names if _has_parts(model, name)]
-    if blocks and names[-1].count(".") > blocks[-1].count("."):
-        return blocks[-1]
-    return names[-1] if names else ""
+    """The last of these layers that is no part of a block whose like, before it, is one of these; "" for none."""
+    plain = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+    kinds = {type(model.get_submodule(name)) for name in names} - set(plain)
+
+    def within(name: str) -> bool:
+        steps = name.split(".")
+        around = (".".join(steps[:k]) for k in range(1, len(steps)))
+        return any(type(model.get_submodule(block)) in kinds for block in around if block not in names)
+
+    return next((name for name in reversed(names) if not within(name)), names[-1] if names else "")
 
 
 def _mixers(model: nn.Module, table: pd.DataFrame) -> list[str]:
