@@ -317,7 +317,7 @@ def _followed(a: torch.Tensor, record: int) -> int | None:
             continue
         centre = (profile / total) @ np.arange(profile.shape[1]) / (profile.shape[1] - 1)
         r = np.corrcoef(rankdata(centre), np.arange(len(centre)))[0, 1] if np.ptp(centre) > 0 else 0.0
-        moved.append(float(r * np.ptp(centre)))
+        moved.append(float(r * abs(r) * np.ptp(centre)))  # squared, as a channel's may follow by chance
     best = int(np.argmax(moved))
     rest = max((v for k, v in enumerate(moved) if k != best), default=0.0)
     return others[best] if moved[best] > _CLEAR and moved[best] > 2 * rest else None
