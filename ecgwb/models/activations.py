@@ -283,8 +283,9 @@ def _axes_of(name: str, a: torch.Tensor, one: tuple[int, ...], sees: bool = Fals
         followed = 2  # nearly blind, so that nothing speaks against what is usual
     if followed is None:
         raise ModelError(
-            f"which axis of layer {name!r}, {one} for one record, follows time cannot be seen; say it with "
-            "spec.layer_axes, such as ('record', 'position', 'channel'), or choose a layer of wb.models.layers(model)"
+            f"which axis of layer {name!r}, {one} for one record, follows time cannot be seen; behind pooling "
+            "there is none. Say it with spec.layer_axes, such as ('record', 'position', 'channel'), or choose a layer of "
+            "wb.models.layers(model)"
         )
     return tuple("record" if k == records[0] else "position" if k == followed else "channel" for k in range(a.ndim))
 
@@ -341,7 +342,7 @@ def layers(model: nn.Module) -> pd.DataFrame:
 
         - ``shape``: of its output for one record; ``axes``: what they are;
         - ``positions``: how many; ``ms``: from one to the next;
-        - ``receptive_field_ms``: how much of the ECG a position in the middle sees; NaN where that is all;
+        - ``receptive_field_ms``: how much of the ECG a position in the middle sees; NaN where that is all of it;
         - ``default``: True for the one that maps are read from where nothing else is said. It is the last one with at
           least eight positions, at most 250 ms apart, on many of which the prediction depends; in networks with
           attention or recurrence, the
@@ -401,12 +402,14 @@ def _layers(model: nn.Module) -> pd.DataFrame:
         k, one = seen[name].index("position"), tuple(once[name].shape)
         about = {"layer": name, "shape": one, "axes": seen[name], "positions": one[k]}
         about["ms"] = 1000.0 * n / one[k] / network.about.fs
-        about["receptive_field_ms"] = _field(once[name], k, x) * 1000.0 / network.about.fs
         rows.append(about | {"matters": _matters(g, k)})
-    columns = ["layer", "shape", "axes", "positions", "ms", "receptive_field_ms", "matters"]
+    columns = ["layer", "shape", "axes", "positions", "ms", "matters"]
     table = pd.DataFrame(rows, columns=columns).set_index("layer")
     table = table[table["positions"] > 1].astype({"matters": bool})
-    chosen = _default(model, table, ended)
+    begun = _before_mixing(model, table, ended)
+    fields = [_field(once[n], seen[n].index("position"), x) if n in begun else np.nan for n in table.index]
+    table.insert(4, "receptive_field_ms", np.array(fields, dtype=float) * 1000.0 / network.about.fs)
+    chosen = _default(model, table, begun)
     return table.assign(default=[n == chosen for n in table.index]).drop(columns="matters")
 
 
@@ -419,16 +422,20 @@ def _field(a: torch.Tensor, position: int, x: torch.Tensor) -> float:
     return float(seen[-1] - seen[0] + 1) if len(seen) and seen[0] > 0 and seen[-1] < x.shape[2] - 1 else np.nan
 
 
-def _default(model: nn.Module, table: pd.DataFrame, ended: list[str]) -> str:
+def _before_mixing(model: nn.Module, table: pd.DataFrame, ended: list[str]) -> set[str]:
+    """Of the layers in the order in which they end, those that end before attention, recurrence or the like begins."""
+    mixers = _mixers(model, table)
+    parts = (k for k, name in enumerate(ended) if any(name == m or name.startswith(f"{m}.") for m in mixers))
+    return set(ended[: next(parts, len(ended))])
+
+
+def _default(model: nn.Module, table: pd.DataFrame, begun: set[str]) -> str:
     """The layer to be read where none is named, of those in the order in which they end."""
     many = table[(table["positions"] >= _FEW) & table["matters"]]
     fine = many[many["ms"] <= _COARSE_MS]
     useful = fine if len(fine) else many
-    mixers = tuple(_mixers(model, table))
-    if not len(useful) or not mixers:
+    if not len(useful) or not _mixers(model, table):
         return _last(model, list(useful.index))
-    parts = (k for k, name in enumerate(ended) if any(name == m or name.startswith(f"{m}.") for m in mixers))
-    begun = set(ended[: next(parts, len(ended))])
     before = [name for name in useful.index if name in begun]
     own = [name for name in before or useful.index if not _of_tokens(useful["axes"][name]) or _has_parts(model, name)]
     # Of a transformer's first block the norm ends before attention begins, too: then the embedding is meant.
