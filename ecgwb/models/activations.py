@@ -284,8 +284,8 @@ def _axes_of(name: str, a: torch.Tensor, one: tuple[int, ...], sees: bool = Fals
     if followed is None:
         raise ModelError(
             f"which axis of layer {name!r}, {one} for one record, follows time cannot be seen; behind pooling "
-            "there is none. Say it with spec.layer_axes, such as ('record', 'position', 'channel'), or choose a layer of "
-            "wb.models.layers(model)"
+            "there is none. Say it with spec.layer_axes, such as ('record', 'position', 'channel'), or choose a layer "
+            "of wb.models.layers(model)"
         )
     return tuple("record" if k == records[0] else "position" if k == followed else "channel" for k in range(a.ndim))
 
