@@ -484,7 +484,10 @@ def _sign(verdict: str | None, note: str, where: str, reasons: dict[tuple[str, s
 
 def _without_numbers(note: str) -> str:
     """The reason alone where the rest is this network's figures."""
-    return note.split("; ")[0] if note.startswith("positions") else note
+    note = re.sub(r"; \d+ %, order .*", "", note)
+    if note.startswith("warned: "):
+        return re.sub(r"for \w+, | by .*?; |\(off by .*\)", " ", note).replace("  ", " ").strip()
+    return re.sub(r"^\d+ defaults; of \d+ layers \d+ (.*), such as .*|, off by [\d.e+-]+", r"some layers \1", note)
 
 
 INTRODUCTION = """# Networks that no one here wrote
