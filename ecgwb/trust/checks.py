@@ -12,7 +12,7 @@ that `trust_panel` makes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -34,8 +34,10 @@ from ..edits.changes import erase
 from ..edits.effects import dose_response, doses_of, for_network
 from ..edits.maps import faithfulness, maps_by, on_beats, point_spread, time_maps
 from ..models.accuracy import same_unit
+from ..models.activations import default_layer
 from ..models.prediction import predict
-from ..models.spec import copy_of, spec_of
+from ..models.running import unreadable
+from ..models.spec import copy_of, keep_spec, spec_of
 from ..stats import mean_interval, ratio_interval
 
 _BLUR_MS = 20.0  # standard deviation of the blur before maps of different sharpness are compared
@@ -520,7 +522,9 @@ def _departures(maps: np.ndarray) -> np.ndarray:
 
 def _shuffled(model: nn.Module, layers: Sequence[str], seed: int) -> nn.Module:
     """A copy of the network with the weights of these layers shuffled, each tensor in itself."""
-    copied = copy_of(model)
+    copied, spec = copy_of(model), spec_of(model)
+    if not (spec.layer or unreadable(model)):  # the copy's default might be another layer
+        keep_spec(copied, replace(spec, layer=default_layer(model)))
     generator = torch.Generator().manual_seed(seed)
     modules = dict(copied.named_modules())
     with torch.no_grad():
