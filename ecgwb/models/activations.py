@@ -476,8 +476,9 @@ def _matters(g: torch.Tensor | None, position: int) -> bool:
     if g is None:
         return False
     size = g.detach().abs().movedim(position, 0).flatten(1).sum(dim=1)
-    usual = size.quantile(0.9)  # not the largest: a class token's may be many times the others'
-    return bool((size > 0.05 * usual).float().mean() >= _SPREAD and usual > 0)
+    usual = size.topk(min(2, len(size))).values[-1]  # not the largest: a class token's may be many times the others'
+    least = min(_FEW, _SPREAD * len(size))  # behind maximum pooling few positions matter at a time
+    return bool((size > 0.05 * usual).sum() >= least and usual > 0)
 
 
 def _of_tokens(axes: tuple[str, ...]) -> bool:
