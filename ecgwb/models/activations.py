@@ -603,13 +603,14 @@ def _by_mass(network: EcgNetwork, read: Reading, n: int) -> np.ndarray | None:
 
 
 def _shifted(network: EcgNetwork, read: Reading, centre: np.ndarray) -> np.ndarray:
-    """Centres of fields, moved by as much as the squared gradients of some, in the second half, lie off them."""
+    """Centres of fields, moved by as much as the squared gradients of some lie off them, where above half their most."""
     n = len(centre)
     at = np.unique(np.linspace(n / 2, n - 1, 2 * _INPUTS).astype(int))
     masses = _masses(network, read, at)
     if masses is None:
         return centre
-    where = masses @ np.arange(masses.shape[1]) / masses.sum(axis=1)
+    core = np.maximum(masses - masses.max(axis=1, keepdims=True) / 2, 0)
+    where = core @ np.arange(core.shape[1]) / core.sum(axis=1)
     return centre + np.median(where - centre[at])
 
 
