@@ -603,7 +603,7 @@ def _by_mass(network: EcgNetwork, read: Reading, n: int) -> np.ndarray | None:
 
 
 def _shifted(network: EcgNetwork, read: Reading, centre: np.ndarray) -> np.ndarray:
-    """Centres of fields, moved by as much as the squared gradients of some lie off them, where above half their most."""
+    """Centres of fields, moved by as much as squared gradients, where above half of their most, lie off them."""
     n = len(centre)
     at = np.unique(np.linspace(n / 2, n - 1, 2 * _INPUTS).astype(int))
     masses = _masses(network, read, at)
