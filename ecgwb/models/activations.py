@@ -397,7 +397,7 @@ def _layers(model: nn.Module) -> pd.DataFrame:
     wanted = [n for n in seen if once[n].requires_grad and y.requires_grad]
     outputs = [once[n] for n in wanted]
     slopes = torch.autograd.grad(y.sum(), outputs, retain_graph=True, allow_unused=True) if wanted else ()
-    rows, n = [], network.before(z.shape[2]) + z.shape[2]
+    rows, n = [], network.about.n_samples if network.about.pad else z.shape[2]
     for name, g in zip(wanted, slopes, strict=True):
         k, one = seen[name].index("position"), tuple(once[name].shape)
         about = {"layer": name, "shape": one, "axes": seen[name], "positions": one[k]}
