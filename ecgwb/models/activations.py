@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import rankdata
+from scipy.stats import spearmanr
 from torch import nn
 
 from .interface import EcgNetwork, described, ecg_network
@@ -36,7 +36,7 @@ class Positions(NamedTuple):
 
     sample: np.ndarray  # (position,) centre of each receptive field, in input samples; NaN for what is nowhere
     field: float  # width of the receptive field, samples; NaN where it is unknown
-    how: str  # "receptive-field centres", "gradient mass" or "evenly spread"
+    how: str  # "receptive-field centres" (and what else is seen), "gradient mass" or "evenly spread"
 
 
 class Reading(NamedTuple):
@@ -247,24 +247,23 @@ def _axes(model: nn.Module, read: Reading) -> tuple[str, ...]:
     """
     network = ecg_network(model)
     with evaluating(model), torch.no_grad():
-        z, _ = _changed(network)
+        z = _changed(network)
         a = _run_to(network, read, z)
         one = _run_to(network, read, z[:1])
     return _axes_of(read.name, a, tuple(one.shape))
 
 
-def _changed(network: EcgNetwork) -> tuple[torch.Tensor, np.ndarray]:
-    """A made-up input and copies of it, each with another span changed; and the spans' middles, in samples."""
+def _changed(network: EcgNetwork) -> torch.Tensor:
+    """A made-up input and copies of it, each with another span changed, later from copy to copy."""
     z = network.enter(made_up(network, 1))[:1]
     n = z.shape[2]
     width = max(n // 32, 4)
-    at = np.linspace(n / 8, n * 7 / 8, _MOMENTS)
     out = z.repeat(1 + _MOMENTS, 1, 1)
     bump = torch.hann_window(width, periodic=False).to(z) * 3 * z.std()
-    for k, centre in enumerate(at):
+    for k, centre in enumerate(np.linspace(n / 8, n * 7 / 8, _MOMENTS)):
         first = int(centre - width / 2)
         out[1 + k, :, first : first + width] += bump
-    return out, at
+    return out
 
 
 def _axes_of(name: str, a: torch.Tensor, one: tuple[int, ...], sees: bool = False) -> tuple[str, ...]:
@@ -317,7 +316,7 @@ def _followed(a: torch.Tensor, record: int) -> int | None:
             moved.append(0.0)
             continue
         centre = (profile / total) @ np.arange(profile.shape[1]) / (profile.shape[1] - 1)
-        r = np.corrcoef(rankdata(centre), np.arange(len(centre)))[0, 1] if np.ptp(centre) > 0 else 0.0
+        r = spearmanr(centre, np.arange(len(centre))).statistic if np.ptp(centre) > 0 else 0.0
         moved.append(float(r * abs(r) * np.ptp(centre)))  # squared, as a channel's may follow by chance
     best = int(np.argmax(moved))
     rest = max((v for k, v in enumerate(moved) if k != best), default=0.0)
@@ -387,7 +386,7 @@ def _layers(model: nn.Module) -> pd.DataFrame:
             seen[name] = _axes_of(name, a, tuple(first[name][0].shape), sees=True)
 
     with evaluating(model):
-        z, _ = _changed(network)
+        z = _changed(network)
         x = z[:1].clone().requires_grad_()
         with torch.enable_grad(), hooked(dict.fromkeys(names, note)):
             y = network.raw(x)
