@@ -28,7 +28,7 @@ from ..models.activations import (
     upsampling,
 )
 from ..models.interface import EcgNetwork, ecg_network
-from ..models.prediction import on_workers, pieces, unusable
+from ..models.prediction import on_workers, pieces, unusable, warn_saturated
 from ..models.spec import ModelError, ModelSpec, evaluating, spec_of
 from ..models.wrapping import made_up
 
@@ -141,6 +141,7 @@ def _maps(
         positions=f"{where.how}; {_WIDE}" if where.field >= spec.n_samples / 2 else where.how,
         receptive_field_ms=where.field * 1000.0 / spec.fs,
     )
+    warn_saturated(spec, answers[usable])
     bias = head.bias.cpu().numpy()
     if variant in ("gradcam", OF_TOKENS) and not relu and _add_up(out[usable], bias, answers[usable]):
         return with_units(maps, [spec.unit(t) for t in wanted], bias, adds_up="mean")

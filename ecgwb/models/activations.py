@@ -397,7 +397,7 @@ def _layers(model: nn.Module) -> pd.DataFrame:
     wanted = [n for n in seen if once[n].requires_grad and y.requires_grad]
     outputs = [once[n] for n in wanted]
     slopes = torch.autograd.grad(y.sum(), outputs, retain_graph=True, allow_unused=True) if wanted else ()
-    rows, n = [], network.before(z.shape[2]) + z.shape[2]
+    rows, n = [], network.about.n_samples if network.about.pad else z.shape[2]
     for name, g in zip(wanted, slopes, strict=True):
         k, one = seen[name].index("position"), tuple(once[name].shape)
         about = {"layer": name, "shape": one, "axes": seen[name], "positions": one[k]}
@@ -476,8 +476,9 @@ def _matters(g: torch.Tensor | None, position: int) -> bool:
     if g is None:
         return False
     size = g.detach().abs().movedim(position, 0).flatten(1).sum(dim=1)
-    usual = size.quantile(0.9)  # not the largest: a class token's may be many times the others'
-    return bool((size > 0.05 * usual).float().mean() >= _SPREAD and usual > 0)
+    usual = size.topk(min(2, len(size))).values[-1]  # not the largest: a class token's may be many times the others'
+    least = min(_FEW, _SPREAD * len(size))  # behind maximum pooling few positions matter at a time
+    return bool((size > 0.05 * usual).sum() >= least and usual > 0)
 
 
 def _of_tokens(axes: tuple[str, ...]) -> bool:
@@ -602,13 +603,14 @@ def _by_mass(network: EcgNetwork, read: Reading, n: int) -> np.ndarray | None:
 
 
 def _shifted(network: EcgNetwork, read: Reading, centre: np.ndarray) -> np.ndarray:
-    """Centres of fields, moved by as much as the squared gradients of some, in the second half, lie off them."""
+    """Centres of fields, moved by as much as squared gradients, where above half of their most, lie off them."""
     n = len(centre)
     at = np.unique(np.linspace(n / 2, n - 1, 2 * _INPUTS).astype(int))
     masses = _masses(network, read, at)
     if masses is None:
         return centre
-    where = masses @ np.arange(masses.shape[1]) / masses.sum(axis=1)
+    core = np.maximum(masses - masses.max(axis=1, keepdims=True) / 2, 0)
+    where = core @ np.arange(core.shape[1]) / core.sum(axis=1)
     return centre + np.median(where - centre[at])
 
 

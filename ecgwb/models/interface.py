@@ -11,7 +11,8 @@ from torch import nn
 from .spec import ModelError, ModelSpec, run, spec_of
 
 _LEAST = 1e-6  # input units: what a flat lead is divided by
-_SURE = 1e-7  # probabilities nearer to 0 or 1 than this have the log-odds of this
+_SURE = 2.0**-25  # half of the least by which a probability of 32 bits differs from 1
+SATURATED = 17.0  # log-odds beyond which a probability of 32 bits is 1
 
 
 class EcgNetwork(nn.Module):
@@ -121,14 +122,14 @@ class EcgNetwork(nn.Module):
             y = y - others
         y = y[:, list(spec.columns)] if spec.columns else y
         if spec.link == "probability":
-            y = torch.logit(y.double(), eps=_SURE).to(y.dtype)
+            y = _log_odds(y)
         if y.shape[0] == n_records and spec.windows not in ("mean", "max"):
             return y
         by_window = y.unflatten(0, (n_records, -1))  # (record, window, target)
         if spec.windows == "max":
             return by_window.amax(dim=1)
         if spec.link in ("probability", "softmax"):
-            return torch.logit(by_window.double().sigmoid().mean(dim=1), eps=_SURE).to(y.dtype)
+            return _log_odds(by_window.double().sigmoid().mean(dim=1)).to(y.dtype)
         return by_window.mean(dim=1)
 
 
@@ -153,6 +154,12 @@ def dtype_of(model: nn.Module) -> torch.dtype:
     """The type of a network's weights, which its input takes."""
     kinds = (t.dtype for t in [*model.parameters(), *model.buffers()] if t.is_floating_point())
     return next(kinds, torch.float32)
+
+
+def _log_odds(p: torch.Tensor) -> torch.Tensor:
+    """Log-odds of probabilities, finite where these are 0 or 1."""
+    p64 = p.double()
+    return (p64.clamp(min=1e-37).log() - (1 - p64).clamp(min=_SURE).log()).to(p.dtype)
 
 
 def _without(y: torch.Tensor, k: int) -> torch.Tensor:

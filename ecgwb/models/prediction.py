@@ -21,7 +21,7 @@ from ..cohorts.measurements import TIME
 from ..cohorts.people import folds_of, names_patients, patients_of
 from ..recordings.record import FS, complete_limb_leads
 from .checkpoints import load_model
-from .interface import ecg_network
+from .interface import SATURATED, ecg_network
 from .progress import progress
 from .spec import ModelError, ModelSpec, copy_of, device_of, evaluating, spec_of
 
@@ -95,6 +95,7 @@ def _outputs(model: nn.Module, cohort: xr.Dataset) -> xr.DataArray:
                 out[rows] = network(part).double().cpu().numpy()
             usable[rows] = ok
     odd.warn()
+    warn_saturated(spec_of(model), out[usable])
     out[~usable] = np.nan
     wrong = usable & ~np.isfinite(out).all(axis=1)
     if wrong.any():
@@ -105,6 +106,18 @@ def _outputs(model: nn.Module, cohort: xr.Dataset) -> xr.DataArray:
             stacklevel=3,
         )
     return xr.DataArray(out, dims=("record", "target"), attrs={"excluded": json.dumps(unusable(cohort, usable))})
+
+
+def warn_saturated(spec: ModelSpec, values: np.ndarray) -> None:
+    """Warns of probabilities that are 1 or 0 to the last digit, of which log-odds are but a bound."""
+    full = (np.abs(values) >= SATURATED) & ((values > 0) | (values < -80))
+    if spec.link == "probability" and full.any():
+        warnings.warn(
+            f"{int(full.any(axis=1).sum())} of {len(values)} records have a probability of 0 or 1 to the last digit: "
+            "their log-odds are only a bound, and maps by gradients are 0 there. Take the network's output before its "
+            "sigmoid, with link='logit' or 'softmax'",
+            stacklevel=4,
+        )
 
 
 class Oddness:

@@ -114,6 +114,11 @@ def _try(network: EcgNetwork) -> None:
 
 def _check_shape(y: torch.Tensor, n: int, spec: ModelSpec) -> None:
     wanted, most = len(spec.targets), max(spec.columns, default=-1)
+    if spec.link == "softmax" and y.ndim == 2 and y.shape[1] < 2:
+        raise ModelError(
+            "spec.link is 'softmax' and the network gives one number; a softmax takes two classes or more. For one "
+            "number take link='logit', or 'probability' where it lies between 0 and 1"
+        )
     if y.ndim != 2 or len(y) != n:
         advice = "say what the targets are of it with spec.output, such as output=lambda y: y.mean(dim=2)"
         raise ModelError(f"the network gives {tuple(y.shape)} for {n} inputs; expected ({n}, targets): {advice}")

@@ -344,7 +344,7 @@ def localisation(
         share = ratio_interval(away[:, own].sum(axis=1), away.sum(axis=1), patient)
         rows.append([*share, float(own.mean())])
     table = pd.DataFrame(rows, pd.Index(names, name="target"), ["share", "low", "high", "span"])
-    judged = table[table.index != "hr"]
+    judged = table[table.index != "hr"] if set(names) != {"hr"} else table
     where = "the target's own segments" if set(names) & set(MEASURED_IN) else "P to T"
     finding = f"{in_words(100 * judged['share'], 0)} % of what sets people's maps apart lies in {where}"
     scale = f"An even map has {in_words(100 * judged['span'], 0)} %, these segments' share of the beat"

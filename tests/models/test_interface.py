@@ -252,3 +252,20 @@ def test_answers_that_depend_on_chance_or_on_other_records_are_told_of():
         wb.wrap_model(Noisy().eval(), spec)
     with pytest.warns(UserWarning, match="with the other records of a batch"):
         wb.wrap_model(OfABatch().eval(), spec)
+
+
+def test_saturated_probabilities_are_told_of_and_others_keep_their_log_odds(ptbxl):
+    few = ptbxl.isel(record=slice(6))
+    logits = torch.tensor([-40.0, -18.0, 0.0, 12.0, 15.0, 30.0])[:, None]
+
+    class Sure(nn.Module):
+        def forward(self, x):
+            return torch.sigmoid(logits[: len(x)]) if len(x) == 6 else torch.sigmoid(x.mean(dim=(1, 2)) / 100)[:, None]
+
+    model = wb.wrap_model(Sure(), wb.ModelSpec(targets=("a",), link="probability"))
+    with pytest.warns(UserWarning, match="1 of 6 records have a probability of 0 or 1"):
+        got = wb.predict(model, few)["a"].values
+    np.testing.assert_allclose(got[:5], logits[:5, 0], rtol=0.02)
+    assert 17 < got[5] < 18
+    with pytest.raises(ModelError, match="two classes or more"):
+        wb.wrap_model(Sure(), wb.ModelSpec(targets=("a",), link="softmax"))
