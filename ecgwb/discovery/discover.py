@@ -128,8 +128,9 @@ def discover(
     2. `scan` looks through shapes, times, spreads and pairs on discovery patients.
     3. A network reads the whole beat: one that is shipped for the outcome, yours, or `PooledReader`. For discovery
        patients networks answer that have not learnt from them.
-    4. `locate` and `scan_at` turn the best place of the network into a formula, and at most `n` features are
-       frozen with their coefficients (`freeze`), before anybody else is looked at.
+    4. `locate` and `scan_at` turn the best place of the network into a formula (but for the rhythm, which may be the
+       place of a network that takes recordings), and at most `n` features are frozen with their coefficients
+       (`freeze`), before anybody else is looked at.
     5. `left_over`: does the network tell more than what is known and the scan's features? One test, on test patients.
     6. Where it is in the ECG, on test patients, if anything is left.
     7. `compare_features` on test patients and on each replication, and `effects_by_group`.
@@ -156,7 +157,8 @@ def discover(
         What a feature must add to: all classic measurements that 80 % of discovery patients have, or these columns.
     network : str, nn.Module or False, optional
         A name or file for `wb.load_model`, a network with a spec, or "pooled network". By default that shipped for the
-        outcome, if it has not learnt from people it is tested on, or else the pooled network. False: none.
+        outcome, if it has not learnt from people it is tested on, or else the pooled network. False: none. One that
+        takes recordings needs them of all people: ``rhythm=True``.
     families : sequence of str
         Of `scan`; () leaves the scan out.
     n : int
@@ -519,6 +521,8 @@ def _at_places(
     if places.table["p"].iloc[best] > alpha:
         return Proposals([], {}, 1.0)
     row = [places.reader.places[k] for k in places.rows[best]]
+    if not all(place.lead for place in row):  # the rhythm, of which a beat has no formula
+        return Proposals([], {}, 1.0)
     at = [(p.lead, p.segment) for p in row]
     found = scan_at(people.cohort, at, outcome, baseline, known=known, alpha=alpha, seed=seed)
     words = places.table.index[best]

@@ -206,9 +206,10 @@ class Places:
 def locate(
     reader: Reader, discovery: People, known: Known, permutations: int = 2000, seed: int = 0
 ) -> Places:  # fmt: skip
-    """Where what a reader knows beyond what is known lies: leads' segments, and pairs of them.
+    """Where what a reader knows beyond what is known lies: leads' segments, pairs of them, and the rhythm.
 
-    The effect of a place is the reader's output less that with the place replaced by the common beat's, that of a pair
+    The effect of a place is the reader's output less that with the place replaced by the common beat's (of the rhythm:
+    less that with the common rate, or with regular intervals, where the reader takes recordings), that of a pair
     what both do together beyond the sum, f(x) - f(a) - f(b) + f(ab); freed of what is known, a pair's also of both
     single effects. On each group of people it is correlated with the outcome within strata of the outcome expected from
     what is known. Its sign is that of discovery, so that an effect the other way round counts as none. The outcome is
@@ -250,7 +251,7 @@ def _pairs(reader: Reader, discovery: People, single: np.ndarray, known: Known) 
     A network that has to be run for each pair has those of its eight best places looked at; for the pooled network all
     are known by its weights.
     """
-    whole = [k for k, place in enumerate(reader.places) if not place.half]
+    whole = [k for k, place in enumerate(reader.places) if place.lead and not place.half]
     if reader.name != "pooled network":
         r = np.abs(_within(single[:, whole], discovery, known)[0])
         whole = [whole[k] for k in np.argsort(-r)[:N_PAIRS]]

@@ -1,13 +1,14 @@
 """Readers: networks that tell an outcome from the whole beat, and what they make of each lead and segment.
 
 `PooledReader` is trained here, in seconds, on what known measurements leave of the outcome; `NetworkReader` is any
-network that takes beats. Both answer for discovery patients by networks that have not learnt from them.
+network. Both answer for discovery patients by networks that have not learnt from them. Of a network that takes
+recordings the rhythm itself is a place, too.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -19,6 +20,7 @@ from torch import nn
 from ..cohorts.guards import kind_of
 from ..cohorts.people import folds_of, names_patients, patient_draw, patients_of
 from ..delineation.landmarks import SEGMENTS
+from ..edits.changes import spread_rr, stretch
 from ..edits.edit_maps import joint_effects, piece_names
 from ..models.prediction import predict, unseen
 from ..models.spec import ModelError, spec_of
@@ -31,8 +33,12 @@ _RIDGES = np.logspace(-3, 2, 11)  # weights of the ridge, per person
 _COLUMNS = 400  # of all levels, squares and products: as many enter as correlate most
 
 
+RHYTHM = ("RR", "RR spread")
+"""Of a recording: how long its RR intervals are, and how unlike each other."""
+
+
 class Place(NamedTuple):
-    """A lead's segment, or one half of it."""
+    """A lead's segment, or one half of it; or, without a lead, one of `RHYTHM`."""
 
     lead: str
     segment: str
@@ -40,7 +46,7 @@ class Place(NamedTuple):
 
     @property
     def words(self) -> str:
-        return f"{self.lead} {self.half and self.half + ' half of '}{self.segment}"
+        return f"{self.lead} {self.half and self.half + ' half of '}{self.segment}".strip()
 
 
 class Reader(Protocol):
@@ -227,7 +233,11 @@ class PooledReader:
 
 
 class NetworkReader:
-    """A network that takes beats, for one of its targets; places are leads' segments, replaced by the common beat's.
+    """A network, for one of its targets; places are leads' segments, replaced by the common beat's.
+
+    Of one that takes recordings they are replaced in every beat; and there are two places more. "RR": every interval is
+    made longer or shorter by so much that the median is that of `among`; "RR spread": all intervals are made the same.
+    Beats keep their shape then.
 
     Parameters
     ----------
@@ -250,14 +260,21 @@ class NetworkReader:
             raise ModelError(f"the network predicts {', '.join(spec.targets)}; expected {target!r} among them")
         self.model, self.target, self.among, self.name = model, target, among, name
         self._pieces = piece_names("segments")
-        self.places = tuple(Place(lead, segment) for lead in spec.leads for segment in SEGMENTS)
+        self._rr_ms: float | None = None if spec.input == "beat" else float((60000.0 / among["hr"]).median())
+        rhythm = () if self._rr_ms is None else tuple(Place("", what) for what in RHYTHM)
+        self._segments = tuple(Place(lead, segment) for lead in spec.leads for segment in SEGMENTS)
+        self.places = (*self._segments, *rhythm)
 
     def output(self, cohort: xr.Dataset, *, out_of_fold: bool = False) -> np.ndarray:
         return np.asarray(predict(self.model, cohort, out_of_fold=out_of_fold)[self.target].values, dtype=float)
 
     def effects(self, cohort: xr.Dataset, *, out_of_fold: bool = False) -> np.ndarray:
-        kept = ~np.stack([self._gone(k) for k in range(len(self.places))])
-        return self._without(cohort, kept, out_of_fold)
+        kept = ~np.stack([self._gone(k) for k in range(len(self._segments))])
+        lost = self._without(cohort, kept, out_of_fold)
+        if self._rr_ms is None:
+            return lost
+        make = partial(_lost_rhythm, rr_ms=self._rr_ms, target=self.target)
+        return np.c_[lost, self._made(make, cohort, out_of_fold)]
 
     def interplay(
         self, cohort: xr.Dataset, pairs: Sequence[tuple[int, int]], *, out_of_fold: bool = False
@@ -278,12 +295,30 @@ class NetworkReader:
 
     def _without(self, cohort: xr.Dataset, kept: np.ndarray, out_of_fold: bool) -> np.ndarray:
         """The output less that with only these pieces its own (record, edit)."""
-        make = partial(_lost, kept=kept, target=self.target, among=self.among)
-        made = unseen(make, self.model, cohort) if out_of_fold else make(self.model, cohort)
-        return np.asarray(made.values)
+        return self._made(partial(_lost, kept=kept, target=self.target, among=self.among), cohort, out_of_fold)
+
+    def _made(
+        self, make: Callable[[nn.Module, xr.Dataset], xr.DataArray], cohort: xr.Dataset, out_of_fold: bool
+    ) -> np.ndarray:
+        return np.asarray((unseen(make, self.model, cohort) if out_of_fold else make(self.model, cohort)).values)
 
 
 def _lost(model: nn.Module, cohort: xr.Dataset, kept: np.ndarray, target: str, among: xr.Dataset) -> xr.DataArray:
-    lost = joint_effects(model, cohort, kept, target, by_lead=True, among=among)[:, 0]
+    return _labelled(joint_effects(model, cohort, kept, target, by_lead=True, among=among)[:, 0], cohort)
+
+
+def _lost_rhythm(model: nn.Module, cohort: xr.Dataset, rr_ms: float, target: str) -> xr.DataArray:
+    """The output less that of the recording with another rhythm, as `RHYTHM` (record, edit).
+
+    One that cannot be paced so, as in fast atrial fibrillation, stays as it is: 0.
+    """
+    longer = np.nan_to_num(rr_ms - 60000.0 / cohort["hr"].values.astype(float))
+    intact = predict(model, cohort)[target]
+    others = (stretch(cohort, "RR", longer), spread_rr(cohort, 0.0))
+    lost = np.stack([(intact - predict(model, other)[target]).values for other in others], axis=1)
+    return _labelled(np.where(np.isfinite(intact.values)[:, None], np.nan_to_num(lost), np.nan), cohort)
+
+
+def _labelled(lost: np.ndarray, cohort: xr.Dataset) -> xr.DataArray:
     coords = {"record": cohort["record"], "seen": ("record", np.zeros(len(lost), bool))}
     return xr.DataArray(lost, dims=("record", "edit"), coords=coords, attrs={"excluded": "[]"})

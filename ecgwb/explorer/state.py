@@ -13,7 +13,7 @@ from torch import nn
 
 from ..attention.alignment import FEWEST, align, in_own_time, template_of
 from ..attention.attribution import attribute
-from ..attention.gradcam import VARIANTS, ecgradcam
+from ..attention.gradcam import OF_TOKENS, VARIANTS, ecgradcam, suiting
 from ..attention.maps import cohort_map
 from ..cohorts.beats import need_records
 from ..cohorts.corrections import move_landmark, undo_landmark
@@ -24,7 +24,7 @@ from ..edits.effects import for_network
 from ..edits.maps import by_r
 from ..figures.maps import per_10_ms
 from ..figures.style import NAMES
-from ..models.activations import readable_layers
+from ..models.activations import readable_layers, reading
 from ..models.prediction import predict
 from ..models.spec import ModelError, spec_of
 from .search import find_records, record_table
@@ -37,8 +37,9 @@ SPREAD = "RR spread"
 SCALED_IN_RHYTHMS = SCALED | {SPREAD: (0, 300)}
 MOVABLE = tuple(m for m in LANDMARKS if m != "R")
 # Ways to a map that answer within a slider's patience; SmoothGrad and integrated gradients take seconds.
-WAYS = (*VARIANTS, "edit map", "saliency", "input_x_gradient", "deeplift", "guided_gradcam", "occlusion")
-_READ_A_LAYER = (*VARIANTS, "guided_gradcam")
+_CAMS = (*VARIANTS, OF_TOKENS)
+WAYS = (*_CAMS, "edit map", "saliency", "input_x_gradient", "deeplift", "guided_gradcam", "occlusion")
+_READ_A_LAYER = (*_CAMS, "guided_gradcam")
 # How many of a larger cohort, spread through it, make the cohort's map: by most ways, and by edit maps, which take some
 # 60 ms of a core for a beat and 300 for a recording.
 _PEOPLE = {"beat": (200, 50), "rhythm": (50, 12)}
@@ -242,6 +243,13 @@ class Exploration:
             return [self.spec.layer]
         return readable_layers(self.model)
 
+    def way(self) -> str:
+        """The way to a map that suits the network: of its layer, or by edits where none can be read."""
+        try:
+            return suiting(self.model, reading(self.model))
+        except ModelError:
+            return "edit map"
+
     def maps(self, view: View, cohort: xr.Dataset, targets: Any = None) -> xr.DataArray:
         """Maps (record, target, time), or (record, target, lead, time) by methods that resolve leads."""
         layer = view.layer if view.variant in _READ_A_LAYER else None
@@ -251,7 +259,7 @@ class Exploration:
                     f"an edit map compares with the others' mean beat; explore a cohort of {FEWEST} or more"
                 )
             return edit_map(self.model, cohort, targets, among=self.cohort.isel(record=self._sample))
-        if view.variant in VARIANTS:
+        if view.variant in _CAMS:
             return ecgradcam(self.model, cohort, targets, variant=view.variant, layer=layer)
         return attribute(self.model, cohort, view.variant, targets, layer=layer)
 
@@ -285,7 +293,7 @@ class Exploration:
 
     def _map_key(self, view: View) -> tuple[str, ...]:
         """What a cohort's maps depend on: edit maps and ECGradCAM's are of all targets, and the same in all leads."""
-        by_lead = ("", "") if view.variant in ("edit map", *VARIANTS) else (view.target, view.lead)
+        by_lead = ("", "") if view.variant in ("edit map", *_CAMS) else (view.target, view.lead)
         return (view.variant, view.layer or "", *by_lead)
 
     def has_cohort_map(self, view: View) -> bool:
@@ -361,7 +369,7 @@ class Exploration:
                 )
                 some = "some"
             lines.append(f'maps = wb.edit_map(model, one, "{view.target}", among={some})')
-        elif view.variant in VARIANTS:
+        elif view.variant in _CAMS:
             lines.append(f'maps = wb.ecgradcam(model, one, "{view.target}", variant="{view.variant}"{layer})')
         else:
             lines.append(f'maps = wb.attribute(model, one, "{view.variant}", "{view.target}"{layer})')
@@ -381,7 +389,7 @@ def spread(n: int, most: int) -> np.ndarray:
 
 def _centred(view: View, maps: xr.DataArray) -> xr.DataArray:
     """Maps as they are shown: of contributions that add up over the ECG, what matters is where they differ."""
-    if view.variant not in VARIANTS:  # gradients have a zero
+    if view.variant not in _CAMS:  # gradients have a zero
         return maps.assign_attrs(long_name="map")
     return (maps - maps.mean("time")).assign_attrs(maps.attrs | {"long_name": "map minus its mean"})
 

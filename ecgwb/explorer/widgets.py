@@ -59,7 +59,7 @@ class Controls(w.VBox):
         self.place = w.IntSlider(0, min=0, max=len(ids) - 1, readout=False, layout=_width("98%"))
         self.back, self.on = _button("previous", "48%"), _button("next", "48%")
         self.target = _dropdown("target", [(figures.NAMES.get(t, t), t) for t in targets])
-        self.variant = _dropdown("map by", WAYS)
+        self.variant = _dropdown("map by", WAYS, of.way())
         self.layer = _dropdown("layer", of.layers())
         self.lead = _dropdown("lead", leads, "V5" if "V5" in leads else leads[0])
         self.view = w.ToggleButtons(options=VIEWS, style=w.ToggleButtonsStyle(button_width="90px"))

@@ -171,3 +171,13 @@ def test_a_level_that_is_none_is_named_at_the_door(measures, ludb, ci):
     for ask in (wb.segment_table, wb.cohort_map):
         with pytest.raises(ValueError, match=f"ci is {ci}; expected a level between 0 and 1"):
             ask(aligned, ci=ci)
+
+
+def test_a_stretch_that_few_people_show_does_not_widen_the_band_of_the_rest():
+    values = np.random.default_rng(0).normal(size=(40, 60)) + np.linspace(0, 5, 60)
+    whole = wb.cohort_map(aligned(values))
+    values[5:, 50:] = np.nan  # 5 of 40: a resampling may show one person alone
+    some = wb.cohort_map(aligned(values))
+    np.testing.assert_allclose((some["high"] - some["low"])[:50], (whole["high"] - whole["low"])[:50], rtol=0.1)
+    assert some["high"][50:].isnull().all()
+    assert (some["n"][50:] == 5).all()
