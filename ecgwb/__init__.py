@@ -37,8 +37,8 @@ from .models.prediction import predict
 from .models.spec import ModelError, ModelSpec
 from .models.training import fit
 from .models.wrapping import wrap_model
+from .recordings.reading import read_record
 from .recordings.record import LEADS, Record, RecordError
-from .recordings.wfdb_files import read_record
 from .trust.panel import trust_panel
 
 __version__ = "0.2.0.dev0"

@@ -1,8 +1,8 @@
 """Recordings: files in, a `Record` in µV with known leads out; filters that all later steps share."""
 
 from .filters import prepare
+from .reading import read_record
 from .record import FS, LEADS, LEADS12, Record, RecordError, lead_quality, limb_error, pick_leads
-from .wfdb_files import read_record
 
 __all__ = [
     "FS",

@@ -1,7 +1,4 @@
-"""Reading WFDB files: a header is believed only as far as the files bear it out, and names and dates stay behind.
-
-A reader of another format is a module beside this one. `build_cohort` calls it in `_item` of `ecgwb.cohorts.sources`.
-"""
+"""Reading WFDB files: a header is believed only as far as the files bear it out, and names and dates stay behind."""
 
 from __future__ import annotations
 
@@ -17,9 +14,9 @@ from typing import Any
 import numpy as np
 import wfdb
 
-from .record import LIMB_TOLERANCE, Record, RecordError, limb_error
+from .channels import NOTHING_TOLD, Channels, Told
+from .record import LIMB_TOLERANCE, RecordError, limb_error
 
-_UV_PER_UNIT = {"uv": 1.0, "mv": 1e3, "v": 1e6}
 _MICRO = re.compile(rb"/(\xc2\xb5|\xce\xbc|\xb5)V", re.IGNORECASE)  # both Greek letters in UTF-8, and Latin-1's
 # Bytes a sample takes in each WFDB format that is not compressed.
 _BYTES = {"8": 1, "16": 2, "24": 3, "32": 4, "61": 2, "80": 1, "160": 2, "212": 1.5, "310": 4 / 3, "311": 4 / 3}
@@ -37,29 +34,23 @@ _UNKNOWN = ("", "?", "-", "unknown", "not known", "nan", "n/a", "na", "none", "o
 _DATE = re.compile(r"\b\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b|\b(19|20)\d\d\b")
 
 
-def read_record(path: str | Path) -> Record:
-    """Read a WFDB recording (.hea with .dat or .mat), in µV whatever the header's unit.
+def is_header(path: Path, head: bytes) -> bool:
+    """Whether a file is a WFDB header."""
+    return path.suffix == ".hea"
 
-    Parameters
-    ----------
-    path : str or Path
-        The record, with or without ``.hea`` or ``.dat``.
 
-    Returns
-    -------
-    Record
-        ``metadata`` has age, sex and diagnosis where the header's comments give them; names and dates are not kept.
-        ``metadata["flags"]`` lists doubts about the voltages.
+def base_of(path: Path) -> Path:
+    """A record's path without ``.hea``, ``.dat`` or ``.mat``."""
+    return path.with_suffix("") if path.suffix in (".hea", ".dat", ".mat") else path
+
+
+def read(path: Path, name: str = "", told: Told = NOTHING_TOLD) -> Channels:
+    """The channels of a WFDB recording (.hea with .dat or .mat), by the path of any of its files.
 
     Raises
     ------
     RecordError
-        When a file is missing, truncated or malformed, lies outside the header's folder, or a unit is not a voltage.
-
-    Warns
-    -----
-    UserWarning
-        When the limb leads break II = I + III (or aVR, aVL, aVF) by more than 10 %: gains cannot be right.
+        When a file is missing, truncated or malformed, or lies outside the header's folder.
 
     Notes
     -----
@@ -68,23 +59,7 @@ def read_record(path: str | Path) -> Record:
     the integers are read as µV. For LUDB that is exact for the ratios of the limb leads and an inference for the
     absolute scale and the chest leads: its amplitudes then match PTB-XL's.
     """
-    record = read_flagged(path)
-    doubt = [f for f in record.metadata["flags"] if f.startswith("limb leads disagree")]
-    if doubt:
-        warnings.warn(
-            f"record {record.record_id!r}: {doubt[0]}; gains or lead names in its header cannot be right", stacklevel=2
-        )
-    return record
-
-
-def read_flagged(path: str | Path) -> Record:
-    """`read_record` without its warning; the doubt is in ``metadata["flags"]`` all the same."""
-    try:
-        base = Path(path)
-    except TypeError:
-        raise RecordError(f"a record is read from a path; this is a {type(path).__name__}") from None
-    if base.suffix in (".hea", ".dat", ".mat"):
-        base = base.with_suffix("")
+    base = base_of(path)
     header = base.with_name(base.name + ".hea") if base.name else base
     if "\0" in str(base) or not header.is_file():
         raise _error(base, f"no header at {header}; expected a WFDB record (.hea with .dat or .mat)")
@@ -98,25 +73,14 @@ def read_flagged(path: str | Path) -> Record:
         raise _error(base, f"not readable as WFDB ({type(e).__name__}: {e})") from e
     if stored.ndim != 2 or stored.size == 0:
         raise _error(base, f"{header.name} lists no samples")
-    units = _units(header, wf.units)
-    unknown = sorted({u for u in units if u.lower() not in _UV_PER_UNIT})
-    if unknown:
-        raise _error(base, f"unit {unknown[0]!r} in {header.name} is not a voltage (mV, uV or V)")
-    flags: list[str] = []
-    stored[np.isnan(physical)] = np.nan
-    if _gains_are_ranges(stored, np.asarray(wf.adc_gain)) and limb_error(stored, wf.sig_name, 0.0) < LIMB_TOLERANCE:
-        signal = stored
-        flags.append("header gains are each lead's own range; stored integers read as µV")
-    else:
-        with np.errstate(over="ignore"):
-            signal = physical * np.array([_UV_PER_UNIT[u.lower()] for u in units])[:, None]
-    record = Record(signal, wf.fs, tuple(map(str, wf.sig_name)), record_id=base.name)
-    error = limb_error(record.signal, record.leads)
-    if error > LIMB_TOLERANCE:
-        flags.append(f"limb leads disagree: they break II = I + III by {100 * error:.0f} % of their size")
+    names, units = tuple(map(str, wf.sig_name)), _units(header, wf.units)
     found = _read_comments(wf.comments)
-    record.metadata.update(found, flags=flags + found["flags"])
-    return record
+    stored[np.isnan(physical)] = np.nan
+    if _gains_are_ranges(stored, np.asarray(wf.adc_gain)) and limb_error(stored, names, 0.0) < LIMB_TOLERANCE:
+        flag = "header gains are each lead's own range; stored integers read as µV"
+        found["flags"] = [flag, *found["flags"]]
+        return Channels(stored, wf.fs, names, ("uV",) * len(names), found)
+    return Channels(physical, wf.fs, names, tuple(units), found)
 
 
 @contextmanager

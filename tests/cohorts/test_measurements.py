@@ -5,7 +5,7 @@ import pytest
 
 from ecgwb.cohorts.beats import representative_beat
 from ecgwb.cohorts.measurements import TIME, baseline, levelled, pacing_spike, targets
-from ecgwb.recordings.wfdb_files import read_record
+from ecgwb.recordings.reading import read_record
 
 MARKS = np.array([-200, -150, -100, -32, 0, 50, 150, 250, 350.0])
 
