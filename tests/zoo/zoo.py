@@ -199,11 +199,11 @@ def places(case: Case) -> Cell:
     return (REFUSED if "even" in how or "unknown" in how else WRONG), f"positions {how}; {text}"
 
 
-def _pulsed(some: xr.Dataset, case: Case, t: float) -> xr.Dataset:
+def _pulsed(some: xr.Dataset, case: Case, t: float, width_ms: float = PULSE_MS) -> xr.Dataset:
     ecg = some[case.kind]
     n = ecg.shape[2]
     ms = (np.arange(n) - t * (n - 1)) * 1000 / 500
-    return some.assign({case.kind: ecg + np.float32(PULSE_UV) * np.exp(-4 * np.log(2) * (ms / PULSE_MS) ** 2)})
+    return some.assign({case.kind: ecg + np.float32(PULSE_UV) * np.exp(-4 * np.log(2) * (ms / width_ms) ** 2)})
 
 
 def _responses(case: Case, names: Sequence[str]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
@@ -217,7 +217,8 @@ def _responses(case: Case, names: Sequence[str]) -> dict[str, tuple[torch.Tensor
 
     few = case.few(1)
     modules = dict(case.net.named_modules())
-    for number, some in enumerate([few, _pulsed(few, case, 0.2), _pulsed(few, case, 0.8)]):
+    width = 1000 * case.x.shape[2] / case.fs / 16  # a layer with strides may look at a moment in sixteen only
+    for number, some in enumerate([few, _pulsed(few, case, 0.2, width), _pulsed(few, case, 0.8, width)]):
         hooks = [modules[n].register_forward_hook(lambda _m, _i, y, n=n, k=number: keep(n, k, y)) for n in names]
         with torch.no_grad():
             case.answers(case.signals(some))
