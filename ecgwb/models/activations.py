@@ -277,7 +277,8 @@ def _axes_of(name: str, a: torch.Tensor, one: tuple[int, ...], sees: bool = Fals
         raise ModelError(
             f"layer {name!r} gives {one} for one record and does not give (record, channel, position), in any order"
         )
-    followed = _followed(a, records[0])
+    alone = sum(size > 1 for size in one) < 2  # a channel axis may follow by chance, and none is beside it
+    followed = _followed(a, records[0], 3 * _CLEAR if sees and alone else _CLEAR)
     if followed is None and a.ndim == 3 and records[0] == 0 and a.shape[2] > 1 and not (sees or _responds(a)):
         followed = 2  # nearly blind, so that nothing speaks against what is usual
     if followed is None:
@@ -302,8 +303,8 @@ def _responds(a: torch.Tensor) -> bool:
     return int((change > 0).sum()) >= _MOMENTS / 2
 
 
-def _followed(a: torch.Tensor, record: int) -> int | None:
-    """The axis along which the response to a change moves with the moment of the change."""
+def _followed(a: torch.Tensor, record: int, clear: float) -> int | None:
+    """The axis along which the response to a change moves with the moment of the change, by more than `clear`."""
     change = _changes(a, record).double() ** 2  # (moment, ...)
     others = [k for k in range(a.ndim) if k != record]
     moved = []
@@ -320,7 +321,7 @@ def _followed(a: torch.Tensor, record: int) -> int | None:
         moved.append(float(r * abs(r) * np.ptp(centre)))  # squared, as a channel's may follow by chance
     best = int(np.argmax(moved))
     rest = max((v for k, v in enumerate(moved) if k != best), default=0.0)
-    return others[best] if moved[best] > _CLEAR and moved[best] > 2 * rest else None
+    return others[best] if moved[best] > clear and moved[best] > 2 * rest else None
 
 
 # ---------------------------------------------------------------- which layers there are

@@ -11,6 +11,7 @@ places.
 from __future__ import annotations
 
 import argparse
+import copy
 import functools
 import hashlib
 import itertools
@@ -246,7 +247,22 @@ def _occlusion_agrees(case: Case, few: xr.Dataset, maps: xr.DataArray) -> float:
 
 
 def values(case: Case) -> Cell:
-    """A map's mean over time is Captum's sum over positions: GradCAM's, or activation times gradient."""
+    """A map's mean over time is Captum's sum over positions: GradCAM's, or activation times gradient.
+
+    Where 32 bits differ, 64 decide: sums of large activations of both signs lose digits in either.
+    """
+    verdict = _as_captum(case)
+    if verdict[0] != WRONG or any(p.dtype != torch.float32 for p in case.net.parameters()):
+        return verdict
+    exact = copy.copy(case)
+    exact.net = copy.deepcopy(case.net).double()
+    exact.__dict__.pop("maps", None)
+    wrap(exact)
+    found = _as_captum(exact)
+    return found[0], f"{found[1]} with weights of 64 bits; {verdict[1]} with 32"
+
+
+def _as_captum(case: Case) -> Cell:
     from captum.attr import LayerGradCam, LayerGradientXActivation
 
     size = np.abs(case.maps.values[:FEW]).mean() + 1e-30  # sums vanish where a layer's channels are normalised
