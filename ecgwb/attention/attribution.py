@@ -337,7 +337,7 @@ def _without_wave(cohort: xr.Dataset, wave: str, given: str) -> tuple[np.ndarray
 def _outputs(model: nn.Module, x: np.ndarray, outputs: list[int]) -> np.ndarray:
     """Predictions (record, target) from prepared input (record, lead, sample)."""
     network = ecg_network(model)
-    with evaluating(model), torch.inference_mode():
+    with evaluating(model), torch.no_grad():
         parts = [network(part)[:, outputs].double().cpu().numpy() for _, part in batches(model, x)]
     return np.concatenate(parts)
 

@@ -271,7 +271,12 @@ def copy_of(model: nn.Module) -> nn.Module:
     Networks of torch.fx (so those of ONNX), of Keras and of TorchScript lose what they were given when they are copied.
     """
     spec = spec_of(model)
-    copied = copy.deepcopy(unwrapped(model), {id(spec): spec})
+    network = unwrapped(model)
+    memo: dict[int, Any] = {id(spec): spec}
+    for m in network.modules():  # activations that a network keeps belong to a pass, and torch copies none of them
+        held = [v for v in (*vars(m).values(), *m._buffers.values()) if isinstance(v, torch.Tensor) and not v.is_leaf]
+        memo |= {id(v): v.detach().clone() for v in held}
+    copied = copy.deepcopy(network, memo)
     keep_spec(copied, spec)
     return copied
 

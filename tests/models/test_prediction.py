@@ -237,3 +237,31 @@ def test_a_network_that_gives_no_number_is_named(ludb):
     with pytest.warns(UserWarning, match="gives no finite number for 200 of 200 records, such as '1'"):
         predictions = wb.predict(wb.wrap_model(Nothing(), spec), ludb)
     assert np.isnan(predictions["a"]).all()
+
+
+def test_what_a_network_keeps_of_a_pass_serves_its_gradients_too(ludb):
+    class Keeps(TinyNet):
+        """Makes the places of its tokens once, as rotary embeddings do."""
+
+        kept = None
+
+        def forward(self, x):
+            a = self.features(x / 500)
+            self.kept = torch.arange(a.shape[2], dtype=a.dtype).cos() if self.kept is None else self.kept
+            self.seen = a
+            return self.head((a * self.kept).mean(dim=2))
+
+    few, spec = ludb.isel(record=slice(3)), wb.ModelSpec(targets=("a", "b"), layer="features")
+    model = wb.wrap_model(Keeps().eval(), spec)
+    wb.predict(model, few)
+    assert not model.kept.is_inference()
+    assert wb.ecgradcam(model, few).notnull().all()
+    assert wb.attribute(model, few, "saliency").notnull().all()  # after which `seen` is part of a graph
+    assert wb.attribute(model, few, "guided_gradcam").notnull().all()
+
+
+def test_lazy_layers_are_made_as_the_networks_own(ludb):
+    lazy = nn.Sequential(nn.LazyConv1d(4, 7), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.LazyLinear(2))
+    model = wb.wrap_model(lazy, wb.ModelSpec(targets=("a", "b")))
+    assert wb.ecgradcam(model, ludb.isel(record=slice(3))).notnull().all()
+    model(torch.zeros(2, 8, 600)).sum().backward()
