@@ -23,7 +23,7 @@ from ..models.interface import EcgNetwork, ecg_network
 from ..models.prediction import batches, model_input, parts_of, pieces, predict
 from ..models.progress import progress
 from ..models.running import unreadable
-from ..models.spec import ModelError, copy_of, evaluating, spec_of
+from ..models.spec import ModelError, copy_of, differentiating, evaluating, spec_of
 from .alignment import REFERENCES, reference_beats, reference_rhythms
 from .gradcam import OF_TOKENS, VARIANTS, asked_of, ecgradcam, labelled, with_units
 
@@ -137,7 +137,7 @@ def attribute(
     out = np.empty((cohort.sizes["record"], len(wanted), *shape), dtype=np.float32)
     usable = np.zeros(len(out), dtype=bool)
     network = ecg_network(_hookable(model) if how.hooks else model)
-    with evaluating(model), torch.enable_grad(), _quiet_hooks():
+    with evaluating(model), torch.enable_grad(), _quiet_hooks(), differentiating():
         for rows, x, ok in pieces(model, cohort, method):
             from_b = torch.from_numpy(b if len(b) == 1 else b[rows]).to(x)
             for j, k in enumerate(outputs):

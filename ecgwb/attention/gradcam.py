@@ -29,7 +29,7 @@ from ..models.activations import (
 )
 from ..models.interface import EcgNetwork, ecg_network
 from ..models.prediction import on_workers, pieces, unusable, warn_saturated
-from ..models.spec import ModelError, ModelSpec, evaluating, spec_of
+from ..models.spec import ModelError, ModelSpec, differentiating, evaluating, spec_of
 from ..models.wrapping import made_up
 
 VARIANTS = ("gradcam", "guided", "published")
@@ -111,6 +111,7 @@ def suiting(model: nn.Module, read: Reading) -> str:
 
 
 @torch.inference_mode(False)  # a caller's inference mode would forbid gradients
+@differentiating()
 def _maps(
     model: nn.Module, cohort: xr.Dataset, *, targets: Sequence[str], variant: str, layer: str, relu: bool
 ) -> xr.DataArray:

@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from .interface import EcgNetwork, described, ecg_network
-from .spec import ModelError, copy_of, evaluating, spec_of
+from .spec import ModelError, copy_of, differentiating, evaluating, spec_of
 from .wrapping import check_layer, made_up
 
 _MOMENTS = 8  # at which an input is changed to see which axis of a layer follows
@@ -366,6 +366,7 @@ def _table(model: nn.Module) -> pd.DataFrame:
 
 
 @torch.inference_mode(False)
+@differentiating()
 def _layers(model: nn.Module) -> pd.DataFrame:
     """What `layers` tells, but for receptive fields: of two forward passes over nine records and a backward one."""
     network = ecg_network(model)
@@ -507,6 +508,7 @@ def readable_layers(model: nn.Module) -> list[str]:
 
 
 @torch.inference_mode(False)  # a caller's inference mode would forbid gradients
+@differentiating()
 def positions(model: nn.Module, layer: str | None = None) -> Positions:
     """Where the layer's positions lie, in samples of the piece of ECG that the network is given.
 

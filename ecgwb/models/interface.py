@@ -94,7 +94,7 @@ class EcgNetwork(nn.Module):
         if spec.pad:
             first = self.before(z.shape[-1])
             z = nn.functional.pad(z, (first, max(spec.n_samples - z.shape[-1], 0) - first))
-        z = z.to(dtype_of(self.model))
+        z = z.to(dtype_of(self.model), copy=True)  # networks that change their input in place change no ECG of ours
         if spec.layout == "record sample lead":
             return z.transpose(1, 2)
         return z[:, None] if spec.layout == "record 1 lead sample" else z

@@ -330,6 +330,21 @@ def run(model: nn.Module, x: torch.Tensor) -> Any:
 
 
 @contextlib.contextmanager
+def differentiating() -> Iterator[None]:
+    """Within, a network that changes in place what its own gradient needs is told so."""
+    try:
+        yield
+    except RuntimeError as e:
+        if isinstance(e, ModelError) or "inplace operation" not in str(e):
+            raise
+        raise NetworkError(
+            f"the network's gradient cannot be taken: {' '.join(str(e).split('Hint')[0].split())} Somewhere it changes "
+            "a tensor in place that its gradient needs, such as x /= s; write x = x / s. wb.edit_map and occlusion "
+            "take no gradient"
+        ) from e
+
+
+@contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Eval mode for the while; every submodule's own mode comes back, also after an exception."""
     modes = [(m, m.training) for m in model.modules()]

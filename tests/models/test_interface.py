@@ -269,3 +269,39 @@ def test_saturated_probabilities_are_told_of_and_others_keep_their_log_odds(ptbx
     assert 17 < got[5] < 18
     with pytest.raises(ModelError, match="two classes or more"):
         wb.wrap_model(Sure(), wb.ModelSpec(targets=("a",), link="softmax"))
+
+
+
+class InPlace(TinyNet):
+    """Takes the mean of each lead away from its input itself."""
+
+    def forward(self, x):
+        x -= x.mean(dim=2, keepdim=True)
+        return super().forward(x)
+
+
+def test_a_network_that_changes_its_input_in_place_changes_no_ecg_of_ours(ludb):
+    class Aside(TinyNet):
+        def forward(self, x):
+            return super().forward(x - x.mean(dim=2, keepdim=True))
+
+    few, spec = ludb.isel(record=slice(3)), wb.ModelSpec(targets=("a", "b"), layer="features")
+    one, other = wb.wrap_model(InPlace().eval(), spec), wb.wrap_model(Aside().eval(), spec)
+    np.testing.assert_array_equal(wb.predict(one, few)["a"], wb.predict(other, few)["a"])
+    np.testing.assert_array_equal(wb.ecgradcam(one, few), wb.ecgradcam(other, few))
+    for method in ("saliency", "integrated_gradients", "deeplift", "guided_gradcam", "occlusion"):
+        np.testing.assert_array_equal(wb.attribute(one, few, method, "a"), wb.attribute(other, few, method, "a"))
+
+
+def test_a_network_that_undoes_its_own_gradient_is_told_where(ludb):
+    class Undone(TinyNet):
+        def forward(self, x):
+            x = x - x.mean(dim=2, keepdim=True)
+            x /= x.std(dim=2, keepdim=True) + 1
+            return super().forward(x)
+
+    model = wb.wrap_model(Undone().eval(), wb.ModelSpec(targets=("a", "b"), layer="features"))
+    assert wb.predict(model, ludb.isel(record=slice(3)))["a"].notnull().all()
+    for explain in (wb.models.layers, lambda m: wb.attribute(m, ludb.isel(record=slice(3)), "saliency")):
+        with pytest.raises(NetworkError, match="changes a tensor in place that its gradient needs"):
+            explain(model)
