@@ -110,6 +110,8 @@ class EcgNetwork(nn.Module):
         y = _picked(run(self.model, self.laid_out(z)), self.about.output)
         if y.ndim == 1 and len(y) == len(z):
             y = y[:, None]
+        if y.ndim < 2 and len(z) == 1:  # squeeze() takes the axis of a single record, too
+            y = y.reshape(1, -1)
         while y.ndim > 2 and y.shape[-1] == 1:
             y = y[..., 0]
         return y.to(torch.promote_types(y.dtype, torch.float32))

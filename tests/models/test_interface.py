@@ -271,6 +271,15 @@ def test_saturated_probabilities_are_told_of_and_others_keep_their_log_odds(ptbx
         wb.wrap_model(Sure(), wb.ModelSpec(targets=("a",), link="softmax"))
 
 
+def test_an_output_that_loses_the_axis_of_a_single_record_is_read(rhythms):
+    for leads in (("II",), ("II", "V1")):
+        plain = wb.predict(wb.wrap_model(Asked(), means_of(leads)), rhythms)
+        squeezed = wb.wrap_model(Asked(lambda y: y.squeeze()), means_of(leads))
+        for t in plain:
+            np.testing.assert_allclose(wb.predict(squeezed, rhythms)[t], plain[t], rtol=1e-6)
+            one = wb.predict(squeezed, rhythms.isel(record=[3]))
+            np.testing.assert_allclose(one[t], plain[t][3:4], rtol=1e-6)
+
 
 class InPlace(TinyNet):
     """Takes the mean of each lead away from its input itself."""
