@@ -314,3 +314,14 @@ def test_a_network_that_undoes_its_own_gradient_is_told_where(ludb):
     for explain in (wb.models.layers, lambda m: wb.attribute(m, ludb.isel(record=slice(3)), "saliency")):
         with pytest.raises(NetworkError, match="changes a tensor in place that its gradient needs"):
             explain(model)
+
+
+def test_a_network_may_refuse_signals_that_no_heart_makes():
+    class Careful(TinyNet):
+        def forward(self, x):
+            assert x.abs().max() < 100_000, "not in µV"
+            return super().forward(x)
+
+    wb.wrap_model(Careful().eval(), wb.ModelSpec(targets=("a", "b"), layer="features"))
+    with pytest.raises(NetworkError, match="not in µV"):
+        wb.wrap_model(Careful().eval(), wb.ModelSpec(targets=("a", "b"), layer="features", scale=1000))
