@@ -178,8 +178,10 @@ def _picked(y: Any, output: Any) -> torch.Tensor:
             for step in output if isinstance(output, tuple) else (output,):
                 by_name = isinstance(step, str) and not isinstance(found, Mapping)
                 found = getattr(found, step) if by_name else found[step]
-    except (KeyError, IndexError, TypeError, AttributeError) as e:
-        raise ModelError(f"spec.output is {output!r}; the network returns {described(y)}") from e
+    except Exception as e:  # whatever a function of the user's raises
+        raise ModelError(
+            f"spec.output is {output!r}; the network returns {described(y)} ({type(e).__name__}: {e})"
+        ) from e
     if not isinstance(found, torch.Tensor):
         raise ModelError(
             f"the network returns {described(found)}; say with spec.output which of it the targets are, such as "

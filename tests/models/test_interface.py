@@ -325,3 +325,8 @@ def test_a_network_may_refuse_signals_that_no_heart_makes():
     wb.wrap_model(Careful().eval(), wb.ModelSpec(targets=("a", "b"), layer="features"))
     with pytest.raises(NetworkError, match="not in µV"):
         wb.wrap_model(Careful().eval(), wb.ModelSpec(targets=("a", "b"), layer="features", scale=1000))
+
+
+def test_an_error_of_the_output_function_is_told(rhythms):
+    with pytest.raises(ModelError, match=r"the network returns \(3, 1\) \(ZeroDivisionError"):
+        wb.wrap_model(Asked(), means_of(("II",), output=lambda y: y / (1 // 0)))
