@@ -128,6 +128,7 @@ def _maps(
             with activations_only(read, len(z)) as seen, torch.no_grad():
                 y = network.answer(z, len(part))[:, outputs]
             coarse = _coarse(seen[0], seen[1], y, head, variant)
+            coarse = coarse.to(torch.promote_types(coarse.dtype, torch.float32))  # NumPy has no bfloat16
             coarse = coarse.clamp(min=0) if relu and variant == "gradcam" else coarse
             if out is None:
                 along = _along(network, where, coarse.shape[2], part.shape[2]).to(coarse)
