@@ -265,3 +265,18 @@ def test_lazy_layers_are_made_as_the_networks_own(ludb):
     model = wb.wrap_model(lazy, wb.ModelSpec(targets=("a", "b")))
     assert wb.ecgradcam(model, ludb.isel(record=slice(3))).notnull().all()
     model(torch.zeros(2, 8, 600)).sum().backward()
+
+
+def test_a_first_normalisation_called_by_name_is_compared_too(ludb):
+    class Named(TinyNet):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm1d(8)
+            self.norm.running_var += 2
+
+        def forward(self, x):
+            return super().forward(self.norm(input=x))
+
+    model = wb.wrap_model(Named().eval(), wb.ModelSpec(targets=("a", "b"), layer="features"))
+    with pytest.warns(UserWarning, match="first batch normalisation"):
+        wb.predict(model, ludb)
