@@ -21,6 +21,7 @@ from .running import unwrapped, where_it_failed
 
 FAILS = "the network fails: "
 _PRIVATE = "_ecgwb_spec"  # where a network that has a submodule or parameter called spec keeps its ModelSpec
+_SMALL = 1_000_000  # numbers in a buffer
 _TAKEN = {"record", "patient", "lead", "time", "sample", "landmark", "target", "seen", "beat", "fiducial", "rhythm"}
 
 
@@ -346,11 +347,26 @@ def differentiating() -> Iterator[None]:
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode for the while; every submodule's own mode comes back, also after an exception."""
+    """Eval mode for the while; every submodule's own mode comes back, also after an exception.
+
+    So do buffers: a network that counts or averages what it sees is not to learn from being explained.
+    """
     modes = [(m, m.training) for m in model.modules()]
+    own = [(m._buffers, dict(m._buffers)) for m in model.modules() if not isinstance(m, torch.jit.ScriptModule)]
+    small = {id(v): v for _, buffers in own for v in buffers.values() if v is not None and _is_small(v)}
+    stand_in = {k: v.detach().clone() for k, v in small.items()}
     try:
+        for now, before in own:
+            now.update({name: stand_in[id(v)] for name, v in before.items() if id(v) in stand_in})
         model.eval()
         yield
     finally:
         for m, mode in modes:
             m.training = mode
+        for now, before in own:
+            now.update({name: v for name, v in before.items() if v is None or id(v) in stand_in})
+
+
+def _is_small(buffer: torch.Tensor) -> bool:
+    """Whether a buffer may be kept twice: averages and counts, not a transformer's masks."""
+    return not nn.parameter.is_lazy(buffer) and buffer.numel() <= _SMALL

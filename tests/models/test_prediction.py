@@ -267,6 +267,33 @@ def test_lazy_layers_are_made_as_the_networks_own(ludb):
     model(torch.zeros(2, 8, 600)).sum().backward()
 
 
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_network_that_averages_what_it_sees_learns_nothing_from_being_explained(in_place, ludb):
+    class Averages(TinyNet):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mean", torch.zeros(8))
+
+        def forward(self, x):
+            new = 0.9 * self.mean + 0.1 * x.mean(dim=(0, 2))
+            if in_place:
+                self.mean.copy_(new)
+            else:
+                self.mean = new
+            return super().forward(x)
+
+    few, net = ludb.isel(record=slice(3)), Averages()
+    own = net.mean
+    model = wb.wrap_model(net, wb.ModelSpec(targets=("a", "b"), layer="features"))
+    wb.predict(model, few)
+    wb.ecgradcam(model, few)
+    for method in ("saliency", "deeplift", "occlusion"):
+        wb.attribute(model, few, method)
+    assert net.mean is own
+    assert not own.requires_grad
+    assert (own == 0).all()
+
+
 def test_a_first_normalisation_called_by_name_is_compared_too(ludb):
     class Named(TinyNet):
         def __init__(self):
