@@ -392,6 +392,12 @@ def _warn_unless_complete(
     predicted = predict(model, cohort)
     rise = np.stack([predicted[t].values for t in targets], axis=1) - bias  # (record, target)
     ok = np.isfinite(rise).all(axis=1)
+    if not np.isfinite(bias).all():
+        warnings.warn(
+            f"{method}: the network gives no finite number for the baseline, so that maps cannot be held against "
+            "f(x) - f(baseline) and may mean nothing; take baseline='common'",
+            stacklevel=_CALLER + 1,
+        )
     gap = np.abs(maps[ok].sum(axis=(2, 3), dtype=float) - rise[ok]).mean(axis=0) if ok.any() else np.zeros(len(targets))
     size = np.abs(rise[ok]).mean(axis=0) if ok.any() else gap
     if not (gap <= 0.05 * size).all():
