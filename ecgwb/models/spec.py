@@ -197,6 +197,11 @@ class ModelSpec:
                 raise ModelError(f"spec.{name} is {getattr(self, name)!r}; expected a tuple of {_KINDS[kind]}")
             plain = {Real: float, Integral: int, str: str}[kind]
             object.__setattr__(self, name, tuple(plain(v) for v in given))
+        if isinstance(self.output, list):  # of a file
+            object.__setattr__(self, "output", tuple(self.output))
+        for name in ("window_step", "layer_call", "layer_tensor"):  # numpy's numbers cannot be stored as text
+            if isinstance(getattr(self, name), Integral):
+                object.__setattr__(self, name, int(getattr(self, name)))
         constants = self.normalise == "constants"
         if constants != bool(self.mean or self.sd) or any(
             constants and len(v) not in (1, len(self.leads)) for v in (self.mean, self.sd)
@@ -251,7 +256,10 @@ def make_net(net: dict[str, Any]) -> nn.Module:
     name = arguments.pop("name", None)
     if name not in NETS:
         raise ModelError(f"no network {name!r} here; expected {' or '.join(repr(n) for n in NETS)}")
-    return NETS[name](**arguments)
+    try:
+        return NETS[name](**arguments)
+    except TypeError as e:
+        raise ModelError(f"the network {name!r} cannot be made: {e}; its description may need another ecgwb") from e
 
 
 EXAMPLE = """\
