@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
@@ -148,16 +148,22 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         for name in ("leads", "targets", "units"):
-            given = getattr(self, name)
-            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
+            self._as_tuple(name, str)
         for name in ("leads", "targets"):
             given = getattr(self, name)
-            if not all(isinstance(v, str) for v in given) or len(set(given)) < len(given):
+            if not all(isinstance(v, str) and v for v in given) or len(set(given)) < len(given):
                 raise ModelError(f"spec.{name} is {given!r}; expected texts, each once")
+        if not self.leads:
+            raise ModelError("spec.leads is empty; expected the network's leads in its order, such as ('I', 'II')")
         taken = sorted(set(self.targets) & _TAKEN)
         if taken:
             raise ModelError(
                 f"spec.targets has {taken[0]!r}, which a cohort uses for something else; choose another name"
+            )
+        beside = [f"{t}_probability" for t in self.targets if self.log_odds and f"{t}_probability" in self.targets]
+        if beside:
+            raise ModelError(
+                f"spec.targets has {beside[0]!r}, where predictions have a probability; choose another name"
             )
         # A micro sign, a Greek mu and a u are one unit.
         units = tuple({"uV": "µV", "\u03bcV": "µV"}.get(str(u), str(u)) for u in self.units)
@@ -171,6 +177,8 @@ class ModelSpec:
         sizes = {"fs": self.fs, "n_samples": self.n_samples, "scale": self.scale}
         if not all(isinstance(v, Real) and 0 < v < math.inf for v in sizes.values()):
             raise ModelError(f"spec: {', '.join(f'{k} {v!r}' for k, v in sizes.items())}; expected positive numbers")
+        if self.fs < 1:
+            raise ModelError(f"spec.fs is {self.fs!r}; expected Hz, such as 500")
         if self.n_samples != int(self.n_samples):
             raise ModelError(f"spec.n_samples is {self.n_samples!r}; expected a whole number")
         if not isinstance(self.start_ms, Real) or not math.isfinite(self.start_ms):
@@ -191,8 +199,7 @@ class ModelSpec:
     def _check_more(self) -> None:
         """Normalising, outputs, windows and axes; a number or a name stands for a tuple of one."""
         for name, kind in (("mean", Real), ("sd", Real), ("columns", Integral), ("layer_axes", str)):
-            given = getattr(self, name)
-            given = (given,) if isinstance(given, kind) else tuple(given)
+            given = self._as_tuple(name, kind)
             if not all(isinstance(v, kind) and not isinstance(v, bool) for v in given):
                 raise ModelError(f"spec.{name} is {getattr(self, name)!r}; expected a tuple of {_KINDS[kind]}")
             plain = {Real: float, Integral: int, str: str}[kind]
@@ -210,8 +217,17 @@ class ModelSpec:
                 f"spec.normalise is {self.normalise!r} with mean {self.mean!r} and sd {self.sd!r}; 'constants' takes "
                 f"both, one number or one for each of {len(self.leads)} leads, and the others take none"
             )
-        if not all(v > 0 for v in self.sd):
-            raise ModelError(f"spec.sd is {self.sd!r}; expected numbers above 0")
+        if not all(0 < v < math.inf for v in self.sd) or not all(math.isfinite(v) for v in self.mean):
+            raise ModelError(f"spec.mean is {self.mean!r}, sd {self.sd!r}; expected numbers, sd above 0")
+        if len(set(self.columns)) < len(self.columns):
+            raise ModelError(f"spec.columns is {self.columns!r}; expected each column once")
+        if not isinstance(self.layer, str) and self.layer is not None:
+            raise ModelError(f"spec.layer is {self.layer!r}; expected a dotted name, such as 'layer4'")
+        call = self.layer_call
+        if call is not None and (not isinstance(call, int) or call < 0):
+            raise ModelError(f"spec.layer_call is {call!r}; expected 0 for the first call, 1 for the second")
+        if not isinstance(self.net, dict) and self.net is not None:
+            raise ModelError(f"spec.net is {self.net!r}; expected name and arguments, as in {{'name': 'compact'}}")
         if self.columns and self.targets and len(self.columns) != len(self.targets):
             raise ModelError(f"spec: {len(self.columns)} columns for {len(self.targets)} targets; one each is expected")
         if self.windows and self.pad:
@@ -228,6 +244,15 @@ class ModelSpec:
                 f"spec.layer_axes is {axes!r}; expected 'record' and 'position' once, and 'channel' for every other "
                 "axis, as in ('record', 'position', 'channel')"
             )
+
+    def _as_tuple(self, name: str, kind: Any) -> tuple[Any, ...]:
+        """A field as a tuple, of one where it is a single text or number."""
+        given = getattr(self, name)
+        if not isinstance(given, (kind, Iterable)) or isinstance(given, (set, frozenset)):  # a set has no order
+            raise ModelError(f"spec.{name} is {given!r}; expected a tuple of {_KINDS[kind]}")
+        whole = (given,) if isinstance(given, kind) else tuple(given)
+        object.__setattr__(self, name, whole)
+        return whole
 
     @property
     def log_odds(self) -> bool:

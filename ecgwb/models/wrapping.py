@@ -126,7 +126,7 @@ def _check_shape(y: torch.Tensor, n: int, spec: ModelSpec) -> None:
     if y.ndim != 2 or len(y) != n:
         advice = "say what the targets are of it with spec.output, such as output=lambda y: y.mean(dim=2)"
         raise ModelError(f"the network gives {tuple(y.shape)} for {n} inputs; expected ({n}, targets): {advice}")
-    if (most >= y.shape[1]) if spec.columns else (y.shape[1] != wanted):
+    if (most >= y.shape[1] or min(spec.columns) < -y.shape[1]) if spec.columns else (y.shape[1] != wanted):
         raise ModelError(
             f"the network gives {(1, *y.shape[1:])}, its spec names {wanted} targets: {spec.targets}"
             + (f" in columns {spec.columns}" if spec.columns else "; name them all, or choose some with spec.columns")

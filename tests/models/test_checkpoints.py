@@ -229,7 +229,10 @@ def without_values(state):
 
 
 def sparse(state):
-    state["head.weight"] = torch.eye(2, 6).to_sparse()@pytest.mark.parametrize(
+    state["head.weight"] = torch.eye(2, 6).to_sparse()
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         (without_values, "weights do not fit the network"),
@@ -490,7 +493,10 @@ def test_damaged_descriptions_are_refused_in_words(metadata, message, tmp_path):
     save_file(TinyNet().state_dict(), tmp_path / "m.safetensors", metadata=metadata)
     own = (TinyNet(), SPEC) if "ecgwb_tied" in metadata else ()
     with pytest.raises(ModelError, match=re.escape(message)):
-        wb.load_model(tmp_path / "m.safetensors", *own)def test_a_stored_spec_is_json(tiny, tmp_path):
+        wb.load_model(tmp_path / "m.safetensors", *own)
+
+
+def test_a_stored_spec_is_json(tiny, tmp_path):
     wb.save_model(tiny, tmp_path / "m.safetensors")
     header = (tmp_path / "m.safetensors").read_bytes()
     size = int.from_bytes(header[:8], "little")

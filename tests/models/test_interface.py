@@ -94,6 +94,8 @@ def test_constants_are_per_lead_and_flat_leads_stay_finite(rhythms):
         ({"normalise": "zscore"}, "expected '', 'z-score by record'"),
         ({"mean": (1.0,), "sd": (1.0,)}, "the others take none"),
         ({"normalise": "constants", "mean": 0.0, "sd": 0.0}, "above 0"),
+        ({"normalise": "constants", "mean": float("nan"), "sd": 1.0}, "expected numbers"),
+        ({"normalise": "constants", "mean": 0.0, "sd": float("inf")}, "expected numbers"),
         ({"layout": "lead sample"}, "spec.layout is"),
         ({"windows": "mean", "pad": "end"}, "both windows and pad"),
         ({"windows": "first", "window_step": 10}, "window_step"),
