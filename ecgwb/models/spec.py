@@ -21,6 +21,7 @@ from .running import unwrapped, where_it_failed
 
 FAILS = "the network fails: "
 _PRIVATE = "_ecgwb_spec"  # where a network that has a submodule or parameter called spec keeps its ModelSpec
+_NO_GRADIENT = ("does not require grad and does not have a grad_fn", "not have been used in the graph")
 _SMALL = 1_000_000  # numbers in a buffer
 _TAKEN = {"record", "patient", "lead", "time", "sample", "landmark", "target", "seen", "beat", "fiducial", "rhythm"}
 
@@ -365,10 +366,15 @@ def run(model: nn.Module, x: torch.Tensor) -> Any:
 
 @contextlib.contextmanager
 def differentiating() -> Iterator[None]:
-    """Within, a network that changes in place what its own gradient needs is told so."""
+    """Within, a network that changes in place what its own gradient needs, or has no gradient, is told so."""
     try:
         yield
     except RuntimeError as e:
+        if not isinstance(e, ModelError) and any(text in str(e) for text in _NO_GRADIENT):
+            raise ModelError(
+                "no gradient leads from the network's output back to the ECG: on the way it rounds to whole numbers, "
+                "leaves torch, or runs under torch.no_grad. wb.edit_map and occlusion take no gradient"
+            ) from e
         if isinstance(e, ModelError) or "inplace operation" not in str(e):
             raise
         raise NetworkError(

@@ -318,6 +318,22 @@ def test_a_network_that_undoes_its_own_gradient_is_told_where(ludb):
             explain(model)
 
 
+@pytest.mark.parametrize("leave", [lambda x: x.round().long().float(), lambda x: torch.from_numpy(x.detach().numpy())])
+def test_a_network_without_a_gradient_is_told_what_needs_none(leave, ludb):
+    class Leaves(TinyNet):
+        def forward(self, x):
+            return super().forward(leave(x))
+
+    few, model = (
+        ludb.isel(record=slice(3)),
+        wb.wrap_model(Leaves().eval().requires_grad_(False), wb.ModelSpec(targets=("a", "b"))),
+    )
+    for method in ("saliency", "integrated_gradients"):
+        with pytest.raises(ModelError, match=r"no gradient leads .* wb\.edit_map and occlusion"):
+            wb.attribute(model, few, method)
+    assert wb.attribute(model, few, "occlusion").notnull().all()
+
+
 def test_a_network_may_refuse_signals_that_no_heart_makes():
     class Careful(TinyNet):
         def forward(self, x):
