@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from .interface import EcgNetwork, described, ecg_network
-from .spec import ModelError, copy_of, evaluating, spec_of
+from .spec import ModelError, copy_of, differentiating, evaluating, spec_of
 from .wrapping import check_layer, made_up
 
 _MOMENTS = 8  # at which an input is changed to see which axis of a layer follows
@@ -132,6 +132,7 @@ def _kept(model: nn.Module, key: tuple[Any, ...], make: Callable[[], Any]) -> An
     spec = spec_of(model)
     of_model = _KEPT.setdefault(model, {})
     key = (*key, spec.input, spec.leads, spec.fs, spec.n_samples, spec.layout, spec.pad, spec.windows)
+    key = (*key, spec.output, spec.columns, spec.normalise, spec.scale)  # another output may have another way there
     if key not in of_model:
         of_model[key] = make()
     return of_model[key]
@@ -367,6 +368,7 @@ def _table(model: nn.Module) -> pd.DataFrame:
 
 
 @torch.inference_mode(False)
+@differentiating()
 def _layers(model: nn.Module) -> pd.DataFrame:
     """What `layers` tells, but for receptive fields: of two forward passes over nine records and a backward one."""
     network = ecg_network(model)
@@ -508,6 +510,7 @@ def readable_layers(model: nn.Module) -> list[str]:
 
 
 @torch.inference_mode(False)  # a caller's inference mode would forbid gradients
+@differentiating()
 def positions(model: nn.Module, layer: str | None = None) -> Positions:
     """Where the layer's positions lie, in samples of the piece of ECG that the network is given.
 
