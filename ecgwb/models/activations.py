@@ -132,7 +132,8 @@ def _kept(model: nn.Module, key: tuple[Any, ...], make: Callable[[], Any]) -> An
     spec = spec_of(model)
     of_model = _KEPT.setdefault(model, {})
     key = (*key, spec.input, spec.leads, spec.fs, spec.n_samples, spec.layout, spec.pad, spec.windows)
-    key = (*key, spec.output, spec.columns, spec.normalise, spec.scale)  # another output may have another way there
+    output = id(spec.output) if callable(spec.output) else spec.output  # which may hold the network, and so keep it
+    key = (*key, output, spec.columns, spec.normalise, spec.scale)  # another output may have another way there
     if key not in of_model:
         of_model[key] = make()
     return of_model[key]
