@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import dataclasses
 import functools
 import hashlib
 import itertools
@@ -150,7 +151,8 @@ def layers(case: Case) -> Cell:
     n = int(table["default"].sum()) if len(table) else 0
     if not n:
         return REFUSED, "no layer can be mapped"
-    moved = {name: _moved(*case.seen(name), table.loc[name, "axes"]) for name in table.index}
+    whole = table["receptive_field_ms"].isna()  # what sees all of the ECG, says the table; it is told of with a map
+    moved = {name: _moved(*case.seen(name), table.loc[name, "axes"]) for name in table.index[~whole]}
     still = [name for name, by in moved.items() if by < 0.2]
     if n > 1 or still:
         return WRONG, f"{n} defaults; of {len(table)} layers {len(still)} do not follow a pulse, such as {still[:1]}"
@@ -170,13 +172,39 @@ def _moved(early: torch.Tensor, late: torch.Tensor, axes: Sequence[str]) -> floa
 
 
 def places(case: Case) -> Cell:
-    """A pulse added at t changes the map at t."""
+    """A pulse added at t changes the map at t.
+
+    The network has a head of fixed weights for it, at the layer that is read: behind its own, such as maximum pooling,
+    a pulse changes Grad-CAM's weights, and these the map everywhere. What that does is told beside it.
+    """
+    few, intact = case.few(), wb.ecgradcam(case.model, case.few())
+    how, table = str(intact.attrs.get("positions", "")), case.layer
+    headed = _FixedHead(case.net, str(table.name), tuple(table["axes"]))
+    about = {"targets": ("qt",), "units": ("",), "output": None, "link": "identity", "columns": ()}
+    about |= {"layer": f"net.{table.name}", "layer_axes": tuple(table["axes"])}
+    alone = wb.wrap_model(headed, dataclasses.replace(case.spec, **about))
+    found = _pulses_seen(case, alone, wb.ecgradcam(alone, few))
+    if found is None:
+        return NONE, f"the layer hardly reads more than two of {len(MOMENTS)} moments"
+    (error, order), own = found, _pulses_seen(case, case.model, intact)
+    span = 1000.0 * case.x.shape[2] / case.fs
+    field = min(float(intact.attrs.get("receptive_field_ms", np.nan)) / span, 1.0)
+    allowed = np.nanmax([0.06, min(field / 4, 0.12), 1 / max(int(table["positions"]), 1)])
+    text = f"{100 * error:.0f} %, order {order:.2f}, "
+    text += f"with its own head {100 * own[0]:.0f} %, " if own else ""
+    text += f"occlusion {_occlusion_agrees(case, few, intact):.2f}"
+    if error <= allowed and order > 0.8:
+        return RIGHT, f"{text}, {how}"
+    return (REFUSED if "even" in how or "unknown" in how else WRONG), f"positions {how}; {text}"
+
+
+def _pulses_seen(case: Case, model: torch.nn.Module, intact: xr.DataArray) -> tuple[float, float] | None:
+    """How far from a pulse a map changes, as a share of the input, and whether later pulses change it later."""
     few = case.few()
-    intact = wb.ecgradcam(case.model, few)
     at = np.linspace(0, 1, intact.sizes["time"])
     errors, found, sizes = [], [], []
     for t in MOMENTS:
-        change = np.abs(wb.ecgradcam(case.model, _pulsed(few, case, t)).values - intact.values)
+        change = np.abs(wb.ecgradcam(model, _pulsed(few, case, t)).values - intact.values)
         size = change.max(axis=(0, 2), keepdims=True)
         sizes.append(float(size.max()))
         change = np.divide(change, size, out=np.zeros_like(change), where=size > 0).mean(axis=1)  # (record, time)
@@ -186,18 +214,35 @@ def places(case: Case) -> Cell:
         found.append(np.median(seen))
     read = np.array(sizes) >= 0.05 * max(sizes)  # not what an untrained LSTM has long forgotten
     if read.sum() < 3:
-        return NONE, f"the network hardly reads more than {read.sum()} of {len(MOMENTS)} moments"
-    error = float(np.median(np.array(errors)[read]))
+        return None
     order = float(spearmanr(np.array(MOMENTS)[read], np.array(found)[read]).statistic)
-    span = 1000.0 * case.x.shape[2] / case.fs
-    field = min(float(intact.attrs.get("receptive_field_ms", np.nan)) / span, 1.0)
-    step = 1 / max(int(case.layer["positions"]), 1)
-    allowed = np.nanmax([0.06, min(field / 4, 0.12), step])
-    how = str(intact.attrs.get("positions", ""))
-    text = f"{100 * error:.0f} %, order {order:.2f}, occlusion {_occlusion_agrees(case, few, intact):.2f}"
-    if error <= allowed and order > 0.8:
-        return RIGHT, f"{text}, {how}"
-    return (REFUSED if "even" in how or "unknown" in how else WRONG), f"positions {how}; {text}"
+    return float(np.median(np.array(errors)[read])), order
+
+
+class _FixedHead(torch.nn.Module):
+    """A network up to a layer, whose channels are weighed by fixed numbers and averaged."""
+
+    def __init__(self, net: torch.nn.Module, layer: str, axes: tuple[str, ...]) -> None:
+        super().__init__()
+        self.net, self.layer, self.axes = net, layer, axes
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        kept: list[Any] = []
+        handle = self.net.get_submodule(self.layer).register_forward_hook(lambda _m, _i, y: kept.append(y))
+        try:
+            self.net(x)
+        finally:
+            handle.remove()
+        a = kept[0]
+        while isinstance(a, (tuple, list)):
+            a = a[0]
+        axes = [self.axes.index("record"), *(k for k, axis in enumerate(self.axes) if axis == "channel")]
+        a = a.movedim(self.axes.index("position"), -1).permute(
+            *[k - (k > self.axes.index("position")) for k in axes], -1
+        )
+        a = a.reshape(len(x), -1, a.shape[-1])  # leads may be records of their own
+        weights = torch.randn(a.shape[1], generator=torch.Generator().manual_seed(0)).to(a)
+        return (a.mean(dim=2) @ weights)[:, None]
 
 
 def _pulsed(some: xr.Dataset, case: Case, t: float, width_ms: float = PULSE_MS) -> xr.Dataset:
@@ -514,9 +559,10 @@ All of deepecgkit's, those of torch_ecg, and small ones built as others are publ
 an answer failed or is wrong without a word; a dot was not tried.
 
 - **places**: a pulse of {uv:.0f} µV at six moments changes the map there, to 6 % of the input, a position, or a
-  quarter of a receptive field, at most 12 %; **values**: the map's mean is Captum's; **adds up**,
-  **integrated gradients**, **DeepLIFT**: where completeness is claimed, it holds; **saliency**: autograd's;
-  **predict**, **stored**: what the network itself says.
+  quarter of a receptive field, at most 12 %, where the layer's channels have fixed weights; Grad-CAM's own change with
+  the ECG behind heads such as maximum pooling, and then a pulse changes the map elsewhere, too; **values**: the map's
+  mean is Captum's; **adds up**, **integrated gradients**, **DeepLIFT**: where completeness is claimed, it holds;
+  **saliency**: autograd's; **predict**, **stored**: what the network itself says.
 - **cost**: records that pass through the network for maps of one, at most three a target and one.
 
 `make zoo`, Python {python}, torch {torch}.
