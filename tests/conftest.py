@@ -37,6 +37,17 @@ def ptbxl():
 
 
 @pytest.fixture(scope="session")
+def rhythms():
+    """Recordings and beats of 14 people of LUDB."""
+    return wb.open_cohort("ludb", rhythm=True).isel(record=slice(14))
+
+
+@pytest.fixture(scope="session")
+def rhythm_net():
+    return wb.load_model("compact-rhythm")
+
+
+@pytest.fixture(scope="session")
 def measures():
     return wb.load_model("compact-measures")
 

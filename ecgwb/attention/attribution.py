@@ -23,7 +23,7 @@ from ..models.interface import EcgNetwork, ecg_network
 from ..models.prediction import batches, model_input, parts_of, pieces, predict
 from ..models.progress import progress
 from ..models.running import unreadable
-from ..models.spec import ModelError, copy_of, evaluating, spec_of
+from ..models.spec import ModelError, copy_of, differentiating, evaluating, spec_of
 from .alignment import REFERENCES, reference_beats, reference_rhythms
 from .gradcam import OF_TOKENS, VARIANTS, asked_of, ecgradcam, labelled, with_units
 
@@ -137,7 +137,7 @@ def attribute(
     out = np.empty((cohort.sizes["record"], len(wanted), *shape), dtype=np.float32)
     usable = np.zeros(len(out), dtype=bool)
     network = ecg_network(_hookable(model) if how.hooks else model)
-    with evaluating(model), torch.enable_grad(), _quiet_hooks():
+    with evaluating(model), torch.enable_grad(), _quiet_hooks(), differentiating():
         for rows, x, ok in pieces(model, cohort, method):
             from_b = torch.from_numpy(b if len(b) == 1 else b[rows]).to(x)
             for j, k in enumerate(outputs):
@@ -337,7 +337,7 @@ def _without_wave(cohort: xr.Dataset, wave: str, given: str) -> tuple[np.ndarray
 def _outputs(model: nn.Module, x: np.ndarray, outputs: list[int]) -> np.ndarray:
     """Predictions (record, target) from prepared input (record, lead, sample)."""
     network = ecg_network(model)
-    with evaluating(model), torch.inference_mode():
+    with evaluating(model), torch.no_grad():
         parts = [network(part)[:, outputs].double().cpu().numpy() for _, part in batches(model, x)]
     return np.concatenate(parts)
 
@@ -392,6 +392,12 @@ def _warn_unless_complete(
     predicted = predict(model, cohort)
     rise = np.stack([predicted[t].values for t in targets], axis=1) - bias  # (record, target)
     ok = np.isfinite(rise).all(axis=1)
+    if not np.isfinite(bias).all():
+        warnings.warn(
+            f"{method}: the network gives no finite number for the baseline, so that maps cannot be held against "
+            "f(x) - f(baseline) and may mean nothing; take baseline='common'",
+            stacklevel=_CALLER + 1,
+        )
     gap = np.abs(maps[ok].sum(axis=(2, 3), dtype=float) - rise[ok]).mean(axis=0) if ok.any() else np.zeros(len(targets))
     size = np.abs(rise[ok]).mean(axis=0) if ok.any() else gap
     if not (gap <= 0.05 * size).all():

@@ -29,7 +29,7 @@ from ..models.activations import (
 )
 from ..models.interface import EcgNetwork, ecg_network
 from ..models.prediction import on_workers, pieces, unusable, warn_saturated
-from ..models.spec import ModelError, ModelSpec, evaluating, spec_of
+from ..models.spec import ModelError, ModelSpec, differentiating, evaluating, spec_of
 from ..models.wrapping import made_up
 
 VARIANTS = ("gradcam", "guided", "published")
@@ -111,6 +111,7 @@ def suiting(model: nn.Module, read: Reading) -> str:
 
 
 @torch.inference_mode(False)  # a caller's inference mode would forbid gradients
+@differentiating()
 def _maps(
     model: nn.Module, cohort: xr.Dataset, *, targets: Sequence[str], variant: str, layer: str, relu: bool
 ) -> xr.DataArray:
@@ -127,6 +128,7 @@ def _maps(
             with activations_only(read, len(z)) as seen, torch.no_grad():
                 y = network.answer(z, len(part))[:, outputs]
             coarse = _coarse(seen[0], seen[1], y, head, variant)
+            coarse = coarse.to(torch.promote_types(coarse.dtype, torch.float32))  # NumPy has no bfloat16
             coarse = coarse.clamp(min=0) if relu and variant == "gradcam" else coarse
             if out is None:
                 along = _along(network, where, coarse.shape[2], part.shape[2]).to(coarse)

@@ -545,7 +545,7 @@ def _edits(
     has_qrs = np.isfinite(piece_edges(cohort)).all(axis=1)
     at_once = _AT_ONCE if given == "beat" else _RHYTHMS_AT_ONCE
     line = progress("edits", total=cohort.sizes["record"])
-    with line, evaluating(model), torch.inference_mode():
+    with line, evaluating(model), torch.no_grad():
         for rows, weights in weights_of(model, cohort, pieces):
             some = cohort.isel(record=rows)
             x, usable = model_input(model, some)

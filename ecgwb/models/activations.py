@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from .interface import EcgNetwork, described, ecg_network
-from .spec import ModelError, copy_of, evaluating, spec_of
+from .spec import ModelError, copy_of, differentiating, evaluating, spec_of
 from .wrapping import check_layer, made_up
 
 _MOMENTS = 8  # at which an input is changed to see which axis of a layer follows
@@ -132,6 +132,8 @@ def _kept(model: nn.Module, key: tuple[Any, ...], make: Callable[[], Any]) -> An
     spec = spec_of(model)
     of_model = _KEPT.setdefault(model, {})
     key = (*key, spec.input, spec.leads, spec.fs, spec.n_samples, spec.layout, spec.pad, spec.windows)
+    output = id(spec.output) if callable(spec.output) else spec.output  # which may hold the network, and so keep it
+    key = (*key, output, spec.columns, spec.normalise, spec.scale)  # another output may have another way there
     if key not in of_model:
         of_model[key] = make()
     return of_model[key]
@@ -277,7 +279,8 @@ def _axes_of(name: str, a: torch.Tensor, one: tuple[int, ...], sees: bool = Fals
         raise ModelError(
             f"layer {name!r} gives {one} for one record and does not give (record, channel, position), in any order"
         )
-    followed = _followed(a, records[0])
+    alone = sum(size > 1 for size in one) < 2  # a channel axis may follow by chance, and none is beside it
+    followed = _followed(a, records[0], 3 * _CLEAR if sees and alone else _CLEAR)
     if followed is None and a.ndim == 3 and records[0] == 0 and a.shape[2] > 1 and not (sees or _responds(a)):
         followed = 2  # nearly blind, so that nothing speaks against what is usual
     if followed is None:
@@ -302,8 +305,8 @@ def _responds(a: torch.Tensor) -> bool:
     return int((change > 0).sum()) >= _MOMENTS / 2
 
 
-def _followed(a: torch.Tensor, record: int) -> int | None:
-    """The axis along which the response to a change moves with the moment of the change."""
+def _followed(a: torch.Tensor, record: int, clear: float) -> int | None:
+    """The axis along which the response to a change moves with the moment of the change, by more than `clear`."""
     change = _changes(a, record).double() ** 2  # (moment, ...)
     others = [k for k in range(a.ndim) if k != record]
     moved = []
@@ -320,7 +323,7 @@ def _followed(a: torch.Tensor, record: int) -> int | None:
         moved.append(float(r * abs(r) * np.ptp(centre)))  # squared, as a channel's may follow by chance
     best = int(np.argmax(moved))
     rest = max((v for k, v in enumerate(moved) if k != best), default=0.0)
-    return others[best] if moved[best] > _CLEAR and moved[best] > 2 * rest else None
+    return others[best] if moved[best] > clear and moved[best] > 2 * rest else None
 
 
 # ---------------------------------------------------------------- which layers there are
@@ -366,6 +369,7 @@ def _table(model: nn.Module) -> pd.DataFrame:
 
 
 @torch.inference_mode(False)
+@differentiating()
 def _layers(model: nn.Module) -> pd.DataFrame:
     """What `layers` tells, but for receptive fields: of two forward passes over nine records and a backward one."""
     network = ecg_network(model)
@@ -507,6 +511,7 @@ def readable_layers(model: nn.Module) -> list[str]:
 
 
 @torch.inference_mode(False)  # a caller's inference mode would forbid gradients
+@differentiating()
 def positions(model: nn.Module, layer: str | None = None) -> Positions:
     """Where the layer's positions lie, in samples of the piece of ECG that the network is given.
 

@@ -131,8 +131,11 @@ def load_model(
         module = make_net(spec.net)
     if not isinstance(module, nn.Module):
         raise TypeError(f"module is {module!r}; expected a network, an instance of torch.nn.Module")
-    for copied, first in json.loads(metadata.get("ecgwb_tied", "{}")).items():
-        held[copied] = held[first]
+    try:
+        for copied, first in json.loads(metadata.get("ecgwb_tied", "{}")).items():
+            held[copied] = held[first]
+    except (KeyError, AttributeError, json.JSONDecodeError) as e:
+        raise ModelError(f"{path} says of weights that they are one, and cannot be read: {e!r}. Is it whole?") from e
     network = unwrapped(module)
     state, notes = _weights(path, held, network, key)
     for note in notes:
@@ -203,6 +206,8 @@ def _fits(given: torch.Tensor, own: torch.Tensor) -> bool:
 def _kind(tensor: torch.Tensor) -> str:
     if tensor.is_quantized:
         return "quantized"
+    if tensor.layout != torch.strided or tensor.is_meta:
+        return "sparse or without values"
     return "complex" if tensor.is_complex() else "real" if tensor.is_floating_point() else "whole"
 
 
@@ -308,7 +313,7 @@ def _asked(path: Path, found: list[_Found], key: str | None) -> list[_Found]:
     """The sets of that key, exactly or as a part of where they are; all without one."""
     if key is None:
         return found
-    wanted = key.strip(".")
+    wanted = str(key).strip(".")  # of a list, 0 is its first
     named = [f for f in found if f.label == wanted or f.label.startswith(f"{wanted}.")]
     named = named or [f for f in found if f".{wanted}." in f".{f.label}."]
     if not named:

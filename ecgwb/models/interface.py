@@ -94,7 +94,7 @@ class EcgNetwork(nn.Module):
         if spec.pad:
             first = self.before(z.shape[-1])
             z = nn.functional.pad(z, (first, max(spec.n_samples - z.shape[-1], 0) - first))
-        z = z.to(dtype_of(self.model))
+        z = z.to(dtype_of(self.model), copy=True)  # networks that change their input in place change no ECG of ours
         if spec.layout == "record sample lead":
             return z.transpose(1, 2)
         return z[:, None] if spec.layout == "record 1 lead sample" else z
@@ -110,6 +110,8 @@ class EcgNetwork(nn.Module):
         y = _picked(run(self.model, self.laid_out(z)), self.about.output)
         if y.ndim == 1 and len(y) == len(z):
             y = y[:, None]
+        if y.ndim < 2 and len(z) == 1:  # squeeze() takes the axis of a single record, too
+            y = y.reshape(1, -1)
         while y.ndim > 2 and y.shape[-1] == 1:
             y = y[..., 0]
         return y.to(torch.promote_types(y.dtype, torch.float32))
@@ -176,8 +178,10 @@ def _picked(y: Any, output: Any) -> torch.Tensor:
             for step in output if isinstance(output, tuple) else (output,):
                 by_name = isinstance(step, str) and not isinstance(found, Mapping)
                 found = getattr(found, step) if by_name else found[step]
-    except (KeyError, IndexError, TypeError, AttributeError) as e:
-        raise ModelError(f"spec.output is {output!r}; the network returns {described(y)}") from e
+    except Exception as e:  # whatever a function of the user's raises
+        raise ModelError(
+            f"spec.output is {output!r}; the network returns {described(y)} ({type(e).__name__}: {e})"
+        ) from e
     if not isinstance(found, torch.Tensor):
         raise ModelError(
             f"the network returns {described(found)}; say with spec.output which of it the targets are, such as "

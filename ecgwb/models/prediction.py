@@ -89,7 +89,7 @@ def _outputs(model: nn.Module, cohort: xr.Dataset) -> xr.DataArray:
     out = np.full((cohort.sizes["record"], len(spec_of(model).targets)), np.nan)
     usable = np.zeros(len(out), dtype=bool)
     network, odd = ecg_network(model), Oddness(model)
-    with evaluating(model), torch.inference_mode():
+    with evaluating(model), torch.no_grad():
         for rows, part, ok in pieces(model, cohort, "predict"):
             with odd.watching(len(part) if ok.mean() > 0.9 and EDITED not in cohort.attrs else 0):
                 out[rows] = network(part).double().cpu().numpy()
@@ -138,14 +138,14 @@ class Oddness:
         if self.first is None or self.ratio is not None or n_records < _FEWEST:
             yield
             return
-        handle = self.first.register_forward_pre_hook(self._compare)
+        handle = self.first.register_forward_pre_hook(self._compare, with_kwargs=True)
         try:
             yield
         finally:
             handle.remove()
 
-    def _compare(self, norm: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        x = inputs[0].detach().float().transpose(0, 1).flatten(1)
+    def _compare(self, norm: nn.Module, inputs: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor]) -> None:
+        x = (*inputs, *named.values())[0].detach().float().transpose(0, 1).flatten(1)
         mean, var = (torch.as_tensor(b).float() for b in (norm.running_mean, norm.running_var))
         known = var > 1e-6 * var.max()
         if self.ratio is None and bool(known.any()):

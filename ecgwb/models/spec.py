@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
@@ -21,6 +21,8 @@ from .running import unwrapped, where_it_failed
 
 FAILS = "the network fails: "
 _PRIVATE = "_ecgwb_spec"  # where a network that has a submodule or parameter called spec keeps its ModelSpec
+_NO_GRADIENT = ("does not require grad and does not have a grad_fn", "not have been used in the graph")
+_SMALL = 1_000_000  # numbers in a buffer
 _TAKEN = {"record", "patient", "lead", "time", "sample", "landmark", "target", "seen", "beat", "fiducial", "rhythm"}
 
 
@@ -147,16 +149,22 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         for name in ("leads", "targets", "units"):
-            given = getattr(self, name)
-            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
+            self._as_tuple(name, str)
         for name in ("leads", "targets"):
             given = getattr(self, name)
-            if not all(isinstance(v, str) for v in given) or len(set(given)) < len(given):
+            if not all(isinstance(v, str) and v for v in given) or len(set(given)) < len(given):
                 raise ModelError(f"spec.{name} is {given!r}; expected texts, each once")
+        if not self.leads:
+            raise ModelError("spec.leads is empty; expected the network's leads in its order, such as ('I', 'II')")
         taken = sorted(set(self.targets) & _TAKEN)
         if taken:
             raise ModelError(
                 f"spec.targets has {taken[0]!r}, which a cohort uses for something else; choose another name"
+            )
+        beside = [f"{t}_probability" for t in self.targets if self.log_odds and f"{t}_probability" in self.targets]
+        if beside:
+            raise ModelError(
+                f"spec.targets has {beside[0]!r}, where predictions have a probability; choose another name"
             )
         # A micro sign, a Greek mu and a u are one unit.
         units = tuple({"uV": "µV", "\u03bcV": "µV"}.get(str(u), str(u)) for u in self.units)
@@ -170,6 +178,8 @@ class ModelSpec:
         sizes = {"fs": self.fs, "n_samples": self.n_samples, "scale": self.scale}
         if not all(isinstance(v, Real) and 0 < v < math.inf for v in sizes.values()):
             raise ModelError(f"spec: {', '.join(f'{k} {v!r}' for k, v in sizes.items())}; expected positive numbers")
+        if self.fs < 1:
+            raise ModelError(f"spec.fs is {self.fs!r}; expected Hz, such as 500")
         if self.n_samples != int(self.n_samples):
             raise ModelError(f"spec.n_samples is {self.n_samples!r}; expected a whole number")
         if not isinstance(self.start_ms, Real) or not math.isfinite(self.start_ms):
@@ -190,12 +200,16 @@ class ModelSpec:
     def _check_more(self) -> None:
         """Normalising, outputs, windows and axes; a number or a name stands for a tuple of one."""
         for name, kind in (("mean", Real), ("sd", Real), ("columns", Integral), ("layer_axes", str)):
-            given = getattr(self, name)
-            given = (given,) if isinstance(given, kind) else tuple(given)
+            given = self._as_tuple(name, kind)
             if not all(isinstance(v, kind) and not isinstance(v, bool) for v in given):
                 raise ModelError(f"spec.{name} is {getattr(self, name)!r}; expected a tuple of {_KINDS[kind]}")
             plain = {Real: float, Integral: int, str: str}[kind]
             object.__setattr__(self, name, tuple(plain(v) for v in given))
+        if isinstance(self.output, list):  # of a file
+            object.__setattr__(self, "output", tuple(self.output))
+        for name in ("window_step", "layer_call", "layer_tensor"):  # numpy's numbers cannot be stored as text
+            if isinstance(getattr(self, name), Integral):
+                object.__setattr__(self, name, int(getattr(self, name)))
         constants = self.normalise == "constants"
         if constants != bool(self.mean or self.sd) or any(
             constants and len(v) not in (1, len(self.leads)) for v in (self.mean, self.sd)
@@ -204,8 +218,17 @@ class ModelSpec:
                 f"spec.normalise is {self.normalise!r} with mean {self.mean!r} and sd {self.sd!r}; 'constants' takes "
                 f"both, one number or one for each of {len(self.leads)} leads, and the others take none"
             )
-        if not all(v > 0 for v in self.sd):
-            raise ModelError(f"spec.sd is {self.sd!r}; expected numbers above 0")
+        if not all(0 < v < math.inf for v in self.sd) or not all(math.isfinite(v) for v in self.mean):
+            raise ModelError(f"spec.mean is {self.mean!r}, sd {self.sd!r}; expected numbers, sd above 0")
+        if len(set(self.columns)) < len(self.columns):
+            raise ModelError(f"spec.columns is {self.columns!r}; expected each column once")
+        if not isinstance(self.layer, str) and self.layer is not None:
+            raise ModelError(f"spec.layer is {self.layer!r}; expected a dotted name, such as 'layer4'")
+        call = self.layer_call
+        if call is not None and (not isinstance(call, int) or call < 0):
+            raise ModelError(f"spec.layer_call is {call!r}; expected 0 for the first call, 1 for the second")
+        if not isinstance(self.net, dict) and self.net is not None:
+            raise ModelError(f"spec.net is {self.net!r}; expected name and arguments, as in {{'name': 'compact'}}")
         if self.columns and self.targets and len(self.columns) != len(self.targets):
             raise ModelError(f"spec: {len(self.columns)} columns for {len(self.targets)} targets; one each is expected")
         if self.windows and self.pad:
@@ -222,6 +245,15 @@ class ModelSpec:
                 f"spec.layer_axes is {axes!r}; expected 'record' and 'position' once, and 'channel' for every other "
                 "axis, as in ('record', 'position', 'channel')"
             )
+
+    def _as_tuple(self, name: str, kind: Any) -> tuple[Any, ...]:
+        """A field as a tuple, of one where it is a single text or number."""
+        given = getattr(self, name)
+        if not isinstance(given, (kind, Iterable)) or isinstance(given, (set, frozenset)):  # a set has no order
+            raise ModelError(f"spec.{name} is {given!r}; expected a tuple of {_KINDS[kind]}")
+        whole = (given,) if isinstance(given, kind) else tuple(given)
+        object.__setattr__(self, name, whole)
+        return whole
 
     @property
     def log_odds(self) -> bool:
@@ -250,7 +282,10 @@ def make_net(net: dict[str, Any]) -> nn.Module:
     name = arguments.pop("name", None)
     if name not in NETS:
         raise ModelError(f"no network {name!r} here; expected {' or '.join(repr(n) for n in NETS)}")
-    return NETS[name](**arguments)
+    try:
+        return NETS[name](**arguments)
+    except TypeError as e:
+        raise ModelError(f"the network {name!r} cannot be made: {e}; its description may need another ecgwb") from e
 
 
 EXAMPLE = """\
@@ -271,7 +306,12 @@ def copy_of(model: nn.Module) -> nn.Module:
     Networks of torch.fx (so those of ONNX), of Keras and of TorchScript lose what they were given when they are copied.
     """
     spec = spec_of(model)
-    copied = copy.deepcopy(unwrapped(model), {id(spec): spec})
+    network = unwrapped(model)
+    memo: dict[int, Any] = {id(spec): spec}
+    for m in network.modules():  # activations that a network keeps belong to a pass, and torch copies none of them
+        held = [v for v in (*vars(m).values(), *m._buffers.values()) if isinstance(v, torch.Tensor) and not v.is_leaf]
+        memo |= {id(v): v.detach().clone() for v in held}
+    copied = copy.deepcopy(network, memo)
     keep_spec(copied, spec)
     return copied
 
@@ -325,12 +365,47 @@ def run(model: nn.Module, x: torch.Tensor) -> Any:
 
 
 @contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode for the while; every submodule's own mode comes back, also after an exception."""
-    modes = [(m, m.training) for m in model.modules()]
+def differentiating() -> Iterator[None]:
+    """Within, a network that changes in place what its own gradient needs, or has no gradient, is told so."""
     try:
+        yield
+    except RuntimeError as e:
+        if not isinstance(e, ModelError) and any(text in str(e) for text in _NO_GRADIENT):
+            raise ModelError(
+                "no gradient leads from the network's output back to the ECG: on the way it rounds to whole numbers, "
+                "leaves torch, or runs under torch.no_grad. wb.edit_map and occlusion take no gradient"
+            ) from e
+        if isinstance(e, ModelError) or "inplace operation" not in str(e):
+            raise
+        raise NetworkError(
+            f"the network's gradient cannot be taken: {' '.join(str(e).split('Hint')[0].split())} Somewhere it changes "
+            "a tensor in place that its gradient needs, such as x /= s; write x = x / s. wb.edit_map and occlusion "
+            "take no gradient"
+        ) from e
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode for the while; every submodule's own mode comes back, also after an exception.
+
+    So do buffers: a network that counts or averages what it sees is not to learn from being explained.
+    """
+    modes = [(m, m.training) for m in model.modules()]
+    own = [(m._buffers, dict(m._buffers)) for m in model.modules() if not isinstance(m, torch.jit.ScriptModule)]
+    small = {id(v): v for _, buffers in own for v in buffers.values() if v is not None and _is_small(v)}
+    stand_in = {k: v.detach().clone() for k, v in small.items()}
+    try:
+        for now, before in own:
+            now.update({name: stand_in[id(v)] for name, v in before.items() if id(v) in stand_in})
         model.eval()
         yield
     finally:
         for m, mode in modes:
             m.training = mode
+        for now, before in own:
+            now.update({name: v for name, v in before.items() if v is None or id(v) in stand_in})
+
+
+def _is_small(buffer: torch.Tensor) -> bool:
+    """Whether a buffer may be kept twice: averages and counts, not a transformer's masks."""
+    return not nn.parameter.is_lazy(buffer) and buffer.numel() <= _SMALL

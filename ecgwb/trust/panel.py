@@ -86,6 +86,11 @@ def trust_panel(
         When the cohort has fewer than 10 people or lacks what the network takes, or target or method is unknown.
     """
     asked_of(model, targets)  # what is wrong is found before minutes of work
+    if not isinstance(others, Sequence) or not all(isinstance(m, nn.Module) for m in others):
+        raise ModelError(
+            f"others is {guards.kind_of(others)}; expected networks trained alike, in a list. Targets go by name: "
+            "trust_panel(model, cohort, targets='qt')"
+        )
     cohort = for_network(model, guards.check(cohort, "hr"))
     people = len(np.unique(patients_of(cohort)))
     if people < FEWEST:

@@ -358,3 +358,13 @@ def test_integrated_gradients_from_a_mean_of_aligned_beats_add_up(measures, ludb
         np.testing.assert_allclose(maps["bias"].sel(target="qt"), of_baseline["qt"].values[0], rtol=1e-5)
     else:
         np.testing.assert_allclose(maps["reference"].sel(target="qt"), of_baseline["qt"], rtol=1e-5)
+
+
+def test_a_baseline_without_an_answer_is_told_of(cohort):
+    class Scales(TinyNet):
+        def forward(self, x):
+            return super().forward(x / x.std(dim=(1, 2), keepdim=True))
+
+    model = wrapped(Scales(), layer="features")
+    with pytest.warns(UserWarning, match="no finite number for the baseline"):
+        wb.attribute(model, cohort, "integrated_gradients", **QUICK)

@@ -287,3 +287,10 @@ def test_a_departure_adds_up_to_the_prediction_less_the_cohorts_mean_prediction(
 def test_what_does_not_exist_is_refused_by_name(tiny, cohort, arguments, message):
     with pytest.raises(ModelError, match=message):
         wb.ecgradcam(tiny, cohort, **arguments)
+
+
+def test_a_network_in_bfloat16_has_nearly_the_same_map(cohort):
+    full = wrapped(TinyNet(), layer="features")
+    half = wrapped(TinyNet().bfloat16(), layer="features")
+    one, other = wb.ecgradcam(full, cohort), wb.ecgradcam(half, cohort)
+    assert np.abs(one - other).max() < 0.05 * np.abs(one).max()

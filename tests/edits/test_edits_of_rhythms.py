@@ -42,16 +42,6 @@ EDITS = {
 
 
 @pytest.fixture(scope="module")
-def ludb():
-    return wb.open_cohort("ludb", rhythm=True).isel(record=slice(14))
-
-
-@pytest.fixture(scope="module")
-def shipped():
-    return wb.load_model("compact-rhythm")
-
-
-@pytest.fixture(scope="module")
 def made():
     return many()
 
@@ -69,11 +59,11 @@ def test_every_cycle_of_a_recording_is_changed_as_the_representative_beat_is(mad
     assert np.abs(expected).max() > 10 or edit in ("sham", "blank T, mean", "erase, mean")  # in all the mean is alike
 
 
-def test_nothing_changes_outside_the_wave(ludb):
+def test_nothing_changes_outside_the_wave(rhythms):
     for wave_name, columns in {"P": [0, 2], "QRS": [3, 5], "T": [6, 8]}.items():
-        out = blank(ludb, wave_name)
-        changed = (out["rhythm"].values != ludb["rhythm"].values).any(axis=1)  # (record, sample)
-        spans = ludb["cycle_fiducial"].values[..., columns]
+        out = blank(rhythms, wave_name)
+        changed = (out["rhythm"].values != rhythms["rhythm"].values).any(axis=1)  # (record, sample)
+        spans = rhythms["cycle_fiducial"].values[..., columns]
         inside = np.zeros(changed.shape, bool)
         for k in range(spans.shape[1]):
             inside |= (spans[:, k, :1] - 1 <= CLOCK) & (spans[:, k, 1:] + 1 >= CLOCK)
@@ -83,16 +73,16 @@ def test_nothing_changes_outside_the_wave(ludb):
         assert (changed & inside)[known].any(axis=1).all()
 
 
-def test_landmarks_of_every_cycle_move_with_its_waves(ludb):
-    out = stretch(ludb, "QT", 30)
-    moved = out["cycle_fiducial"].values - ludb["cycle_fiducial"].values
+def test_landmarks_of_every_cycle_move_with_its_waves(rhythms):
+    out = stretch(rhythms, "QT", 30)
+    moved = out["cycle_fiducial"].values - rhythms["cycle_fiducial"].values
     assert set(np.round(moved[..., 6:][np.isfinite(moved[..., 6:])], 6)) <= {0.0, 30.0}
     assert np.nanmedian(moved[..., 8]) == 30
     assert np.nanmax(np.abs(moved[..., :6])) == 0
 
 
-def test_a_recording_with_too_few_beats_that_can_be_changed_is_nan(ludb):
-    out = blank(ludb, "P")
+def test_a_recording_with_too_few_beats_that_can_be_changed_is_nan(rhythms):
+    out = blank(rhythms, "P")
     lacking = np.isnan(out["beat"].values).any(axis=(1, 2))
     assert 0 < lacking.sum() < len(lacking)
     np.testing.assert_array_equal(np.isnan(out["rhythm"].values).any(axis=(1, 2)), lacking)
@@ -105,9 +95,9 @@ def test_a_recording_with_too_few_beats_that_can_be_changed_is_nan(ludb):
     assert out["cycles_edited"].values.tolist() == [0, 1]
 
 
-def test_shams_lie_between_the_waves_of_every_cycle(ludb):
-    out = blank(ludb, "P", sham=True)
-    spans, marks = out["cycle_blanked"].values, ludb["cycle_fiducial"].values
+def test_shams_lie_between_the_waves_of_every_cycle(rhythms):
+    out = blank(rhythms, "P", sham=True)
+    spans, marks = out["cycle_blanked"].values, rhythms["cycle_fiducial"].values
     assert np.isfinite(spans).any(axis=(1, 2)).sum() > 10
     for a, b in ((0, 2), (3, 5), (6, 8)):
         for k in range(marks.shape[1]):
@@ -135,9 +125,14 @@ def test_rr_is_longer_by_so_much_and_every_wave_keeps_its_shape(made, ms):
         np.testing.assert_allclose(out["rhythm"].values[i][:, before_end], expected[:, before_end], atol=2)
 
 
-def test_real_recordings_have_no_step_where_they_are_joined(ludb):
-    steps = np.abs(np.diff(ludb["rhythm"].values, axis=2)).max(axis=2)
-    for out in (stretch(ludb, "RR", -80), stretch(ludb, "RR", 80), spread_rr(ludb, 0.0), spread_rr(ludb, 2.0)):
+def test_real_recordings_have_no_step_where_they_are_joined(rhythms):
+    steps = np.abs(np.diff(rhythms["rhythm"].values, axis=2)).max(axis=2)
+    for out in (
+        stretch(rhythms, "RR", -80),
+        stretch(rhythms, "RR", 80),
+        spread_rr(rhythms, 0.0),
+        spread_rr(rhythms, 2.0),
+    ):
         known = np.isfinite(out["rhythm"].values).all(axis=(1, 2))
         assert known.mean() > 0.9
         now = np.abs(np.diff(out["rhythm"].values, axis=2)).max(axis=2)
@@ -196,22 +191,27 @@ def test_a_network_that_counts_beats_follows_rr_and_nothing_else(made):
     assert "hr" in wb.figures.effects._OWN_EDIT
 
 
-def test_the_effect_of_an_edit_on_a_linear_network_is_the_functional_of_the_change(ludb):
+def test_the_effect_of_an_edit_on_a_linear_network_is_the_functional_of_the_change(rhythms):
     weight = np.random.default_rng(0).normal(size=(1, 8, N)) / 1000
     model = on_rhythms(LinearInTime(weight))
-    for out in (scale(ludb, "T", 1.3), stretch(ludb, "QT", 20), stretch(ludb, "RR", 50), blank(ludb, "QRS")):
-        effect = wb.predict(model, out)["hr"] - wb.predict(model, ludb)["hr"]
-        change = np.einsum("nls,ls->n", out["rhythm"].values - ludb["rhythm"].values, weight[0])
+    for out in (
+        scale(rhythms, "T", 1.3),
+        stretch(rhythms, "QT", 20),
+        stretch(rhythms, "RR", 50),
+        blank(rhythms, "QRS"),
+    ):
+        effect = wb.predict(model, out)["hr"] - wb.predict(model, rhythms)["hr"]
+        change = np.einsum("nls,ls->n", out["rhythm"].values - rhythms["rhythm"].values, weight[0])
         np.testing.assert_allclose(effect, change, atol=1e-3)
 
 
-def test_pieces_of_all_beats_give_a_linear_network_what_they_weigh(ludb):
+def test_pieces_of_all_beats_give_a_linear_network_what_they_weigh(rhythms):
     weight = np.random.default_rng(0).normal(size=(1, 8, N)) / 1000
     model = on_rhythms(LinearInTime(weight))
-    effects = wb.edits.piece_effects(model, ludb, pieces="segments", method="alone")
-    other = wb.attention.reference_rhythms(ludb).values
-    away = np.einsum("nls,ls->ns", ludb["rhythm"].values - other, weight[0])
-    marks = ludb["cycle_fiducial"].values.copy()
+    effects = wb.edits.piece_effects(model, rhythms, pieces="segments", method="alone")
+    other = wb.attention.reference_rhythms(rhythms).values
+    away = np.einsum("nls,ls->ns", rhythms["rhythm"].values - other, weight[0])
+    marks = rhythms["cycle_fiducial"].values.copy()
     marks[np.isnan(marks[..., [3, 5]]).any(axis=2)] = np.nan  # a QRS that the recording cuts stays, with its T
     for piece, (a, b) in {"QRS": (3, 5), "T": (6, 8)}.items():
         expected = np.zeros(len(away))
@@ -222,14 +222,16 @@ def test_pieces_of_all_beats_give_a_linear_network_what_they_weigh(ludb):
             first, last = (0.5 - 0.5 * np.cos(np.pi * np.nan_to_num(share))).transpose(1, 0, 2)
             expected += (away * (first - last)).sum(axis=1)
         np.testing.assert_allclose(effects.sel(target="hr", piece=piece), expected, atol=0.02)
-    maps = wb.edit_map(model, ludb, pieces="segments", method="alone")
+    maps = wb.edit_map(model, rhythms, pieces="segments", method="alone")
     assert maps.dims == ("record", "target", "time")
     np.testing.assert_allclose(maps.sum("time"), effects.sum("piece"), atol=1e-3)
-    folded = wb.align(maps, ludb)
+    folded = wb.align(maps, rhythms)
     np.testing.assert_allclose(folded.sum("phase"), maps.sum("time"), rtol=0.1, atol=0.1)
-    shapley = wb.edits.edit_map(model, ludb.isel(record=slice(3)), method="shapley", pieces="segments", among=ludb)
+    shapley = wb.edits.edit_map(
+        model, rhythms.isel(record=slice(3)), method="shapley", pieces="segments", among=rhythms
+    )
     total = shapley.sum("time") + shapley["reference"]
-    np.testing.assert_allclose(total.sel(target="hr"), wb.predict(model, ludb)["hr"][:3], atol=1e-2)
+    np.testing.assert_allclose(total.sel(target="hr"), wb.predict(model, rhythms)["hr"][:3], atol=1e-2)
 
 
 def test_a_profile_over_recordings_is_highest_where_the_network_reads(made):
@@ -244,21 +246,21 @@ def scaled(cohort):
     return scale(cohort, "R", np.linspace(0.8, 1.2, cohort.sizes["record"]))
 
 
-def test_joint_edits_of_recordings_are_asked_for_as_those_of_beats(ludb):
+def test_joint_edits_of_recordings_are_asked_for_as_those_of_beats(rhythms):
     model = on_rhythms(MeanOfPower())
     kept = np.ones((2, 7), bool)
     kept[0, 3], kept[1, 1] = False, False
-    found = wb.edits.joint_effects(model, ludb, kept, "hr")
+    found = wb.edits.joint_effects(model, rhythms, kept, "hr")
     assert found.shape == (14, 1, 2)
     assert np.abs(found[..., 0]).mean() > 20 * np.abs(found[..., 1]).mean()  # V5's power is in QRS
     linear = on_rhythms(LinearInTime(np.ones((1, 8, N)) / 1e5))
-    pairs = wb.edits.interplay(linear, ludb.isel(record=slice(2)), among=ludb)
+    pairs = wb.edits.interplay(linear, rhythms.isel(record=slice(2)), among=rhythms)
     assert np.nanmax(np.abs(pairs)) < 1e-3
 
 
-def test_gradients_say_exactly_what_blanking_does_to_a_linear_network(ludb):
+def test_gradients_say_exactly_what_blanking_does_to_a_linear_network(rhythms):
     model = on_rhythms(LinearInTime(np.random.default_rng(0).normal(size=(1, 8, N)) / 1000))
-    table = wb.edits.faithfulness(model, ludb, ("saliency", "occlusion"))
+    table = wb.edits.faithfulness(model, rhythms, ("saliency", "occlusion"))
     np.testing.assert_allclose(table.loc["saliency"]["slope"], 1, rtol=1e-3)
     np.testing.assert_allclose(table.loc["occlusion"]["slope"], 1, rtol=1e-3)
 
@@ -283,29 +285,29 @@ def test_another_rate_is_reached_by_rr_alone(made):
     np.testing.assert_allclose(after["hr"], found["predicted"].sel(when="after"), atol=1e-3)
 
 
-def test_networks_on_beats_are_asked_about_beats_alone(ludb, measures):
-    beats, few = ludb.drop_vars(RHYTHM), ["qt", "pr"]
-    with_rhythm, without = (wb.dose_response(measures, c, measured=False) for c in (ludb, beats))
+def test_networks_on_beats_are_asked_about_beats_alone(rhythms, measures):
+    beats, few = rhythms.drop_vars(RHYTHM), ["qt", "pr"]
+    with_rhythm, without = (wb.dose_response(measures, c, measured=False) for c in (rhythms, beats))
     assert with_rhythm.equals(without)
     assert "RR" not in without.index.get_level_values("edit")
-    np.testing.assert_array_equal(wb.edit_map(measures, ludb, few), wb.edit_map(measures, beats, few))
+    np.testing.assert_array_equal(wb.edit_map(measures, rhythms, few), wb.edit_map(measures, beats, few))
 
 
-def test_a_network_on_recordings_needs_some(shipped, ludb):
+def test_a_network_on_recordings_needs_some(rhythm_net, rhythms):
     for call in (wb.dose_response, wb.blanking_table, wb.edit_map, wb.edits.point_spread, wb.edits.faithfulness):
         with pytest.raises(wb.ModelError, match="takes rhythms and the cohort has none"):
-            call(shipped, ludb.drop_vars(RHYTHM))
+            call(rhythm_net, rhythms.drop_vars(RHYTHM))
 
 
-def test_blanking_shows_the_shipped_network_the_waves_that_it_measures(shipped, ludb):
-    table = wb.blanking_table(shipped, ludb)
+def test_blanking_shows_the_shipped_network_the_waves_that_it_measures(rhythm_net, rhythms):
+    table = wb.blanking_table(rhythm_net, rhythms)
     for target, wave_name in (("pr", "P"), ("qt", "T"), ("t_v5", "T"), ("qrs", "QRS")):
         assert table.loc[target, wave_name] > 2 * table.loc[target, f"sham_{wave_name}"], (target, wave_name)
     assert table.loc["qt", "P"] < 2 * table.loc["qt", "P_same"]
 
 
-def test_the_shipped_network_follows_known_edits_of_real_recordings(shipped, ludb):
-    table = wb.dose_response(shipped, ludb, measured=False)
+def test_the_shipped_network_follows_known_edits_of_real_recordings(rhythm_net, rhythms):
+    table = wb.dose_response(rhythm_net, rhythms, measured=False)
     for edit, target, least in (("PR", "pr", 0.7), ("QT", "qt", 0.7), ("T", "t_v5", 0.5), ("RR", "hr", 0.8)):
         assert table.loc[(edit, target), "slope"] > least, edit
     assert abs(table.loc[("RR", "pr"), "slope"]) < 0.3

@@ -1,4 +1,4 @@
-"""The explorer of networks that take recordings: known recordings and networks, and the shipped one."""
+"""The explorer of networks that take recordings: known recordings and networks, and the rhythm_net one."""
 
 import io
 
@@ -17,16 +17,6 @@ from ecgwb.explorer import Exploration, View, draw
 @pytest.fixture(scope="module")
 def made():
     return many(16)
-
-
-@pytest.fixture(scope="module")
-def few():
-    return wb.open_cohort("ludb", rhythm=True).isel(record=slice(14))
-
-
-@pytest.fixture(scope="module")
-def shipped():
-    return wb.load_model("compact-rhythm")
 
 
 def pixels(explorer):
@@ -97,8 +87,8 @@ def test_a_network_of_another_rate_has_its_map_at_the_right_second(made):
     plt.close(figure)
 
 
-def test_every_control_changes_the_picture(few, shipped):
-    explorer = wb.explore(few, shipped)
+def test_every_control_changes_the_picture(rhythms, rhythm_net):
+    explorer = wb.explore(rhythms, rhythm_net)
     assert list(explorer.stretched) == ["PR", "QRS", "QT", "RR"]
     assert list(explorer.scaled) == ["R", "T", "RR spread"]
     seen = [pixels(explorer)]
@@ -126,8 +116,8 @@ def test_every_control_changes_the_picture(few, shipped):
     assert "measured" in explorer.summary.value
 
 
-def test_networks_of_beats_have_no_rr_to_change_and_show_the_edited_recording(few, measures):
-    explorer = wb.explore(few, measures)
+def test_networks_of_beats_have_no_rr_to_change_and_show_the_edited_recording(rhythms, measures):
+    explorer = wb.explore(rhythms, measures)
     assert "RR" not in explorer.stretched
     explorer.view.value = "rhythm"
     before = pixels(explorer)
@@ -136,11 +126,11 @@ def test_networks_of_beats_have_no_rr_to_change_and_show_the_edited_recording(fe
 
 
 @pytest.mark.parametrize("way", ["gradcam", "edit map"])
-def test_the_code_beside_a_picture_makes_it_again(few, shipped, way):
-    of = Exploration(few, shipped)
+def test_the_code_beside_a_picture_makes_it_again(rhythms, rhythm_net, way):
+    of = Exploration(rhythms, rhythm_net)
     edits = {"stretched": (("RR", 40.0),), "scaled": (("T", 1.2), ("RR spread", 0.5))}
-    view = View(str(few["record"].values[1]), "qt", way, **edits)
-    names = {"wb": wb, "cohort": few, "model": shipped}
+    view = View(str(rhythms["record"].values[1]), "qt", way, **edits)
+    names = {"wb": wb, "cohort": rhythms, "model": rhythm_net}
     exec(of.code(view), names)
     drawn, again = draw(of, view), names["figure"]
     assert len(drawn.axes[1].lines) > 3  # the record's curve, and the cohort's
@@ -149,4 +139,4 @@ def test_the_code_beside_a_picture_makes_it_again(few, shipped, way):
             np.testing.assert_array_equal(one.get_xydata(), other.get_xydata())
     plt.close("all")
     shown = {row[0]: row[3] for row in of.numbers(view)}
-    assert shown["QT (ms)"] == f"{float(wb.predict(shipped, names['one'])['qt'][0]):.0f}"
+    assert shown["QT (ms)"] == f"{float(wb.predict(rhythm_net, names['one'])['qt'][0]):.0f}"

@@ -253,3 +253,18 @@ def test_a_claim_to_add_up_is_held_against_how_predictions_differ():
     cohort = made_cohort([TYPICAL] * 6)
     cohort["beat"] = cohort["beat"] * xr.DataArray(np.linspace(0.2, 5, 6).astype(np.float32), dims="record")
     assert wb.ecgradcam(wrapped(Small().eval(), layer="features"), cohort).attrs["adds_up"] == ""
+
+
+def test_another_output_of_the_same_network_has_its_own_default_layer():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.other = nn.Conv1d(8, 4, 7, stride=4), nn.Conv1d(8, 4, 9, stride=4)
+
+        def forward(self, x):
+            return self.one(x).mean(dim=2)[:, :1], self.other(x).mean(dim=2)[:, :1]
+
+    net, cohort = Two().eval(), made_cohort([TYPICAL] * 2)
+    for k, layer in enumerate(("one", "other")):
+        model = wb.wrap_model(net, wb.ModelSpec(targets=("a",), output=k))
+        assert wb.ecgradcam(model, cohort).attrs["layer"] == layer

@@ -7,6 +7,7 @@ import datetime
 import json
 import pathlib
 import pickle
+import re
 import types
 import zipfile
 from dataclasses import replace
@@ -144,6 +145,8 @@ def test_two_sets_that_no_name_tells_apart_are_refused_until_one_is_chosen(tmp_p
     same(wb.load_model(tmp_path / "m.pt", NormNet(), SPEC, key="second"), other)
     torch.save({"first": net.state_dict(), "second": net.state_dict()}, tmp_path / "m.pt")
     same(wb.load_model(tmp_path / "m.pt", NormNet(), SPEC), net)
+    torch.save([net.state_dict(), other.state_dict()], tmp_path / "m.pt")
+    same(wb.load_model(tmp_path / "m.pt", NormNet(), SPEC, key=1), other)
 
 
 def test_of_lightning_loss_weights_are_left_out_with_one_warning(tmp_path):
@@ -221,9 +224,19 @@ def whole_numbers(state):
     state["head.weight"] = torch.ones(2, 6, dtype=torch.int8)
 
 
+def without_values(state):
+    state["head.weight"] = torch.ones(2, 6, device="meta")
+
+
+def sparse(state):
+    state["head.weight"] = torch.eye(2, 6).to_sparse()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (without_values, "weights do not fit the network"),
+        (sparse, "weights do not fit the network"),
         (missing, r"head.bias is not in the file and \(2,\) in the network"),
         (too_many, r"head.again is \(2,\) in the file and not in the network"),
         (another_head, r"all weights fit but those of 'head', which has 71 outputs in the file and 2 in the network"),
@@ -456,6 +469,31 @@ def test_every_other_field_of_a_spec_comes_back(tmp_path):
     )  # fmt: skip
     wb.save_model(wb.wrap_model(TinyNet(), spec), tmp_path / "m.safetensors")
     assert spec_of(wb.load_model(tmp_path / "m.safetensors", TinyNet())) == spec
+
+
+def test_an_output_named_step_by_step_comes_back(tmp_path):
+    class Nested(TinyNet):
+        def forward(self, x):
+            return {"heads": [super().forward(x)]}
+
+    spec = replace(SPEC, output=("heads", 0), layer_call=np.int64(0))
+    wb.save_model(wb.wrap_model(Nested(), spec), tmp_path / "m.safetensors")
+    assert spec_of(wb.load_model(tmp_path / "m.safetensors", Nested())) == spec
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"ecgwb_tied": '{"head.weight": "nothing"}'}, "Is it whole?"),
+        ({"ecgwb_tied": "[no json"}, "Is it whole?"),
+        ({"ecgwb_spec": '{"targets": ["a"], "net": {"name": "compact", "bogus": 1}}'}, "'compact' cannot be made"),
+    ],
+)
+def test_damaged_descriptions_are_refused_in_words(metadata, message, tmp_path):
+    save_file(TinyNet().state_dict(), tmp_path / "m.safetensors", metadata=metadata)
+    own = (TinyNet(), SPEC) if "ecgwb_tied" in metadata else ()
+    with pytest.raises(ModelError, match=re.escape(message)):
+        wb.load_model(tmp_path / "m.safetensors", *own)
 
 
 def test_a_stored_spec_is_json(tiny, tmp_path):

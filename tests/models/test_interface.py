@@ -94,6 +94,8 @@ def test_constants_are_per_lead_and_flat_leads_stay_finite(rhythms):
         ({"normalise": "zscore"}, "expected '', 'z-score by record'"),
         ({"mean": (1.0,), "sd": (1.0,)}, "the others take none"),
         ({"normalise": "constants", "mean": 0.0, "sd": 0.0}, "above 0"),
+        ({"normalise": "constants", "mean": float("nan"), "sd": 1.0}, "expected numbers"),
+        ({"normalise": "constants", "mean": 0.0, "sd": float("inf")}, "expected numbers"),
         ({"layout": "lead sample"}, "spec.layout is"),
         ({"windows": "mean", "pad": "end"}, "both windows and pad"),
         ({"windows": "first", "window_step": 10}, "window_step"),
@@ -269,3 +271,80 @@ def test_saturated_probabilities_are_told_of_and_others_keep_their_log_odds(ptbx
     assert 17 < got[5] < 18
     with pytest.raises(ModelError, match="two classes or more"):
         wb.wrap_model(Sure(), wb.ModelSpec(targets=("a",), link="softmax"))
+
+
+def test_an_output_that_loses_the_axis_of_a_single_record_is_read(rhythms):
+    for leads in (("II",), ("II", "V1")):
+        plain = wb.predict(wb.wrap_model(Asked(), means_of(leads)), rhythms)
+        squeezed = wb.wrap_model(Asked(lambda y: y.squeeze()), means_of(leads))
+        for t in plain:
+            np.testing.assert_allclose(wb.predict(squeezed, rhythms)[t], plain[t], rtol=1e-6)
+            one = wb.predict(squeezed, rhythms.isel(record=[3]))
+            np.testing.assert_allclose(one[t], plain[t][3:4], rtol=1e-6)
+
+
+class InPlace(TinyNet):
+    """Takes the mean of each lead away from its input itself."""
+
+    def forward(self, x):
+        x -= x.mean(dim=2, keepdim=True)
+        return super().forward(x)
+
+
+def test_a_network_that_changes_its_input_in_place_changes_no_ecg_of_ours(ludb):
+    class Aside(TinyNet):
+        def forward(self, x):
+            return super().forward(x - x.mean(dim=2, keepdim=True))
+
+    few, spec = ludb.isel(record=slice(3)), wb.ModelSpec(targets=("a", "b"), layer="features")
+    one, other = wb.wrap_model(InPlace().eval(), spec), wb.wrap_model(Aside().eval(), spec)
+    np.testing.assert_array_equal(wb.predict(one, few)["a"], wb.predict(other, few)["a"])
+    np.testing.assert_array_equal(wb.ecgradcam(one, few), wb.ecgradcam(other, few))
+    for method in ("saliency", "integrated_gradients", "deeplift", "guided_gradcam", "occlusion"):
+        np.testing.assert_array_equal(wb.attribute(one, few, method, "a"), wb.attribute(other, few, method, "a"))
+
+
+def test_a_network_that_undoes_its_own_gradient_is_told_where(ludb):
+    class Undone(TinyNet):
+        def forward(self, x):
+            x = x - x.mean(dim=2, keepdim=True)
+            x /= x.std(dim=2, keepdim=True) + 1
+            return super().forward(x)
+
+    model = wb.wrap_model(Undone().eval(), wb.ModelSpec(targets=("a", "b"), layer="features"))
+    assert wb.predict(model, ludb.isel(record=slice(3)))["a"].notnull().all()
+    for explain in (wb.models.layers, lambda m: wb.attribute(m, ludb.isel(record=slice(3)), "saliency")):
+        with pytest.raises(NetworkError, match="changes a tensor in place that its gradient needs"):
+            explain(model)
+
+
+@pytest.mark.parametrize("leave", [lambda x: x.round().long().float(), lambda x: torch.from_numpy(x.detach().numpy())])
+def test_a_network_without_a_gradient_is_told_what_needs_none(leave, ludb):
+    class Leaves(TinyNet):
+        def forward(self, x):
+            return super().forward(leave(x))
+
+    few, model = (
+        ludb.isel(record=slice(3)),
+        wb.wrap_model(Leaves().eval().requires_grad_(False), wb.ModelSpec(targets=("a", "b"))),
+    )
+    for method in ("saliency", "integrated_gradients"):
+        with pytest.raises(ModelError, match=r"no gradient leads .* wb\.edit_map and occlusion"):
+            wb.attribute(model, few, method)
+    assert wb.attribute(model, few, "occlusion").notnull().all()
+
+
+def test_a_network_may_refuse_signals_that_no_heart_makes():
+    class Careful(TinyNet):
+        def forward(self, x):
+            assert x.abs().max() < 100_000, "not in µV"
+            return super().forward(x)
+
+    wb.wrap_model(Careful().eval(), wb.ModelSpec(targets=("a", "b"), layer="features"))
+    with pytest.raises(NetworkError, match="not in µV"):
+        wb.wrap_model(Careful().eval(), wb.ModelSpec(targets=("a", "b"), layer="features", scale=1000))
+
+
+def test_an_error_of_the_output_function_is_told(rhythms):
+    with pytest.raises(ModelError, match=r"the network returns \(3, 1\) \(ZeroDivisionError"):
+        wb.wrap_model(Asked(), means_of(("II",), output=lambda y: y / (1 // 0)))

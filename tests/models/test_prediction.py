@@ -237,3 +237,73 @@ def test_a_network_that_gives_no_number_is_named(ludb):
     with pytest.warns(UserWarning, match="gives no finite number for 200 of 200 records, such as '1'"):
         predictions = wb.predict(wb.wrap_model(Nothing(), spec), ludb)
     assert np.isnan(predictions["a"]).all()
+
+
+def test_what_a_network_keeps_of_a_pass_serves_its_gradients_too(ludb):
+    class Keeps(TinyNet):
+        """Makes the places of its tokens once, as rotary embeddings do."""
+
+        kept = None
+
+        def forward(self, x):
+            a = self.features(x / 500)
+            self.kept = torch.arange(a.shape[2], dtype=a.dtype).cos() if self.kept is None else self.kept
+            self.seen = a
+            return self.head((a * self.kept).mean(dim=2))
+
+    few, spec = ludb.isel(record=slice(3)), wb.ModelSpec(targets=("a", "b"), layer="features")
+    model = wb.wrap_model(Keeps().eval(), spec)
+    wb.predict(model, few)
+    assert not model.kept.is_inference()
+    assert wb.ecgradcam(model, few).notnull().all()
+    assert wb.attribute(model, few, "saliency").notnull().all()  # after which `seen` is part of a graph
+    assert wb.attribute(model, few, "guided_gradcam").notnull().all()
+
+
+def test_lazy_layers_are_made_as_the_networks_own(ludb):
+    lazy = nn.Sequential(nn.LazyConv1d(4, 7), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.LazyLinear(2))
+    model = wb.wrap_model(lazy, wb.ModelSpec(targets=("a", "b")))
+    assert wb.ecgradcam(model, ludb.isel(record=slice(3))).notnull().all()
+    model(torch.zeros(2, 8, 600)).sum().backward()
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_network_that_averages_what_it_sees_learns_nothing_from_being_explained(in_place, ludb):
+    class Averages(TinyNet):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mean", torch.zeros(8))
+
+        def forward(self, x):
+            new = 0.9 * self.mean + 0.1 * x.mean(dim=(0, 2))
+            if in_place:
+                self.mean.copy_(new)
+            else:
+                self.mean = new
+            return super().forward(x)
+
+    few, net = ludb.isel(record=slice(3)), Averages()
+    own = net.mean
+    model = wb.wrap_model(net, wb.ModelSpec(targets=("a", "b"), layer="features"))
+    wb.predict(model, few)
+    wb.ecgradcam(model, few)
+    for method in ("saliency", "deeplift", "occlusion"):
+        wb.attribute(model, few, method)
+    assert net.mean is own
+    assert not own.requires_grad
+    assert (own == 0).all()
+
+
+def test_a_first_normalisation_called_by_name_is_compared_too(ludb):
+    class Named(TinyNet):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm1d(8)
+            self.norm.running_var += 2
+
+        def forward(self, x):
+            return super().forward(self.norm(input=x))
+
+    model = wb.wrap_model(Named().eval(), wb.ModelSpec(targets=("a", "b"), layer="features"))
+    with pytest.warns(UserWarning, match="first batch normalisation"):
+        wb.predict(model, ludb)

@@ -94,6 +94,8 @@ def test_a_file_whose_spec_disagrees_with_its_weights_is_refused_by_name(tmp_pat
         ({"targets": ("a", "b"), "leads": ("I",), "layer": "features"}, "refuses what its spec promises"),
         ({"targets": ("a", "b"), "input": "strip"}, "expected 'beat' or 'rhythm'"),
         ({"targets": ("a", "b"), "units": ("ms",)}, "1 units for 2 targets"),
+        ({"targets": ("a",), "columns": (-3,)}, r"names 1 targets: \('a',\) in columns \(-3,\)"),
+        ({"targets": ("a", "a_probability"), "link": "logit"}, "where predictions have a probability"),
     ],
 )
 def test_a_spec_that_disagrees_is_refused_by_name(spec, message):
@@ -111,6 +113,19 @@ def test_a_spec_that_disagrees_is_refused_by_name(spec, message):
         ("fs", float("inf"), "expected positive numbers"),
         ("start_ms", float("nan"), "expected a number of ms"),
         ("start_ms", "0", "expected a number of ms"),
+        ("targets", None, "expected a tuple of texts"),
+        ("targets", {"qt", "pr"}, "expected a tuple of texts"),  # a set has no order
+        ("targets", ("",), "expected texts, each once"),
+        ("leads", (), "spec.leads is empty"),
+        ("units", 5, "expected a tuple of texts"),
+        ("mean", None, "expected a tuple of numbers"),
+        ("columns", {3, 1}, "expected a tuple of whole numbers"),
+        ("columns", (1, 1), "expected each column once"),
+        ("fs", 0.5, "expected Hz, such as 500"),
+        ("layer", 3, "expected a dotted name"),
+        ("layer_call", "0", "expected 0 for the first call"),
+        ("layer_call", -1, "expected 0 for the first call"),
+        ("net", "compact", "expected name and arguments"),
     ],
 )
 def test_a_spec_that_cannot_be_meant_is_refused(field, value, message):

@@ -94,3 +94,8 @@ def test_maps_of_a_linear_network_tell_every_joint_edit():
 def test_a_panel_of_recordings_needs_recordings():
     with pytest.raises(wb.ModelError, match="takes rhythms and the cohort has none"):
         wb.trust_panel(wb.load_model("compact-rhythm"), wb.open_cohort("ludb", rhythm=True).drop_vars(RHYTHM))
+
+
+def test_a_target_in_the_place_of_other_networks_is_told_at_once(tiny, ludb):
+    with pytest.raises(wb.ModelError, match=r"others is str 'a'.*targets='qt'"):
+        wb.trust_panel(tiny, ludb, "a")

@@ -11,6 +11,8 @@ places.
 from __future__ import annotations
 
 import argparse
+import copy
+import dataclasses
 import functools
 import hashlib
 import itertools
@@ -149,7 +151,8 @@ def layers(case: Case) -> Cell:
     n = int(table["default"].sum()) if len(table) else 0
     if not n:
         return REFUSED, "no layer can be mapped"
-    moved = {name: _moved(*case.seen(name), table.loc[name, "axes"]) for name in table.index}
+    whole = table["receptive_field_ms"].isna()  # what sees all of the ECG, says the table; it is told of with a map
+    moved = {name: _moved(*case.seen(name), table.loc[name, "axes"]) for name in table.index[~whole]}
     still = [name for name, by in moved.items() if by < 0.2]
     if n > 1 or still:
         return WRONG, f"{n} defaults; of {len(table)} layers {len(still)} do not follow a pulse, such as {still[:1]}"
@@ -169,13 +172,39 @@ def _moved(early: torch.Tensor, late: torch.Tensor, axes: Sequence[str]) -> floa
 
 
 def places(case: Case) -> Cell:
-    """A pulse added at t changes the map at t."""
+    """A pulse added at t changes the map at t.
+
+    The network has a head of fixed weights for it, at the layer that is read: behind its own, such as maximum pooling,
+    a pulse changes Grad-CAM's weights, and these the map everywhere. What that does is told beside it.
+    """
+    few, intact = case.few(), wb.ecgradcam(case.model, case.few())
+    how, table = str(intact.attrs.get("positions", "")), case.layer
+    headed = _FixedHead(case.net, str(table.name), tuple(table["axes"]))
+    about = {"targets": ("qt",), "units": ("",), "output": None, "link": "identity", "columns": ()}
+    about |= {"layer": f"net.{table.name}", "layer_axes": tuple(table["axes"])}
+    alone = wb.wrap_model(headed, dataclasses.replace(case.spec, **about))
+    found = _pulses_seen(case, alone, wb.ecgradcam(alone, few))
+    if found is None:
+        return NONE, f"the layer hardly reads more than two of {len(MOMENTS)} moments"
+    (error, order), own = found, _pulses_seen(case, case.model, intact)
+    span = 1000.0 * case.x.shape[2] / case.fs
+    field = min(float(intact.attrs.get("receptive_field_ms", np.nan)) / span, 1.0)
+    allowed = np.nanmax([0.06, min(field / 4, 0.12), 1 / max(int(table["positions"]), 1)])
+    text = f"{100 * error:.0f} %, order {order:.2f}, "
+    text += f"with its own head {100 * own[0]:.0f} %, " if own else ""
+    text += f"occlusion {_occlusion_agrees(case, few, intact):.2f}"
+    if error <= allowed and order > 0.8:
+        return RIGHT, f"{text}, {how}"
+    return (REFUSED if "even" in how or "unknown" in how else WRONG), f"positions {how}; {text}"
+
+
+def _pulses_seen(case: Case, model: torch.nn.Module, intact: xr.DataArray) -> tuple[float, float] | None:
+    """How far from a pulse a map changes, as a share of the input, and whether later pulses change it later."""
     few = case.few()
-    intact = wb.ecgradcam(case.model, few)
     at = np.linspace(0, 1, intact.sizes["time"])
     errors, found, sizes = [], [], []
     for t in MOMENTS:
-        change = np.abs(wb.ecgradcam(case.model, _pulsed(few, case, t)).values - intact.values)
+        change = np.abs(wb.ecgradcam(model, _pulsed(few, case, t)).values - intact.values)
         size = change.max(axis=(0, 2), keepdims=True)
         sizes.append(float(size.max()))
         change = np.divide(change, size, out=np.zeros_like(change), where=size > 0).mean(axis=1)  # (record, time)
@@ -185,25 +214,42 @@ def places(case: Case) -> Cell:
         found.append(np.median(seen))
     read = np.array(sizes) >= 0.05 * max(sizes)  # not what an untrained LSTM has long forgotten
     if read.sum() < 3:
-        return NONE, f"the network hardly reads more than {read.sum()} of {len(MOMENTS)} moments"
-    error = float(np.median(np.array(errors)[read]))
+        return None
     order = float(spearmanr(np.array(MOMENTS)[read], np.array(found)[read]).statistic)
-    span = 1000.0 * case.x.shape[2] / case.fs
-    field = min(float(intact.attrs.get("receptive_field_ms", np.nan)) / span, 1.0)
-    step = 1 / max(int(case.layer["positions"]), 1)
-    allowed = np.nanmax([0.06, min(field / 4, 0.12), step])
-    how = str(intact.attrs.get("positions", ""))
-    text = f"{100 * error:.0f} %, order {order:.2f}, occlusion {_occlusion_agrees(case, few, intact):.2f}"
-    if error <= allowed and order > 0.8:
-        return RIGHT, f"{text}, {how}"
-    return (REFUSED if "even" in how or "unknown" in how else WRONG), f"positions {how}; {text}"
+    return float(np.median(np.array(errors)[read])), order
 
 
-def _pulsed(some: xr.Dataset, case: Case, t: float) -> xr.Dataset:
+class _FixedHead(torch.nn.Module):
+    """A network up to a layer, whose channels are weighed by fixed numbers and averaged."""
+
+    def __init__(self, net: torch.nn.Module, layer: str, axes: tuple[str, ...]) -> None:
+        super().__init__()
+        self.net, self.layer, self.axes = net, layer, axes
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        kept: list[Any] = []
+        handle = self.net.get_submodule(self.layer).register_forward_hook(lambda _m, _i, y: kept.append(y))
+        try:
+            self.net(x)
+        finally:
+            handle.remove()
+        a = kept[0]
+        while isinstance(a, (tuple, list)):
+            a = a[0]
+        axes = [self.axes.index("record"), *(k for k, axis in enumerate(self.axes) if axis == "channel")]
+        a = a.movedim(self.axes.index("position"), -1).permute(
+            *[k - (k > self.axes.index("position")) for k in axes], -1
+        )
+        a = a.reshape(len(x), -1, a.shape[-1])  # leads may be records of their own
+        weights = torch.randn(a.shape[1], generator=torch.Generator().manual_seed(0)).to(a)
+        return (a.mean(dim=2) @ weights)[:, None]
+
+
+def _pulsed(some: xr.Dataset, case: Case, t: float, width_ms: float = PULSE_MS) -> xr.Dataset:
     ecg = some[case.kind]
     n = ecg.shape[2]
     ms = (np.arange(n) - t * (n - 1)) * 1000 / 500
-    return some.assign({case.kind: ecg + np.float32(PULSE_UV) * np.exp(-4 * np.log(2) * (ms / PULSE_MS) ** 2)})
+    return some.assign({case.kind: ecg + np.float32(PULSE_UV) * np.exp(-4 * np.log(2) * (ms / width_ms) ** 2)})
 
 
 def _responses(case: Case, names: Sequence[str]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
@@ -217,7 +263,8 @@ def _responses(case: Case, names: Sequence[str]) -> dict[str, tuple[torch.Tensor
 
     few = case.few(1)
     modules = dict(case.net.named_modules())
-    for number, some in enumerate([few, _pulsed(few, case, 0.2), _pulsed(few, case, 0.8)]):
+    width = 1000 * case.x.shape[2] / case.fs / 16  # a layer with strides may look at a moment in sixteen only
+    for number, some in enumerate([few, _pulsed(few, case, 0.2, width), _pulsed(few, case, 0.8, width)]):
         hooks = [modules[n].register_forward_hook(lambda _m, _i, y, n=n, k=number: keep(n, k, y)) for n in names]
         with torch.no_grad():
             case.answers(case.signals(some))
@@ -245,7 +292,22 @@ def _occlusion_agrees(case: Case, few: xr.Dataset, maps: xr.DataArray) -> float:
 
 
 def values(case: Case) -> Cell:
-    """A map's mean over time is Captum's sum over positions: GradCAM's, or activation times gradient."""
+    """A map's mean over time is Captum's sum over positions: GradCAM's, or activation times gradient.
+
+    Where 32 bits differ, 64 decide: sums of large activations of both signs lose digits in either.
+    """
+    verdict = _as_captum(case)
+    if verdict[0] != WRONG or any(p.dtype != torch.float32 for p in case.net.parameters()):
+        return verdict
+    exact = copy.copy(case)
+    exact.net = copy.deepcopy(case.net).double()
+    exact.__dict__.pop("maps", None)
+    wrap(exact)
+    found = _as_captum(exact)
+    return found[0], f"{found[1]} with weights of 64 bits; {verdict[1]} with 32"
+
+
+def _as_captum(case: Case) -> Cell:
     from captum.attr import LayerGradCam, LayerGradientXActivation
 
     size = np.abs(case.maps.values[:FEW]).mean() + 1e-30  # sums vanish where a layer's channels are normalised
@@ -497,9 +559,10 @@ All of deepecgkit's, those of torch_ecg, and small ones built as others are publ
 an answer failed or is wrong without a word; a dot was not tried.
 
 - **places**: a pulse of {uv:.0f} µV at six moments changes the map there, to 6 % of the input, a position, or a
-  quarter of a receptive field, at most 12 %; **values**: the map's mean is Captum's; **adds up**,
-  **integrated gradients**, **DeepLIFT**: where completeness is claimed, it holds; **saliency**: autograd's;
-  **predict**, **stored**: what the network itself says.
+  quarter of a receptive field, at most 12 %, where the layer's channels have fixed weights; Grad-CAM's own change with
+  the ECG behind heads such as maximum pooling, and then a pulse changes the map elsewhere, too; **values**: the map's
+  mean is Captum's; **adds up**, **integrated gradients**, **DeepLIFT**: where completeness is claimed, it holds;
+  **saliency**: autograd's; **predict**, **stored**: what the network itself says.
 - **cost**: records that pass through the network for maps of one, at most three a target and one.
 
 `make zoo`, Python {python}, torch {torch}.
