@@ -54,6 +54,7 @@ _CLINICAL = re.compile(
     "|stemi|repolari|arrhythm|tachy|brady|fibrill|flutter|st-t|wave|lead|voltage|syndrome",
     re.IGNORECASE,
 )
+_NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x1b]")
 _STATEMENTS = re.compile(r"(?=<\w+>)|\s(?=(?:sex|gender)\s*:)", re.IGNORECASE)
 _ONE_AT_A_TIME = Lock()  # the filters of warnings belong to the process, and recordings are read by several threads
 _DATE = re.compile(r"\b\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b|\b(19|20)\d\d\b")
@@ -172,43 +173,41 @@ def text_of(raw: bytes) -> str:
 def _parsed(file: Path) -> _Header:
     """A header's lines, as they are; only what cannot be read at all is refused here."""
     if file.stat().st_size > _LONGEST:
-        raise _error(
-            file, f"the header {file.name} is malformed: {file.stat().st_size} bytes long, expected a short text"
-        )
-    lines, comments = [], []
-    for line in text_of(file.read_bytes()).splitlines():
+        raise _error(file, f"the header {file.name} is malformed: more than {_LONGEST} bytes, expected a short text")
+    text, lines, comments = text_of(file.read_bytes()), [], []
+    if _NO_TEXT.search(text):
+        raise _error(file, f"the header {file.name} is no text; fetch the file again")
+    for line in text.splitlines():
         said, mark, comment = line.partition("#")
         lines += [said.strip()] if said.strip() else []
         comments += [comment.strip("# \t")] if mark else []
     if not lines:
         raise _error(file, f"the header {file.name} is empty; fetch the file again")
     try:
-        if max(map(len, lines)) > _LONGEST_LINE:
-            raise ValueError(f"a line has more than {_LONGEST_LINE} letters")
-        first = _RECORD.fullmatch(lines[0])
-        if not first or first[1].count(" ") > file.stem.count(" "):
-            raise ValueError("its first line is not that of a WFDB header: name, number of leads, rate, length")
-        n_leads, n = int(first["leads"]), int(first["n"] or 0)
+        first = _match(_RECORD, lines[0], file, "its first line is not name, number of leads, rate and length")
+        kind, form = ("segments", _SEGMENT) if first["segments"] else ("leads", _SIGNAL)
+        promised, listed = int(first["segments"] or first["leads"]), len(lines) - 1
+        if listed < promised:
+            what = f"it lists {listed} of {promised} {kind}"
+            raise _error(file, f"the header {file.name} is cut short: {what}; fetch the file again")
+        if listed > promised:
+            raise ValueError(f"it promises {promised} {kind} and lists {listed}")
+        found = [_match(form, line, file, f"line {k} is none of {kind}") for k, line in enumerate(lines[1:], 2)]
+        segments = tuple((x["name"], int(x["n"])) for x in found) if form is _SEGMENT else ()
+        signals = tuple(map(_signal, found)) if form is _SIGNAL else ()
         fs = float(first["fs"]) if first["fs"] else math.nan
-        segments, signals = [], []
-        for k, line in enumerate(lines[1:], 2):
-            form = _SEGMENT if first["segments"] else _SIGNAL
-            match = form.fullmatch(line)
-            if not match or match[1].count(" ") > file.stem.count(" "):
-                raise ValueError(f"line {k} is not that of {'a segment' if first['segments'] else 'a lead'}")
-            if first["segments"]:
-                segments.append((match["name"], int(match["n"])))
-            else:
-                signals.append(_signal(match))
+        return _Header(file, fs, int(first["n"] or 0), signals, segments, tuple(comments))
+    except RecordError:
+        raise
     except ValueError as e:
         raise _error(file, f"the header {file.name} is malformed: {e}") from e
-    listed, promised = (len(segments), int(first["segments"])) if first["segments"] else (len(signals), n_leads)
-    if listed != promised:
-        what = f"it lists {listed} of {promised} {'segments' if first['segments'] else 'leads'}"
-        if listed > promised:
-            raise _error(file, f"the header {file.name} is malformed: {what}")
-        raise _error(file, f"the header {file.name} is cut short: {what}; fetch the file again")
-    return _Header(file, fs, n, tuple(signals), tuple(segments), tuple(comments))
+
+
+def _match(form: re.Pattern[str], line: str, file: Path, fault: str) -> re.Match[str]:
+    match = form.fullmatch(line) if len(line) <= _LONGEST_LINE else None
+    if not match or match[1].count(" ") > file.stem.count(" "):  # names have spaces where the header's file has
+        raise ValueError(fault)
+    return match
 
 
 def _signal(match: re.Match[str]) -> _Signal:

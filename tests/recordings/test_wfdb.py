@@ -261,8 +261,8 @@ def test_a_doubt_about_a_person_is_a_flag(tmp_path, lines, flag):
     ("old", "new", "message"),
     [
         (".dat 16 1000", ".dat 99 1000", "r.dat is of format 99; expected one of 8, 16"),
-        ("r 12 500", "r twelve 500", "malformed: its first line is not that of a WFDB header"),
-        (".dat 16 1000.0(0)/mV 16 0", ".dat sixteen", "malformed: line 2 is not that of a lead"),
+        ("r 12 500", "r twelve 500", "malformed: its first line is not name, number of leads, rate and length"),
+        (".dat 16 1000.0(0)/mV 16 0", ".dat sixteen", "malformed: line 2 is none of leads"),
     ],
 )
 def test_fetch_again_is_said_only_of_what_is_damaged(tmp_path, old, new, message):
