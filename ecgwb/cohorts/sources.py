@@ -22,9 +22,10 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..recordings.people import OLDEST, SEXES
 from ..recordings.reading import read_flagged
 from ..recordings.record import LEADS, Record, RecordError
-from ..recordings.wfdb_files import OLDEST, SEXES
+from ..recordings.wfdb_files import segments_of
 from .cache import cache_dir
 from .guards import kind_of
 
@@ -327,6 +328,8 @@ def _measured_by_12sl(folder: Path) -> dict[str, dict[str, float]]:
 
 def _of_folder(folder: Path) -> Source:
     headers = sorted(folder.rglob("*.hea"))
+    parts = {h.with_name(f"{name}.hea") for h in headers for name in segments_of(h)}
+    headers = [h for h in headers if h not in parts]  # a recording is the whole of its segments
     # Records of one name in different subfolders are told apart by their path; otherwise the plain name is kept.
     names = [h.stem for h in headers]
     if len(set(names)) < len(names):

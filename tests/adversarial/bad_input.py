@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import io
 import pickle
+import re
 import shutil
 import tempfile
 import warnings
@@ -109,6 +110,31 @@ def recorded(change, **header):
     return lambda folder, name: write(folder, name, change(ptbxl()), **header)
 
 
+def beside(name, unit, samples=1):
+    """The twelve leads and a channel of another name, or in another unit."""
+
+    def make(folder, rid):
+        x = ptbxl()
+        write(folder, rid, np.concatenate([x, np.roll(x[:1], samples, axis=1)]), leads=[*LEADS12, "other"])
+        file = (folder / rid).with_suffix(".hea")
+        *lines, last = file.read_text().splitlines()
+        last = last.replace("/mV", f"/{unit}").replace(" other", f" {name}")
+        file.write_text("\n".join([*lines, last]) + "\n")
+
+    return make
+
+
+def in_segments(folder, name):
+    """A variable layout: two segments, the second of eight leads, and a gap of 0.2 s between them."""
+    x, eight = ptbxl(), [LEADS12.index(n) for n in wb.LEADS]
+    write(folder, f"{name}_1", x[:, :4000])
+    write(folder, f"{name}_2", x[eight, 4000:], leads=wb.LEADS)
+    layout = "".join(f"~ 0 1000/mV 16 0 0 0 0 {lead}\n" for lead in LEADS12)
+    (folder / f"{name}_0.hea").write_text(f"{name}_0 12 500 0\n{layout}")
+    segments = f"{name}_0 0\n{name}_1 4000\n~ 100\n{name}_2 1000\n"
+    (folder / f"{name}.hea").write_text(f"{name}/4 12 500 5100\n{segments}")
+
+
 def of_ludb(number):
     return lambda folder, name: write(folder, name, stored(unpack("ludb") / "data" / str(number)))
 
@@ -135,6 +161,24 @@ RECORDINGS = {
     "signal file empty": spoil(".dat", lambda f: f.write_bytes(b"")),
     "signal file cut to half": spoil(".dat", lambda f: f.write_bytes(f.read_bytes()[:60000])),
     "signal file cut within a sample": spoil(".dat", lambda f: f.write_bytes(f.read_bytes()[:-1])),
+    "header with a date that is none": spoil(".hea", text(lambda s: s.replace("500 5000", "500 5000 24:00 2006", 1))),
+    "header in UTF-16": spoil(".hea", lambda f: f.write_bytes(f.read_text().encode("utf-16"))),
+    "header without a rate": spoil(".hea", text(lambda s: s.replace(" 500 5000", "", 1))),
+    "header without gains": spoil(".hea", text(lambda s: s.replace("1000.0(0)/mV", "0(0)/mV"))),
+    "header with an age of 300, and sex 1": spoil(".hea", text(lambda s: s + "# Age: 300\n# Sex: 1\n")),
+    "segments of variable layout, with a gap": in_segments,
+    "a channel of respiration beside the leads": beside("RESP", "NU"),
+    "a second lead II that differs": beside("II", "mV"),
+    "-aVR in place of aVR": recorded(
+        lambda x: lead(x, "aVR", lambda y: -y), leads=[*LEADS12[:3], "-aVR", *LEADS12[4:]]
+    ),
+    "names of leads that are none": recorded(lambda x: x, leads=[f"ECG{k}" for k in range(1, 13)]),
+    "names of leads in German": spoil(
+        ".hea", text(lambda s: s.replace(" V", " Brustwand V").replace(" I", " Ableitung I"))
+    ),
+    "gain of V3 a thousand times too small": spoil(
+        ".hea", text(lambda s: re.sub(r"1000\.0\(0\)/mV(.* V3\n)", r"1.0(0)/mV\1", s))
+    ),
     "gain of one limb lead doubled": recorded(lambda x: lead(x, "II", lambda y: 2 * y)),
     "gain of one chest lead doubled": recorded(lambda x: lead(x, "V4", lambda y: 2 * y)),
     "all gains ten times too large": recorded(lambda x: x, gain=10000.0),
