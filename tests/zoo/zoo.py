@@ -180,7 +180,8 @@ def places(case: Case) -> Cell:
     few, intact = case.few(), wb.ecgradcam(case.model, case.few())
     how, table = str(intact.attrs.get("positions", "")), case.layer
     headed = _FixedHead(case.net, str(table.name), tuple(table["axes"]))
-    about = {"targets": ("qt",), "units": ("",), "output": None, "link": "identity", "columns": ()}
+    targets = tuple(f"head {k}" for k in range(_HEADS))
+    about = {"targets": targets, "units": ("",) * _HEADS, "output": None, "link": "identity", "columns": ()}
     about |= {"layer": f"net.{table.name}", "layer_axes": tuple(table["axes"])}
     alone = wb.wrap_model(headed, dataclasses.replace(case.spec, **about))
     found = _pulses_seen(case, alone, wb.ecgradcam(alone, few))
@@ -219,8 +220,11 @@ def _pulses_seen(case: Case, model: torch.nn.Module, intact: xr.DataArray) -> tu
     return float(np.median(np.array(errors)[read])), order
 
 
+_HEADS = 4
+
+
 class _FixedHead(torch.nn.Module):
-    """A network up to a layer, whose channels are weighed by fixed numbers and averaged."""
+    """A network up to a layer, whose channels are weighed by fixed numbers, in four ways, and averaged."""
 
     def __init__(self, net: torch.nn.Module, layer: str, axes: tuple[str, ...]) -> None:
         super().__init__()
@@ -241,8 +245,7 @@ class _FixedHead(torch.nn.Module):
             *[k - (k > self.axes.index("position")) for k in axes], -1
         )
         a = a.reshape(len(x), -1, a.shape[-1])  # leads may be records of their own
-        weights = torch.randn(a.shape[1], generator=torch.Generator().manual_seed(0)).to(a)
-        return (a.mean(dim=2) @ weights)[:, None]
+        return a.mean(dim=2) @ torch.randn(a.shape[1], _HEADS, generator=torch.Generator().manual_seed(0)).to(a)
 
 
 def _pulsed(some: xr.Dataset, case: Case, t: float, width_ms: float = PULSE_MS) -> xr.Dataset:
