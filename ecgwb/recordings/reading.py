@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from . import wfdb_files
+from . import aecg, dicom, edf, muse, scp, sierra, wfdb_files, xml_files
 from .channels import NOTHING_TOLD, Channels, Told, to_record
 from .record import Record, RecordError
 
@@ -37,7 +37,15 @@ class Format(NamedTuple):
     names: Callable[[Path], list[str]] = lambda path: [""]
 
 
-FORMATS: tuple[Format, ...] = (Format("WFDB", wfdb_files.is_header, wfdb_files.read),)
+FORMATS: tuple[Format, ...] = (
+    Format("WFDB", wfdb_files.is_header, wfdb_files.read),
+    Format("GE MUSE XML", muse.recognises, muse.read),
+    Format("HL7 aECG", aecg.recognises, aecg.read),
+    Format("Philips Sierra XML", sierra.recognises, sierra.read),
+    Format("DICOM ECG", dicom.recognises, dicom.read),
+    Format("SCP-ECG", scp.recognises, scp.read),
+    Format("EDF or BDF", edf.recognises, edf.read),
+)
 
 
 def format_of(path: Path) -> Format | None:
@@ -98,6 +106,28 @@ def read_flagged(path: str | Path, name: str = "", told: Told = NOTHING_TOLD) ->
         place = Path(path)
     except TypeError:
         raise RecordError(f"a record is read from a path; this is a {type(path).__name__}") from None
-    found = None if "\0" in str(place) or not place.is_file() else format_of(place)
-    read = found.read if found else wfdb_files.read
+    read = _reader(place)
     return to_record(read(place, name, told), name or wfdb_files.base_of(place).name, told)
+
+
+def _reader(place: Path) -> Callable[[Path, str, Told], Channels]:
+    """The reader of what lies at a place; WFDB's where nothing lies there, since its records have no ending."""
+    if "\0" in str(place) or not place.is_file():
+        return wfdb_files.read
+    try:
+        found = format_of(place)
+    except OSError as e:
+        raise RecordError(f"record {place.name!r}: it cannot be read ({type(e).__name__}: {e.strerror})") from e
+    base = wfdb_files.base_of(place)
+    if found or (place.suffix in (".dat", ".mat") and base.with_name(base.name + ".hea").is_file()):
+        return found.read if found else wfdb_files.read
+    with place.open("rb") as file:
+        head = file.read(_HEAD)
+    root = xml_files.root_of(head) if b"<" in head[:64] else ""
+    kind = f"an XML of {root!r}, not an ECG that is read" if root else "of a format that is not read"
+    kind = "a DICOM, but of no ECG" if head[128:132] == b"DICM" else kind if head else "empty"
+    names = ", ".join(f.name for f in FORMATS)
+    raise RecordError(
+        f"record {place.name!r}: the file is {kind}. Read are {names}; of any other, make wb.Record(signal, fs, leads), "
+        "with the signal (lead, sample) in µV"
+    )
