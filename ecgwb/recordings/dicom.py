@@ -19,8 +19,9 @@ from .wfdb_files import quiet_wfdb
 _WAVEFORM = "1.2.840.10008.5.1.4.1.1.9."
 _READ = {"1.1": "12-lead ECG", "1.2": "general ECG", "1.4": "general 32-bit ECG"}
 _REFUSED = {"1.3": "an ambulatory ECG (Holter)", "2.1": "a hemodynamic recording",
-            "3.1": "an electrophysiology study", "4.1": "a voice recording", "4.2": "a sound recording", "5.1": "an arterial pulse",
-            "6.1": "a respiration", "7.1": "an EEG", "7.2": "an EMG", "7.3": "an EOG", "7.4": "a sleep EEG"}  # fmt: skip
+            "3.1": "an electrophysiology study", "4.1": "a voice recording", "4.2": "a sound recording",
+            "5.1": "an arterial pulse", "6.1": "a respiration",
+            "7.1": "an EEG", "7.2": "an EMG", "7.3": "an EOG", "7.4": "a sleep EEG"}  # fmt: skip
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _KINDS = {(8, "SB"): "i1", (8, "UB"): "u1", (16, "SS"): "i2", (16, "US"): "u2", (32, "SL"): "i4", (32, "UL"): "u4"}
 _MEASURED = {"pr": ("pr interval", "pr interval global"), "qrs": ("qrs duration", "qrs duration global"),

@@ -92,7 +92,7 @@ def _key(file: Path) -> bytes:
     if len(key) >= 32:
         return key
     warnings.warn(
-        "the key of patients' pseudonyms cannot be kept in the user's data folder; pseudonyms hold for this session only",
+        "the key of patients' pseudonyms cannot be kept in the user's data folder; they hold for this session only",
         stacklevel=2,
     )
     return fresh

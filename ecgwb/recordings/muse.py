@@ -1,4 +1,4 @@
-"""GE MUSE XML (RestingECG): eight or more leads and the median beat, in µV, with GE's own measurements and statements."""
+"""GE MUSE XML (RestingECG): leads and the median beat in µV, with GE's own measurements and statements."""
 
 from __future__ import annotations
 

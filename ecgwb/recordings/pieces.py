@@ -1,4 +1,4 @@
-"""Channels out of the pieces that files hold: a lead here and a lead there, at other rates, of other lengths, in turn."""
+"""Channels out of the pieces that files hold: leads in turn, at different rates, of different lengths."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ class Piece(NamedTuple):
     samples: np.ndarray
     fs: float
     start: float = 0.0
+
+
+_Row = tuple[str, str, list[int]]  # name, unit, and which pieces
 
 
 class Joined(NamedTuple):
@@ -64,7 +67,7 @@ def joined(pieces: Sequence[Piece], path: Path, flags: list[str]) -> Joined:
     first = min(p.start for p in pieces)
     at = [round((p.start - first) * fs) for p in pieces]
     length = max(a + len(p.samples) for a, p in zip(at, pieces, strict=True))
-    rows: list[tuple[str, str, list[int]]] = []
+    rows: list[_Row] = []
     for k, piece in enumerate(pieces):
         row = next((r for r in rows if _continues(r, piece, at[k], pieces, at)), None)
         if row:
@@ -83,9 +86,7 @@ def joined(pieces: Sequence[Piece], path: Path, flags: list[str]) -> Joined:
     return Joined(signal, fs, tuple(r[0] for r in rows), tuple(r[1] for r in rows))
 
 
-def _continues(
-    row: tuple[str, str, list[int]], piece: Piece, start: int, pieces: Sequence[Piece], at: list[int]
-) -> bool:
+def _continues(row: _Row, piece: Piece, start: int, pieces: Sequence[Piece], at: list[int]) -> bool:
     last = row[2][-1]
     return row[:2] == (piece.name, piece.unit) and start >= at[last] + len(pieces[last].samples)
 

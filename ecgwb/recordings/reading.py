@@ -127,7 +127,5 @@ def _reader(place: Path) -> Callable[[Path, str, Told], Channels]:
     kind = f"an XML of {root!r}, not an ECG that is read" if root else "of a format that is not read"
     kind = "a DICOM, but of no ECG" if head[128:132] == b"DICM" else kind if head else "empty"
     names = ", ".join(f.name for f in FORMATS)
-    raise RecordError(
-        f"record {place.name!r}: the file is {kind}. Read are {names}; of any other, make wb.Record(signal, fs, leads), "
-        "with the signal (lead, sample) in µV"
-    )
+    way = "make wb.Record(signal, fs, leads) of any other, with the signal (lead, sample) in µV"
+    raise RecordError(f"record {place.name!r}: the file is {kind}. Read are {names}; {way}")

@@ -1,4 +1,4 @@
-"""SCP-ECG (EN 1064, ISO 11073-91064): sections of binary fields; samples as they are, as differences, or in Huffman code.
+"""SCP-ECG (EN 1064, ISO 11073-91064): sections of fields; samples as they are, as differences, or in Huffman code.
 
 All integers are little-endian; a section is found by the table of pointers in section 0.
 """
@@ -37,7 +37,7 @@ class _Lead(NamedTuple):
     name: str
 
     @property
-    def count(self) -> int:
+    def samples(self) -> int:
         return self.end - self.start + 1
 
 
@@ -134,7 +134,7 @@ def _leads(file: _File) -> list[_Lead]:
         start, end, code = file.number(body, 2 + 9 * k, "I"), file.number(body, 6 + 9 * k, "I"), 2 + 9 * k + 8
         lead = _Lead(start, end, LEAD_CODES.get(file.number(body, code, "B"), f"lead {file.number(body, code, 'B')}"))
         # In Huffman code a sample takes a bit at least.
-        if not 1 <= start <= end or lead.count > 8 * len(file.data):
+        if not 1 <= start <= end or lead.samples > 8 * len(file.data):
             raise file.error(f"its section 3 says that {lead.name} is sample {start} to {end}")
         leads.append(lead)
     if not leads:
@@ -200,12 +200,10 @@ def _rhythm(
     file: _File, leads: list[_Lead], tables: list[dict[tuple[int, int], _Code]], beat: _Beat | None
 ) -> tuple[float, int, list[np.ndarray]]:
     """Unit (µV), interval (µs) and samples; the reference beat is added again where it was subtracted."""
-    nanovolts, interval, bimodal, rows = _coded(file, 6, [lead.count for lead in leads], tables)
+    nanovolts, interval, bimodal, rows = _coded(file, 6, [lead.samples for lead in leads], tables)
     subtracted = file.number(file.sections[3], 1, "B") & 1
     if bimodal and subtracted:
-        raise error(
-            file.path, "its samples are in bimodal compression, which is lossy and is not read; export it without"
-        )
+        raise error(file.path, "its samples are in bimodal compression, which loses some and is not read")
     if not subtracted:
         return nanovolts / 1000, interval, rows
     if beat is None or beat.interval != interval:

@@ -122,7 +122,8 @@ def _from_xli(names: list[str], rows: list[np.ndarray], path: Path, n: int | Non
 
 def unpack(data: bytes, path: Path) -> list[np.ndarray]:
     """The rows of XLI: each has a head of 8 bytes (size, nothing, first value), and second differences in LZW."""
-    rows, at = [], 0
+    rows: list[np.ndarray] = []
+    at = 0
     while at < len(data) and len(rows) < _MOST_LEADS:
         size, first = int.from_bytes(data[at : at + 4], "little", signed=True), data[at + 6 : at + 8]
         at += 8

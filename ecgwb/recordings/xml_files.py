@@ -103,7 +103,8 @@ def parse(path: Path) -> Element:
     parser.buffer_text = True
     parser.StartElementHandler, parser.EndElementHandler = start, end
     parser.CharacterDataHandler = builder.data
-    parser.EntityDeclHandler = parser.UnparsedEntityDeclHandler = parser.ExternalEntityRefHandler = refuse
+    for handler in ("EntityDeclHandler", "UnparsedEntityDeclHandler", "ExternalEntityRefHandler"):
+        setattr(parser, handler, refuse)
     try:
         parser.Parse(text.encode("utf-8", "replace"), True)
         return builder.close()
@@ -117,7 +118,7 @@ def _plain(name: str) -> str:
 
 
 def text_of(element: Element | None, place: str = "") -> str:
-    """The text of an element, or of what lies at a place under it, without space at its ends; "" where there is none."""
+    """The text of an element, or of what lies at a place under it, trimmed; "" where there is none."""
     return " ".join(raw_text(element, place).split())
 
 
