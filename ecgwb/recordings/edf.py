@@ -173,11 +173,11 @@ def _starts(head: _Head, data: np.ndarray, flags: list[str]) -> list[tuple[int, 
 
 
 def _metadata(head: _Head, flags: list[str]) -> dict[str, Any]:
-    """Of EDF+ alone: its patient field is "code sex birthdate name"; that of EDF is free text, and is not looked at."""
+    """Where the patient field is as in EDF+, "code sex birthdate name"; free text of EDF is not looked at."""
     words = head.person.split()
-    if not head.kind.startswith(("EDF+", "BDF+")) or len(words) < 3:
+    if len(words) < 3 or words[1] not in ("F", "M", "X") or not (words[2] == "X" or _DAY.fullmatch(words[2].upper())):
         return {}
     born, began = _DAY.match(words[2].upper()), _DAY.search(head.recording.upper())
     days = [f"{m[3]}{_MONTHS.index(m[2]) + 1:02d}{m[1]}" if m and m[2] in _MONTHS else ""
             for m in (born, began)]  # fmt: skip
-    return person(flags, years_between(*days), words[1] if words[1].upper() in ("M", "F") else "", words[0])
+    return person(flags, years_between(*days), words[1].strip("X"), words[0])

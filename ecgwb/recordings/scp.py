@@ -318,7 +318,7 @@ def _metadata(file: _File) -> dict[str, Any]:
     sex = {1: "male", 2: "female"}.get(tags.get(8, b"\0")[:1][0] if tags.get(8) else 0, "")
     found = person(file.flags, years, sex, _text(tags.get(2, b"")))
     made = tags.get(14, b"")
-    maker = _MAKERS[made[7]] if len(made) > 36 and made[7] < len(_MAKERS) else ""
+    maker = _MAKERS[made[7]] if len(made) >= 14 and made[7] < len(_MAKERS) else ""
     more = {
         "measured": _measured(file),
         "diagnosis": clinical(_statements(file), private),

@@ -64,14 +64,12 @@ def _gain(root: Element, waves: Element) -> float | None:
 def _leads(root: Element, waves: Element) -> list[str]:
     """The leads' names in the order of the samples."""
     names = [re.sub(r"[^\w-]", "", x)[:12] for x in attribute(waves, "leadlabels").split()]
-    count = number_in(attribute(waves, "numberofleads")) or number_in(
-        text_of(root, _SIGNAL + "numberchannelsallocated")
-    )
-    count = count or number_in(text_of(root, _SIGNAL + "numberchannelsvalid")) or len(names)
+    counts = [text_of(root, f"{_SIGNAL}numberchannels{x}") for x in ("allocated", "valid")]
+    said = map(number_in, (attribute(waves, "numberofleads"), *counts))
+    count = next((n for n in said if n and n >= 1), len(names))
     if names:
         return names[: int(count)]
-    known = text_of(root, _SIGNAL + "acquisitiontype") in ("STD-12", "10-WIRE")
-    known = known or text_of(root, _SIGNAL + "leadset") in ("STD-12", "10-WIRE")
+    known = {text_of(root, _SIGNAL + x) for x in ("acquisitiontype", "leadset")} & {"STD-12", "10-WIRE"}
     return [LEADS12[k] if known and k < 12 else f"channel {k + 1}" for k in range(min(int(count), _MOST_LEADS))]
 
 

@@ -28,7 +28,7 @@ _MARKS = (  # byte order marks, and how "<" begins a file without one
 )
 _DECLARED = re.compile(rb"""^\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([\w.-]{1,40})["']""")
 _NO_CHARACTERS = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
-_MOST_ELEMENTS, _DEEPEST = 1_000_000, 100
+_MOST_ELEMENTS, _DEEPEST = 100_000, 100
 _BYTES_AN_ELEMENT = 8  # fewer, over a whole file, is no record: "<a/>" by the million would take 50 times their size
 
 
