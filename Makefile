@@ -6,7 +6,7 @@ TORCH ?= -r lock/torch.txt
 # Test files side by side; each process is 1 GB.
 JOBS ?= 2
 # What the tests need; the others are tools of development.
-EXTRAS := lab,synthetic,cluster,test
+EXTRAS := lab,synthetic,formats,cluster,test
 SHELL := /bin/bash
 BIN := .venv/bin
 comma := ,
