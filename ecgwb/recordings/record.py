@@ -13,15 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-LEADS = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
-"""The eight independent leads, in the order every cohort and network uses."""
-LEADS12 = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+from .leads import LEADS, LEADS12, standard_lead, standard_leads
+
 FS = 500
 """Sampling rate of cohorts and beats, Hz."""
 
 # Each limb lead from I and II (Einthoven, Goldberger); the digital leads obey this exactly, up to rounding.
 _FROM_I_II = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}
-_SPELLING = {name.lower(): name for name in LEADS12}
+_IN_ANY_CASE = {name.lower(): name for name in LEADS12}
 # Limb leads recorded in one system agree to rounding and filter ripple; a lead with a wrong gain is off by far more.
 LIMB_TOLERANCE = 0.1
 LOW_FS = 200.0  # Hz; below, the ECG itself bends from sample to sample as noise and pacing spikes do
@@ -42,7 +41,8 @@ class Record:
     fs : float
         Sampling rate, Hz.
     leads : sequence of str
-        One name per row. Standard names are accepted in any case ("avr", "AVR", "v1"); others are kept as they are.
+        One name per row. Names of leads are accepted in any spelling that is understood ("avr", "Lead V1", "DII");
+        others are kept as they are.
     record_id : str
     metadata : dict
         For example age (years), sex ("male" or "female"), patient, diagnosis. ``flags`` lists what looked wrong.
@@ -62,7 +62,10 @@ class Record:
     def __post_init__(self) -> None:
         if isinstance(self.leads, str) or not isinstance(self.leads, Iterable):
             raise TypeError(f"leads is {self.leads!r}; expected a list of names, such as ['I', 'II', 'V1']")
-        leads = tuple(standard_lead(x) for x in self.leads)
+        given = tuple(str(x).strip() for x in self.leads)
+        leads = standard_leads(given)
+        if len(set(leads)) < len(set(given)):  # "II" and "ECG II": whoever made the record told them apart
+            leads = tuple(_IN_ANY_CASE.get(name.lower(), name) for name in given)
         checked = {
             "signal": _checked_signal(self.signal, leads, str(self.record_id)),
             "fs": _checked_rate(self.fs, str(self.record_id)),
@@ -114,11 +117,6 @@ def _checked_rate(fs: Any, rid: str) -> float:
     if not 0 < rate < np.inf:
         raise RecordError(f"record {rid!r}: sampling rate is {fs!r}, expected a positive number of Hz")
     return rate
-
-
-def standard_lead(name: str) -> str:
-    """The standard spelling of a lead ("AVR" and "avr" are "aVR"); an unknown name stays as it is."""
-    return _SPELLING.get(str(name).strip().lower(), str(name).strip())
 
 
 # ---------------------------------------------------------------- quality
