@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element
 
 from .channels import NOTHING_TOLD, Channels, Told
 from .identity import clinical, measured, number_in, person, years_between
-from .pieces import Piece, error, joined
+from .pieces import Piece, beat_of, error, joined
 from .xml_files import attribute, from_digits, has_root, parse, raw_text, text_of, words_of
 
 ROOT = "annotatedecg"
@@ -40,35 +40,37 @@ def read(path: Path, name: str = "", told: Told = NOTHING_TOLD) -> Channels:
         raise error(path, "it holds no rhythm series")
     if len(rhythm) > 1:
         flags.append(f"{len(rhythm)} rhythm series in the file; the first is read")
-    channels = joined(list(_pieces(rhythm[0], told, flags)), path, flags)
-    median = list(_pieces(beats[0], told, [])) if beats else []
+    channels = joined(list(_pieces(rhythm[0], told, flags, path)), path, flags)
+    median = list(_pieces(beats[0], told, [], path)) if beats else []
     metadata = _metadata(root, rhythm[0], beats, flags)
-    return Channels(*channels, metadata | {"flags": flags}, Channels(*joined(median, path, [])) if median else None)
+    return Channels(*channels, metadata | {"flags": flags}, beat_of(median, path, flags))
 
 
 def _is_beat(series: Element) -> bool:
     return attribute(series, "code", "code").upper() == "REPRESENTATIVE_BEAT"
 
 
-def _pieces(series: Element, told: Told, flags: list[str]) -> Iterator[Piece]:
+def _pieces(series: Element, told: Told, flags: list[str], path: Path) -> Iterator[Piece]:
     """Each lead of each set of sequences; a set has its own time."""
     for group in series.findall("component/sequenceset"):
         sequences = group.findall("component/sequence")
         times = [s for s in sequences if attribute(s, "code", "code").upper().startswith("TIME_")]
         fs, start = _time(times[0], told) if times else (float(told.fs or 0), 0.0)
+        if not fs > 0:
+            raise error(path, "a set of its leads says no time step; give the rate: read_record(path, fs=500)")
         for sequence in sequences:
             code = attribute(sequence, "code", "code")
             lead = re.fullmatch(r"\w*_ECG_LEAD_(\w{1,12})", code, re.IGNORECASE)
             if sequence in times or not code:
                 continue
             if not lead:
-                flags.append("a sequence that is no ECG lead left out")
+                flags += [x for x in ("a sequence that is no ECG lead left out",) if x not in flags]
                 continue
             digits = from_digits(raw_text(sequence, "value/digits"))
             scale = number_in(attribute(sequence, "value", "value/scale"))
             unit = attribute(sequence, "unit", "value/scale").lower() or (told.unit or "").lower()
-            if digits is None or not len(digits) or not scale or unit not in _VOLTS or not fs:
-                flags.append(f"lead {lead[1]} left out: its digits, scale, unit or time step are missing or damaged")
+            if digits is None or not len(digits) or not scale or unit not in _VOLTS:
+                flags.append(f"lead {lead[1]} left out: its digits, scale or unit are missing or damaged")
                 continue
             origin = number_in(attribute(sequence, "value", "value/origin")) or 0.0
             origin *= _VOLTS.get(attribute(sequence, "unit", "value/origin").lower() or unit, 1.0) / _VOLTS[unit]

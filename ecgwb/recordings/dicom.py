@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 
 from .channels import NOTHING_TOLD, Channels, Told
 from .identity import clinical, measured, number_in, person, years_between
-from .pieces import Piece, content, error, joined
+from .people import age_of
+from .pieces import Piece, beat_of, content, error, joined
 from .record import RecordError
 from .scp import LEAD_CODES
 from .wfdb_files import quiet_wfdb
@@ -28,8 +30,8 @@ _MEASURED = {"pr": ("pr interval", "pr interval global"), "qrs": ("qrs duration"
              "qt": ("qt interval", "qt interval global"), "hr": ("ventricular heart rate", "heart rate"),
              "rr": ("rr interval", "mean rr interval", "rr interval global")}  # fmt: skip
 _SCALE = {"s": 1000.0, "us": 1e-3, "hz": 60.0}  # others are ms and bpm
-_YEARS = {"Y": 1.0, "M": 1 / 12, "W": 1 / 52.18, "D": 1 / 365.25}
-_PEOPLE = ("PN", "LO", "SH", "LT", "ST", "UT")  # kinds of values that hold text
+_PLACES = ("InstitutionName", "InstitutionAddress", "InstitutionalDepartmentName", "StationName", "AccessionNumber",
+           "CurrentPatientLocation", "AdmissionID", "StudyID", "RequestingService")  # fmt: skip
 
 
 def recognises(path: Path, head: bytes) -> bool:
@@ -70,13 +72,18 @@ def read(path: Path, name: str = "", told: Told = NOTHING_TOLD) -> Channels:
             data = _dataset(path)
             for group in data.get("WaveformSequence") or []:
                 target = beats if _is_median(group) else rhythm
-                target += _pieces(group, bool(data.original_encoding[1]), [] if target is beats else flags)
+                doubts: list[str] = []
+                try:
+                    target += _pieces(group, bool(data.original_encoding[1]), doubts)
+                except Exception:  # as below; the other groups are not the worse for it
+                    doubts = ["a group of channels left out: it is damaged"]
+                flags += doubts if target is rhythm else []
             metadata = _metadata(data, flags)
     except RecordError:
         raise
     except Exception as e:  # pydicom decodes each value when it is asked for, and raises whatever that meets
         raise error(path, f"not readable as DICOM ({type(e).__name__}); fetch the file again") from None
-    median = Channels(*joined(beats, path, [])) if beats else None
+    median = beat_of(beats, path, flags)
     return Channels(*joined(rhythm, path, flags), metadata | {"flags": flags}, median)
 
 
@@ -152,9 +159,8 @@ def _lead(channel: Any) -> str:
 
 
 def _metadata(data: Any, flags: list[str]) -> dict[str, Any]:
-    age = re.fullmatch(r"(\d{1,3})([YMWD])", str(data.get("PatientAge") or "").strip().upper())
-    years = int(age[1]) * _YEARS[age[2]] if age else None
-    if years is None:
+    years: float | None = age_of(data.get("PatientAge"))[0]
+    if years is None or math.isnan(years):
         dates = (str(data.get(k) or "") for k in ("AcquisitionDateTime", "ContentDate", "StudyDate"))
         years = years_between(str(data.get("PatientBirthDate") or ""), next(filter(None, dates), ""))
     found = person(flags, years, str(data.get("PatientSex") or ""), str(data.get("PatientID") or ""))
@@ -171,8 +177,7 @@ def _metadata(data: Any, flags: list[str]) -> dict[str, Any]:
     rr = numbers.pop("rr", 0.0)
     if rr > 0:
         numbers.setdefault("hr", 60000 / rr)
-    private = [str(x.value) for x in data if x.VR in _PEOPLE and x.tag not in ((0x0008, 0x0070), (0x0008, 0x1090))]
-    private = [x for x in private if x.upper() != "ECG"]
+    private = [str(x.value) for x in data if x.VR == "PN" or x.tag.group == 0x0010 or x.keyword in _PLACES]
     more = {
         "measured": measured(**numbers),
         "diagnosis": clinical(statements, private),

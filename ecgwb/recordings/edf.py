@@ -71,32 +71,20 @@ def read(path: Path, name: str = "", told: Told = NOTHING_TOLD) -> Channels:
     n = min(whole, head.records) if head.records > 0 else whole
     data = np.memmap(path, np.uint8, "r", head.size, (n, record))
     starts = _starts(head, data, flags)
-    pieces, at, others = [], 0, 0
+    pieces, at = [], 0
     for signal in head.signals:
         part = slice(at * head.width, (at + signal.per_record) * head.width)
         at += signal.per_record
         if "Annotations" in signal.label or not signal.per_record:
             continue
-        if not _is_voltage(signal.unit):
-            others += 1
-            continue
         if not signal.gain:
-            flags.append(f"channel {signal.label} left out: its physical or digital range is empty")
+            flags.append(f"left out: {signal.label} (its physical or digital range is empty)")
             continue
         values = _numbers(data[:, part], head.width) * signal.gain + signal.offset
         fs = signal.per_record / head.seconds
         lead = _lead(signal.label)
-        pieces += [Piece(lead, signal.unit or told.unit or "uV", values[a:z].reshape(-1), fs, t) for a, z, t in starts]
-    if others:
-        flags.append(f"{others} channels that are no voltages left out")
-    unsaid = [s.label for s in head.signals if not s.unit and "Annotations" not in s.label]
-    if unsaid and not told.unit:
-        flags.append(f"the unit of {len(unsaid)} channels is not said; read as µV")
+        pieces += [Piece(lead, signal.unit, values[a:z].reshape(-1), fs, t) for a, z, t in starts]
     return Channels(*joined(pieces, path, flags), _metadata(head, flags) | {"flags": flags})
-
-
-def _is_voltage(unit: str) -> bool:
-    return unit.lower().replace("µ", "u").replace("μ", "u") in ("", "nv", "uv", "mv", "v")
 
 
 def _header(path: Path) -> _Head:

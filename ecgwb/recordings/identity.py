@@ -20,12 +20,11 @@ from typing import Any
 
 import platformdirs
 
-from .wfdb_files import OLDEST, SEXES
+from .people import age_of, sex_of
 
 _NOBODY = re.compile(
     r"[\W_0]*|x+|nan|none|null|unk(nown)?|not known|n/?a|na|test|patient|anon(ymous|ymi[sz]ed)?|de-?identified|removed"
 )
-_NO_SEX = ("", "?", "-", "u", "un", "unk", "unknown", "o", "other", "undifferentiated", "not specified", "n/a", "none")
 # Three parts of a date in figures, a month by its name beside a figure, a year, a time of day.
 _WHEN = re.compile(
     r"\b\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b|\b\d{1,2}[-. /]?[a-zäéû]{3,9}\.?[-. /,]{1,2}\d{2,4}\b|\b(19|20)\d\d\b"
@@ -33,10 +32,17 @@ _WHEN = re.compile(
     re.IGNORECASE,
 )
 _WHO = re.compile(
-    r"\b(by|dr|md|m\.d|prof|nurse|physician|doctor|cardiologist|name|signed|confirmed|reviewed|referred|tech(nician)?"
-    r"|operator|patient|mrn|phone|hospital|clinic)\b",
+    r"\b(dr|md|m\.d|prof|nurse|physician|doctor|cardiologist|name|signed|confirmed|reviewed|referred|tech(nician)?"
+    r"|operator|patient|mrn|phone|hospital|clinic)\b"
+    r"|\b(read|edit|verif|interpret|approv|record|perform|acquir|request|order|seen|report)\w*\s+by\b|^by\b",
     re.IGNORECASE,
 )
+# Of the words of an ECG room's or a person's name, these name nobody.
+_COMMON = frozenset({
+    *("abnormal", "acute", "and", "anterior", "atrial", "axis", "block", "borderline", "cardiac", "chest", "ecg", "ekg"),
+    *("emergency", "for", "heart", "inferior", "lateral", "lead", "left", "normal", "not", "old", "pain", "rate"),
+    *("resting", "rhythm", "right", "sinus", "test", "the", "unknown", "ventricular", "wave", "with"),
+})  # fmt: skip
 _LIMITS = {"pr": 2000.0, "qrs": 2000.0, "qt": 2000.0, "hr": 500.0}  # ms and bpm; beyond lie codes for "none"
 
 
@@ -101,18 +107,12 @@ def _key(file: Path) -> bytes:
 def person(flags: list[str], age: float | None = None, sex: str = "", number: str | None = None) -> dict[str, Any]:
     """Age (years), sex and pseudonym, as far as they are known; `flags` grow by what is not understood."""
     found: dict[str, Any] = {}
-    if age is not None and math.isfinite(age):
-        if 0 <= age <= OLDEST:
-            found["age"] = float(math.floor(age)) if age >= 1 else float(age)
-        else:
-            flags.append("the age in the file is not understood, and left out")
-    said = sex.strip().lower()
-    if said in SEXES:
-        found["sex"] = SEXES[said]
-    elif said not in _NO_SEX:
-        flags.append("the sex in the file is not understood, and left out")
-    who = pseudonym(number)
-    return found | ({"patient": who} if who else {})
+    years, doubt = age_of(age)
+    if not math.isnan(years):
+        found["age"] = float(math.floor(years)) if years >= 1 else years
+    said, more = sex_of(sex)
+    flags += [x for x in (doubt, more) if x]
+    return found | {k: v for k, v in (("sex", said), ("patient", pseudonym(number))) if v}
 
 
 def years_between(born: str, on: str) -> float | None:
@@ -150,7 +150,7 @@ def clinical(statements: Iterable[str], private: Iterable[str] = ()) -> str:
     -------
     str
     """
-    words = {w for text in private for w in re.findall(r"[\w-]{3,}", text.casefold())}
+    words = {w for text in private for w in re.findall(r"[\w-]{3,}", text.casefold())} - _COMMON
     kept: list[str] = []
     for statement in statements:
         text = " ".join(statement.split()).strip(" .,;*-")

@@ -12,7 +12,7 @@ import numpy as np
 
 from .channels import NOTHING_TOLD, Channels, Told
 from .identity import clinical, measured, number_in, person, years_between
-from .pieces import Piece, error, joined
+from .pieces import Piece, beat_of, error, joined
 from .xml_files import from_base64, has_root, parse, raw_text, text_of, words_of
 
 ROOT = "restingecg"
@@ -54,7 +54,7 @@ def read(path: Path, name: str = "", told: Told = NOTHING_TOLD) -> Channels:
             if piece and kind in waves and piece.name not in have:
                 waves[kind].append(piece)
     metadata = _metadata(root, flags)
-    median = Channels(*joined(waves["median"], path, [])) if waves["median"] else None
+    median = beat_of(waves["median"], path, flags)
     return Channels(*joined(waves["rhythm"], path, flags), metadata | {"flags": flags}, median)
 
 

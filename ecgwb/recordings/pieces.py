@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from .channels import Channels
 from .record import LEADS12, RecordError, standard_lead
 
 MOST_BYTES = 200 * 2**20
 """A longer file of one ECG is none that is read whole."""
 _MOST_EMPTY = 32  # times as many places as there are samples; twelve leads recorded in turn have 12
+_LARGEST = 1e12  # in whatever unit; squares of more would not be finite
+_MANY = 8  # names in a flag
 _SAME = 1e-3  # rates that differ by less are one
 
 
@@ -49,7 +52,7 @@ def joined(pieces: Sequence[Piece], path: Path, flags: list[str]) -> Joined:
     path : Path
         Named in an error.
     flags : list of str
-        Grows by what was left out.
+        Grows by what is left out.
 
     Raises
     ------
@@ -59,11 +62,11 @@ def joined(pieces: Sequence[Piece], path: Path, flags: list[str]) -> Joined:
     pieces = [p for p in pieces if len(p.samples) and 0 < p.fs < math.inf and math.isfinite(p.start)]
     if not pieces:
         raise error(path, "it holds no ECG samples")
+    _leave_out(pieces, lambda p: np.abs(np.nan_to_num(p.samples)).max() > _LARGEST, "impossible size", flags)
+    if not pieces:
+        raise error(path, "its samples are of an impossible size; its gains cannot be right")
     fs = _rate(pieces)
-    other = {p.name for p in pieces if not _same(p.fs, fs)}
-    pieces = [p for p in pieces if _same(p.fs, fs)]
-    if other:
-        flags.append(f"{len(other)} channels with another sampling rate than {fs:g} Hz left out")
+    _leave_out(pieces, lambda p: not _same(p.fs, fs), f"another sampling rate than {fs:g} Hz", flags)
     first = min(p.start for p in pieces)
     at = [round((p.start - first) * fs) for p in pieces]
     length = max(a + len(p.samples) for a, p in zip(at, pieces, strict=True))
@@ -84,6 +87,23 @@ def joined(pieces: Sequence[Piece], path: Path, flags: list[str]) -> Joined:
     if len({at[r[2][0]] for r in rows}) == 1 and len(ends) > 1:
         flags.append("leads are of unequal length; what is missing is left empty")
     return Joined(signal, fs, tuple(r[0] for r in rows), tuple(r[1] for r in rows))
+
+
+def beat_of(pieces: Sequence[Piece], path: Path, flags: list[str]) -> Channels | None:
+    """The recorder's own beat, of pieces; None where there is none, and a flag where it is not to be understood."""
+    try:
+        return Channels(*joined(pieces, path, [])) if pieces else None
+    except RecordError:
+        flags.append("its median beat is damaged, and left out")
+        return None
+
+
+def _leave_out(pieces: list[Piece], unfit: Callable[[Piece], bool], why: str, flags: list[str]) -> None:
+    gone = [p for p in pieces if unfit(p)]
+    if gone:
+        names = list(dict.fromkeys(p.name for p in gone))
+        flags.append(f"left out for {why}: {', '.join(names[:_MANY])}{' and others' if len(names) > _MANY else ''}")
+        pieces[:] = [p for p in pieces if not unfit(p)]
 
 
 def _continues(row: _Row, piece: Piece, start: int, pieces: Sequence[Piece], at: list[int]) -> bool:

@@ -15,7 +15,8 @@ import numpy as np
 
 from .channels import NOTHING_TOLD, Channels, Told
 from .identity import clinical, measured, person, years_between
-from .pieces import Piece, content, error, joined
+from .pieces import Piece, beat_of, content, error, joined
+from .record import RecordError
 
 _HEAD = 16  # bytes that a section begins with
 _DEFAULT_TABLE = 19999
@@ -110,16 +111,20 @@ def read(path: Path, name: str = "", told: Told = NOTHING_TOLD) -> Channels:
         raise file.error("it has no section 3 or 6, which name and hold the leads")
     leads = _leads(file)
     tables = _tables(file)
-    beat = _beat(file, leads, tables)
+    beat = None
+    try:
+        beat = _beat(file, leads, tables)
+    except RecordError:
+        if file.number(file.sections[3], 1, "B") & 1:  # the samples are what the beat leaves over
+            raise
+        file.flags.append("its reference beat is damaged, and left out")
     unit, interval, rows = _rhythm(file, leads, tables, beat)
     fs, first = 1e6 / interval, min(lead.start for lead in leads)
     pieces = [
         Piece(lead.name, "uV", row * unit, fs, (lead.start - first) / fs) for lead, row in zip(leads, rows, strict=True)
     ]
-    median = None
-    if beat:
-        parts = [Piece(x.name, "uV", row * beat.unit, beat.fs) for x, row in zip(leads, beat.rows, strict=True)]
-        median = Channels(*joined(parts, path, []))
+    parts = [Piece(x.name, "uV", r * beat.unit, beat.fs) for x, r in zip(leads, beat.rows, strict=True)] if beat else []
+    median = beat_of(parts, path, file.flags)
     metadata = _metadata(file)
     return Channels(*joined(pieces, path, file.flags), metadata | {"flags": file.flags}, median)
 
@@ -202,7 +207,7 @@ def _rhythm(
     """Unit (µV), interval (µs) and samples; the reference beat is added again where it was subtracted."""
     nanovolts, interval, bimodal, rows = _coded(file, 6, [lead.samples for lead in leads], tables)
     subtracted = file.number(file.sections[3], 1, "B") & 1
-    if bimodal and subtracted:
+    if bimodal:
         raise error(file.path, "its samples are in bimodal compression, which loses some and is not read")
     if not subtracted:
         return nanovolts / 1000, interval, rows

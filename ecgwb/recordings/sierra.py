@@ -11,7 +11,7 @@ import numpy as np
 
 from .channels import NOTHING_TOLD, Channels, Told
 from .identity import clinical, measured, number_in, person, years_between
-from .pieces import Piece, error, joined
+from .pieces import Piece, beat_of, error, joined
 from .record import LEADS12, standard_lead
 from .xml_files import attribute, from_base64, from_digits, has_root, parse, raw_text, text_of, words_of
 
@@ -52,7 +52,7 @@ def read(path: Path, name: str = "", told: Told = NOTHING_TOLD) -> Channels:
     median = _beats(root.find("waveforms/repbeats"), float(fs), gain)
     metadata = _metadata(root, flags)
     channels = joined(pieces, path, flags)
-    return Channels(*channels, metadata | {"flags": flags}, Channels(*joined(median, path, [])) if median else None)
+    return Channels(*channels, metadata | {"flags": flags}, beat_of(median, path, flags))
 
 
 def _gain(root: Element, waves: Element) -> float | None:
@@ -192,7 +192,7 @@ def _beats(beats: Element | None, fs: float, gain: float) -> list[Piece]:
 
 def _metadata(root: Element, flags: list[str]) -> dict[str, Any]:
     who = root.find("patient/generalpatientdata")
-    said = next((n for n in (number_in(text_of(who, p)) for p in ("age/years", "age")) if n is not None), None)
+    said = number_in(text_of(who, "age/years"))
     if said is None:
         born = text_of(who, "age/dateofbirth") or text_of(who, "dateofbirth")
         said = years_between(born, attribute(root, "date", "dataacquisition"))

@@ -33,7 +33,7 @@ def test_bent_files_of_hospitals_are_read_or_refused_in_words(kind, tmp_path):
     counts, slowest, grown, foreign = fuzzing.read_all(tmp_path, names)
     assert not foreign
     assert counts["read"] + counts["refused"] == 60
-    assert min(counts["read"], counts["refused"]) > 5
+    assert min(counts["read"], counts["refused"]) > 2
     assert slowest < 20
     assert grown < 200
 

@@ -167,6 +167,38 @@ def test_a_bad_lead_of_aecg_costs_itself(tmp_path):
     assert record.metadata["flags"][0].startswith("lead I left out")
 
 
+def test_a_rate_or_a_unit_that_is_not_said_is_asked_for(tmp_path):
+    path = put(tmp_path, files.aecg(ECG).replace(b"<increment", b"<other"))
+    with pytest.raises(wb.RecordError, match="says no time step; give the rate"):
+        wb.read_record(path)
+    assert np.abs(wb.read_record(path, fs=500).signal - ECG).max() <= 1.25
+    path = put(tmp_path, edf_of(ECG).replace(b"uV      ", b"        "))
+    with pytest.raises(wb.RecordError, match=r"says no unit of its leads\. Give it: unit='mV'"):
+        wb.read_record(path)
+    assert np.abs(wb.read_record(path, unit="uV").signal - ECG).max() <= 1.25
+
+
+def test_a_damaged_beat_of_the_recorder_costs_itself(tmp_path):
+    content = files.scp(ECG, beat=BEAT)
+    pointer = 6 + 16 + 10 * 5  # of section 5
+    shorter = content[: pointer + 2] + (1000).to_bytes(4, "little") + content[pointer + 6 :]
+    record = wb.read_record(put(tmp_path, shorter))
+    assert "its reference beat is damaged, and left out" in record.metadata["flags"]
+    assert np.abs(record.signal - ECG).max() <= 2.5
+    data = pydicom.dcmread(put(tmp_path, WRITTEN["DICOM"][0]))
+    del data.WaveformSequence[1].SamplingFrequency
+    data.save_as(tmp_path / "ecg")
+    assert np.abs(wb.read_record(tmp_path / "ecg").signal - ECG).max() <= 1.25
+
+
+def test_samples_of_impossible_size_are_left_out_and_said(tmp_path):
+    content = edf_of(ECG)
+    low = 256 + 12 * (16 + 80 + 8) + 8 * 3  # the physical minimum of lead aVR
+    record = wb.read_record(put(tmp_path, content[:low] + b"-9e290  " + content[low + 8 :]))
+    assert "aVR" not in record.leads
+    assert record.metadata["flags"] == ["left out for impossible size: aVR"]
+
+
 def test_a_printout_in_aecg_has_each_lead_at_its_time(tmp_path):
     starts = [2.5 * (k // 3) for k in range(12)]
     quarter = [x[int(500 * t) : int(500 * t) + 1250] for x, t in zip(ECG, starts, strict=True)]
@@ -199,9 +231,7 @@ def test_edf_of_a_library_with_other_signals_and_rates(tmp_path):
     record = wb.read_record(tmp_path / "a.edf")
     assert (record.leads, record.fs) == (LEADS12, 500)
     assert np.abs(record.signal - ECG).max() <= 8000 / 65535 + 1e-3
-    assert record.metadata["flags"] == [
-        "1 channels that are no voltages left out", "1 channels with another sampling rate than 500 Hz left out",
-    ]  # fmt: skip
+    assert record.metadata["flags"] == ["left out for another sampling rate than 500 Hz: Resp, SpO2"]
     assert (record.metadata["age"], record.metadata["sex"]) == (61, "female")
     assert record.metadata["patient"] == pseudonym(WHO["number"])
     assert WHO["last"] not in str(record.metadata)
@@ -251,7 +281,7 @@ def test_ages_of_muse(unit, age, years, tmp_path):
 def test_an_impossible_age_costs_itself(tmp_path):
     metadata = wb.read_record(put(tmp_path, files.muse(ECG[OF_EIGHT], age="612"))).metadata
     assert "age" not in metadata
-    assert metadata["flags"] == ["the age in the file is not understood, and left out"]
+    assert metadata["flags"] == ["an age that is not from 0 to 130 years is left out"]
 
 
 def test_an_xml_that_names_the_wrong_encoding_is_read(tmp_path):
@@ -307,8 +337,10 @@ def test_messages_of_damaged_files_hold_no_name(kind, tmp_path):
 
 def test_statements_that_hold_a_date_or_a_person_are_left_out():
     lines = ["Sinus rhythm.", "compared with ECG of 12-JAN-2009 10:11", "Confirmed by SMITH, J", "T wave abnormality",
-             "Jane's ECG", "seen 3/4/11", "sinus rhythm has replaced AF since March 3, 2011", "QT long"]  # fmt: skip
-    assert clinical(lines, ["Jane Doe"]) == "Sinus rhythm; T wave abnormality; QT long"
+             "Jane's ECG", "Read by J", "beats followed by pauses", "Abnormal ECG",
+             "seen 3/4/11", "sinus rhythm has replaced AF since March 3, 2011", "QT long"]  # fmt: skip
+    left = "Sinus rhythm; T wave abnormality; beats followed by pauses; Abnormal ECG; QT long"
+    assert clinical(lines, ["Jane Doe", "ECG room"]) == left
 
 
 def test_a_person_is_the_same_in_every_format_and_only_on_this_machine(tmp_path, monkeypatch):
