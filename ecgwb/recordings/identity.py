@@ -39,9 +39,9 @@ _WHO = re.compile(
 )
 # Of the words of an ECG room's or a person's name, these name nobody.
 _COMMON = frozenset({
-    *("abnormal", "acute", "and", "anterior", "atrial", "axis", "block", "borderline", "cardiac", "chest", "ecg", "ekg"),
-    *("emergency", "for", "heart", "inferior", "lateral", "lead", "left", "normal", "not", "old", "pain", "rate"),
-    *("resting", "rhythm", "right", "sinus", "test", "the", "unknown", "ventricular", "wave", "with"),
+    *("abnormal", "acute", "and", "anterior", "atrial", "axis", "block", "borderline", "cardiac", "chest"),
+    *("ecg", "ekg", "emergency", "for", "heart", "inferior", "lateral", "lead", "left", "normal", "not", "old"),
+    *("pain", "rate", "resting", "rhythm", "right", "sinus", "test", "the", "unknown", "ventricular", "wave", "with"),
 })  # fmt: skip
 _LIMITS = {"pr": 2000.0, "qrs": 2000.0, "qt": 2000.0, "hr": 500.0}  # ms and bpm; beyond lie codes for "none"
 
