@@ -22,9 +22,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..recordings.people import OLDEST, SEXES
 from ..recordings.reading import read_flagged
 from ..recordings.record import LEADS, Record, RecordError
-from ..recordings.wfdb_files import OLDEST, SEXES
 from .cache import cache_dir
 from .guards import kind_of
 

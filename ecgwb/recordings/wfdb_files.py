@@ -15,6 +15,7 @@ import numpy as np
 import wfdb
 
 from .channels import NOTHING_TOLD, Channels, Told
+from .people import age_of, sex_of
 from .record import LIMB_TOLERANCE, RecordError, limb_error
 
 _MICRO = re.compile(rb"/(\xc2\xb5|\xce\xbc|\xb5)V", re.IGNORECASE)  # both Greek letters in UTF-8, and Latin-1's
@@ -27,10 +28,6 @@ _CLINICAL = re.compile(
     re.IGNORECASE,
 )
 _ONE_AT_A_TIME = Lock()  # the filters of warnings belong to the process, and recordings are read by several threads
-OLDEST = 130  # years
-_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:y|yrs?|years?)?(?: old)?", re.IGNORECASE)
-SEXES = {"m": "male", "male": "male", "f": "female", "female": "female"}
-_UNKNOWN = ("", "?", "-", "unknown", "not known", "nan", "n/a", "na", "none", "other")
 _DATE = re.compile(r"\b\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b|\b(19|20)\d\d\b")
 
 
@@ -185,16 +182,13 @@ def _read_comments(comments: Iterable[str]) -> dict[str, Any]:
         label, colon, value = text.partition(":")
         key, value = label.strip(" <>").lower(), value.strip().rstrip(".")
         if key == "age":
-            number = _AGE.fullmatch(value)
-            if number and float(number[1]) <= OLDEST:
-                found["age"] = float(number[1])
-            elif value.lower() not in _UNKNOWN:
-                doubts.append("the age in the header is not understood, and left out")
+            years, doubt = age_of(value)
+            found |= {} if math.isnan(years) else {"age": years}
+            doubts += [f"{doubt} (header)"] if doubt else []
         elif key in ("sex", "gender"):
-            if value.lower() in SEXES:
-                found["sex"] = SEXES[value.lower()]
-            elif value.lower() not in _UNKNOWN:
-                doubts.append("the sex in the header is not understood, and left out")
+            sex, doubt = sex_of(value)
+            found |= {"sex": sex} if sex else {}
+            doubts += [f"{doubt} (header)"] if doubt else []
         elif _DATE.search(text):
             continue
         elif key == "rhythm":
