@@ -34,8 +34,9 @@ from . import stores
 from .beats import BEAT_VARIABLES, FEW_ALIKE, beat_arrays
 from .cache import COHORT, content_key
 from .electrodes import LOG_ODDS, likeliest_swap
+from .items import Item, Source
+from .layouts import MEASURED_12SL
 from .measurements import UNITS, pacing_spike
-from .sources import MEASURED_12SL, Item, Source
 from .stores import RHYTHM_SAMPLES, Part
 
 THREADS = 2

@@ -21,8 +21,9 @@ from .beats import RHYTHM
 from .building import build_at
 from .cache import COHORT, cache_dir, content_key
 from .guards import json_attribute, kind_of
+from .items import METADATA
 from .packed import PACKED, unpack
-from .sources import METADATA, list_source
+from .sources import list_source
 from .stores import open_store
 
 _NAMES = "'ludb', 'ptbxl', 'ptbxl500', 'synthetic:N' or the folder of a Zarr store"
