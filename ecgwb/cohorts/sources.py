@@ -6,12 +6,12 @@ that gives a `Source`.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import tarfile
 import tempfile
 import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import starmap
 from pathlib import Path
@@ -21,14 +21,19 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..recordings.channels import NOTHING_TOLD, Told
+from ..recordings.reading import format_of
 from ..recordings.record import LEADS, Record, RecordError
+from ..recordings.wfdb_files import base_of
 from .cache import cache_dir
+from .files import KNOWN, MAKE_RECORDS, SIGNALS, named_by_path, recordings_in, walk, within
 from .guards import kind_of
-from .items import METADATA, Item, Source, hash_files, item_of
+from .items import Item, Notes, Source, hash_files, item_of
 from .layouts import CREDITS, of_ludb, of_ptbxl
-from .tables import read_table, tidy
+from .tables import id_text, join, read_table, tidy, understood
 
 _DATA = Path(__file__).parent / "data"
+_TABLES = (".csv", ".tsv", ".txt", ".gz", ".xlsx", ".xls")
 _ARCHIVES = {  # name: (archive, folder in the cache, top folder inside the archive)
     "ludb": ("ludb-1.0.1.tar.xz", "ludb-1.0.1", "lobachevsky-university-electrocardiography-database-1.0.1"),
     "ptbxl500": ("ptbxl-first500-500hz.tar.xz", "ptbxl500", ""),
@@ -58,17 +63,23 @@ def archive_sha256(name: str) -> str:
     return hashlib.sha256((_DATA / _ARCHIVES[name][0]).read_bytes()).hexdigest()
 
 
-def list_source(source: Any, metadata: Any = None) -> Source:
+def list_source(
+    source: Any, metadata: Any = None, columns: Mapping[str, str] | None = None, told: Told = NOTHING_TOLD
+) -> Source:
     """The recordings of a source.
 
     Parameters
     ----------
-    source : str, Path, DataFrame or iterable of Record
-        "ludb", "ptbxl500", "synthetic:N"; a folder of LUDB, of PTB-XL, or of any WFDB records (searched through);
-        a table with a ``path`` column, or the CSV file of one (its paths start from its folder); or records already
-        in memory.
+    source : str, Path, DataFrame, or iterable of Record, str or Path
+        "ludb", "ptbxl500", "synthetic:N"; a folder of LUDB, of PTB-XL, or of recordings of any known format (searched
+        through, links followed); a file, a pattern such as "data/*.hea", or a list of these; a table with a ``path``
+        column, or the CSV file of one (its paths start from its folder); or records already in memory.
     metadata : DataFrame or path of a CSV, optional
-        One row a record, joined on its ``record`` column (the record's name).
+        One row a record, joined on the column that holds the recordings' names.
+    columns : mapping of str, optional
+        What the table's columns hold, {"patient": "subject_id"}, where their names do not say it.
+    told : Told
+        What the files do not say.
 
     Returns
     -------
@@ -80,105 +91,125 @@ def list_source(source: Any, metadata: Any = None) -> Source:
     RecordError
         When there is no such source, or its table or the metadata's cannot be used.
     """
-    found = _find(source)
-    return found if metadata is None else _join(found, metadata)
+    if columns and metadata is None and not _is_table(source):
+        raise RecordError("columns= says what columns of a table hold, and there is none; give it as metadata=")
+    found = _find(source, None if metadata is not None else columns, told)
+    return found if metadata is None else join(found, metadata, columns)
 
 
-def _find(source: Any) -> Source:
+def _is_table(source: Any) -> bool:
+    return isinstance(source, pd.DataFrame) or (
+        isinstance(source, (str, Path)) and Path(source).expanduser().suffix.lower() in _TABLES
+    )
+
+
+def _find(source: Any, columns: Mapping[str, str] | None, told: Told) -> Source:
     if isinstance(source, pd.DataFrame):
-        return _of_table(source)
+        return _of_table(source, columns, told)
+    if isinstance(source, np.ndarray):
+        raise RecordError(f"the source is {kind_of(source)}; {MAKE_RECORDS}")
     if not isinstance(source, (str, Path)):
-        return _of_records([source] if isinstance(source, Record) else source)
+        return _of_iterable([source] if isinstance(source, Record) else source, told)
     if source == "ludb":
         return of_ludb(unpack("ludb"), archive_sha256("ludb"))
     if source == "ptbxl500":
         return of_ptbxl(unpack("ptbxl500"), archive_sha256("ptbxl500"), "ptbxl500")
     if isinstance(source, str) and source.startswith("synthetic:"):
         return _of_generator(source)
-    if source == "ptbxl" and not Path(source).is_dir():
+    place = Path(source).expanduser()
+    if source == "ptbxl" and not place.is_dir():
         raise RecordError("'ptbxl' is built already: open_cohort('ptbxl'); to build it anew, give PTB-XL's folder")
-    place = Path(source)
-    if place.suffix.lower() == ".csv" and place.is_file():
-        table = read_table(place)
-        if "path" in table:
-            table["path"] = [str(place.parent / str(p)) for p in table["path"]]
-        return _of_table(table)
-    if not place.is_dir():
+    if place.is_dir():
+        if (place / "ludb.csv").is_file():
+            return of_ludb(place)
+        if (place / "ptbxl_database.csv").is_file():
+            return of_ptbxl(place)
+        return _of_folder(place, told)
+    if place.is_file() or place.with_name(f"{place.name}.hea").is_file():
+        return _of_file(place, columns, told)
+    files = sorted(map(Path, glob.glob(str(place), recursive=True))) if glob.has_magic(str(place)) else []
+    if not files:
+        what = "file fits" if glob.has_magic(str(place)) else "folder"
         raise RecordError(
-            f"no folder {place}; expected 'ludb', 'ptbxl500', 'synthetic:N', a folder of recordings, or a CSV "
-            "table of their paths"
+            f"no {what} {place}; expected 'ludb', 'ptbxl500', 'synthetic:N', a folder of recordings, a pattern such as "
+            "'data/*.hea', or a CSV table of their paths"
         )
-    if (place / "ludb.csv").is_file():
-        return of_ludb(place)
-    if (place / "ptbxl_database.csv").is_file():
-        return of_ptbxl(place)
-    return _of_folder(place)
-
-
-# ---------------------------------------------------------------- tables of people
-
-
-def _join(source: Source, metadata: Any) -> Source:
-    table = metadata if isinstance(metadata, pd.DataFrame) else read_table(metadata)
-    if "record" not in table:
-        raise RecordError(
-            f"metadata has no column 'record'; it has {', '.join(map(str, table.columns))}. Call the one that holds "
-            "the recordings' names so: table.rename(columns={'their name': 'record'})"
-        )
-    named = table["record"].astype(str)
-    if named.duplicated().any():
-        raise RecordError(f"metadata has two rows for record {named[named.duplicated()].iloc[0]!r}; give one")
-    rows = dict(zip(named, table.to_dict("records"), strict=True))
-
-    def joined(item: Item) -> Item:
-        return replace(item, metadata=item.metadata | tidy(rows.get(item.record_id, {})))
-
-    items = map(joined, source.items)
-    ignored = [str(c) for c in table.columns if c not in ("record", *METADATA)]
-    return replace(
-        source,
-        items=list(items) if isinstance(source.items, list) else items,
-        rows=frozenset(rows),
-        ignored=ignored,
-    )
+    notes = Notes()
+    return _of_files("files", within(files, notes), told, notes)
 
 
 # ---------------------------------------------------------------- each kind of source
 
 
-def _of_folder(folder: Path) -> Source:
-    headers = sorted(folder.rglob("*.hea"))
-    # Records of one name in different subfolders are told apart by their path; otherwise the plain name is kept.
-    names = [h.stem for h in headers]
-    if len(set(names)) < len(names):
-        names = [h.relative_to(folder).with_suffix("").as_posix() for h in headers]
-    items = [item_of(n, h.with_suffix("")) for n, h in zip(names, headers, strict=True)]
-    return Source(str(folder.name), items, hash_files(headers))
+def _of_folder(folder: Path, told: Told) -> Source:
+    notes = Notes()
+    return _of_files(folder.resolve().name, walk(folder, notes), told, notes, folder)
 
 
-def _of_table(table: pd.DataFrame) -> Source:
+def _of_files(
+    name: str, files: Iterable[Path], told: Told, notes: Notes, base: Path | None = None, listed: bool = False
+) -> Source:
+    found, passed = recordings_in(files, base, listed)
+    items = [item_of(r.record_id, r.path, told=told, inside=r.inside) for r in found]
+    return Source(name, items, hash_files(dict.fromkeys(r.path for r in found)), notes=notes, passed_by=passed)
+
+
+def _of_file(file: Path, columns: Mapping[str, str] | None, told: Told) -> Source:
+    """A recording, or a table of paths."""
+    if file.suffix in SIGNALS or not file.is_file() or format_of(file) is not None:
+        notes = Notes()
+        return _of_files(file.stem, within([file], notes), told, notes, listed=True)
+    if file.suffix.lower() in _TABLES:
+        table = read_table(file, columns)
+        return _of_table(table, columns, told, file)
+    raise RecordError(f"{file} is of no known format: {KNOWN}; {MAKE_RECORDS}")
+
+
+def _of_table(table: pd.DataFrame, columns: Mapping[str, str] | None, told: Told, file: Path | None = None) -> Source:
+    notes, what = Notes(), file.name if file else "the table"
+    table, ignored = understood(table.reset_index(drop=True), columns, notes, what=what)
     if "path" not in table:
-        raise RecordError(f"the table has no column 'path'; it has {', '.join(map(str, table.columns))}")
-    items = []
-    for row in table.to_dict("records"):
-        path = Path(str(row["path"]))
-        items.append(item_of(str(row.get("record", path.stem)), path, tidy(row)))
-    return Source("table", items, hash_files([Path(str(p)) for p in table["path"]]))
+        have = ", ".join([*map(str, table.columns), *ignored])
+        raise RecordError(
+            f"{what} has no column 'path' of recordings; it has {have}. Say which it is, columns={{'path': 'its name'}}, "
+            "or give the recordings' folder, and this table as metadata="
+        )
+    base = file.parent if file else Path()
+    nowhere = [k for k, p in enumerate(table["path"]) if not id_text(p)]
+    if nowhere:
+        notes.add(f"{what}: {len(nowhere)} rows have no path and are passed over")
+        table = table.drop(index=nowhere)
+    paths = [base / Path(str(p)).expanduser() for p in table["path"]]
+    named = [id_text(x) for x in table["record"]] if "record" in table else []
+    names = named if named and all(named) and len(set(named)) == len(named) else named_by_path(paths)
+    rows = [
+        {str(k): v for k, v in row.items()} | {"record": n}
+        for row, n in zip(table.to_dict("records"), names, strict=True)
+    ]
+    items = [item_of(row["record"], path, tidy(row, notes), told=told) for row, path in zip(rows, paths, strict=True)]
+    return Source("table", items, hash_files(paths), ignored=ignored, notes=notes)
 
 
-def _of_records(records: Iterable[Record]) -> Source:
-    if not isinstance(records, Iterable):
-        raise RecordError(f"the source is {kind_of(records)}; expected a folder, a table or records")
+def _of_iterable(given: Iterable[Record | str | Path], told: Told) -> Source:
+    if not isinstance(given, Iterable):
+        raise RecordError(f"the source is {kind_of(given)}; expected a folder, a table or records")
+    notes = Notes()
+    if isinstance(given, Sequence) and given and all(isinstance(x, (str, Path)) for x in given):
+        return _of_files("files", within([Path(x).expanduser() for x in given], notes), told, notes, listed=True)
 
-    def item(i: int, record: Record) -> Item:
+    def item(i: int, record: Record | str | Path) -> Item:
+        if isinstance(record, (str, Path)):
+            path = Path(record).expanduser()
+            return item_of(base_of(path).stem if path.suffix in SIGNALS else path.stem, path, told=told)
         if not isinstance(record, Record):
-            raise RecordError(f"item {i} of the source is {kind_of(record)}; expected an ecgwb.Record")
+            raise RecordError(f"item {i} of the source is {kind_of(record)}; expected an ecgwb.Record: {MAKE_RECORDS}")
         content = hashlib.sha256(f"{record.fs} {record.leads}".encode() + record.signal.tobytes()).hexdigest()
-        read = partial(_itself, record)
-        return Item(record.record_id or str(i), read, tidy(record.metadata), fingerprint=content)
+        name = record.record_id or str(i)
+        known = tidy({**{k: v for k, v in record.metadata.items() if k != "flags"}, "record": name}, notes)
+        return Item(name, partial(_itself, record), known, fingerprint=content)
 
-    items = starmap(item, enumerate(records))
-    return Source("records", list(items) if isinstance(records, Sequence) else items, "")
+    items = starmap(item, enumerate(given))
+    return Source("records", list(items) if isinstance(given, Sequence) else items, "", notes=notes)
 
 
 def _itself(record: Record) -> Record:
