@@ -171,7 +171,7 @@ def _of_table(table: pd.DataFrame, columns: Mapping[str, str] | None, told: Told
     if "path" not in table:
         have = ", ".join([*map(str, table.columns), *ignored])
         raise RecordError(
-            f"{what} has no column 'path' of recordings; it has {have}. Say which it is, columns={{'path': 'its name'}}, "
+            f"{what} has no column 'path' of recordings; it has {have}. Say which: columns={{'path': 'its name'}}, "
             "or give the recordings' folder, and this table as metadata="
         )
     base = file.parent if file else Path()
