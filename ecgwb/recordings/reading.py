@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from . import aecg, dicom, edf, muse, scp, sierra, wfdb_files, xml_files
+from . import aecg, arrays, dicom, edf, muse, scp, sierra, wfdb_files, xml_files
 from .channels import NOTHING_TOLD, Channels, Told, to_record
 from .record import Record, RecordError
 
@@ -37,6 +37,7 @@ class Format(NamedTuple):
     names: Callable[[Path], list[str]] = lambda path: [""]
 
 
+_TABLE = Format("CSV", arrays.is_table, arrays.read_table)
 FORMATS: tuple[Format, ...] = (
     Format("WFDB", wfdb_files.is_header, wfdb_files.read),
     Format("GE MUSE XML", muse.recognises, muse.read),
@@ -45,14 +46,23 @@ FORMATS: tuple[Format, ...] = (
     Format("DICOM ECG", dicom.recognises, dicom.read),
     Format("SCP-ECG", scp.recognises, scp.read),
     Format("EDF or BDF", edf.recognises, edf.read),
+    Format("NumPy .npy", arrays.is_npy, arrays.read_arrays, arrays.names_of_arrays),
+    Format("NumPy .npz", arrays.is_npz, arrays.read_arrays, arrays.names_of_arrays),
+    Format("HDF5", arrays.is_hdf5, arrays.read_hdf5, arrays.names_of_hdf5),
+    Format("Parquet", arrays.is_parquet, arrays.read_parquet),
+    _TABLE,
 )
 
 
-def format_of(path: Path) -> Format | None:
-    """The format of a file; None where it is none that is read."""
+def format_of(path: Path, told: Told = NOTHING_TOLD) -> Format | None:
+    """The format of a file; None where it is none that is read.
+
+    Where the caller names the leads, any table of columns is taken for a recording.
+    """
     with path.open("rb") as file:
         head = file.read(_HEAD)
-    return next((f for f in FORMATS if f.recognises(path, head)), None)
+    found = next((f for f in FORMATS if f.recognises(path, head)), None)
+    return _TABLE if found is None and told.leads and arrays.could_be_table(head) else found
 
 
 def read_record(
@@ -106,16 +116,16 @@ def read_flagged(path: str | Path, name: str = "", told: Told = NOTHING_TOLD) ->
         place = Path(path)
     except TypeError:
         raise RecordError(f"a record is read from a path; this is a {type(path).__name__}") from None
-    read = _reader(place)
+    read = _reader(place, told)
     return to_record(read(place, name, told), name or wfdb_files.base_of(place).name, told)
 
 
-def _reader(place: Path) -> Callable[[Path, str, Told], Channels]:
+def _reader(place: Path, told: Told) -> Callable[[Path, str, Told], Channels]:
     """The reader of what lies at a place; WFDB's where nothing lies there, since its records have no ending."""
     if "\0" in str(place) or not place.is_file():
         return wfdb_files.read
     try:
-        found = format_of(place)
+        found = format_of(place, told)
     except OSError as e:
         raise RecordError(f"record {place.name!r}: it cannot be read ({type(e).__name__}: {e.strerror})") from e
     base = wfdb_files.base_of(place)
