@@ -479,3 +479,24 @@ def test_what_is_too_large_for_one_ecg_is_not_opened(tmp_path):
     with path.open("r+b") as file:
         file.truncate(300 * 2**20)  # a sparse file
     refused_within(path, 1, "it has 300 MB")
+
+
+def test_a_folder_of_all_formats_is_a_cohort_of_nobodys_name(tmp_path):
+    for kind, (content, *_) in WRITTEN.items():
+        put(tmp_path, content, kind.replace(" ", "_"))
+    put(tmp_path, OTHER["an XML"], "other.xml")
+    put(tmp_path, OTHER["an image"], "image.dcm")
+    put(tmp_path, WRITTEN["DICOM"][0][:3000], "cut.dcm")
+    holter = files.dicom([("RHYTHM", "ORIGINAL", ECG, 500, {})], kind="1.2.840.10008.5.1.4.1.1.9.1.3")
+    put(tmp_path, holter, "holter.dcm")
+    with pytest.warns(UserWarning, match=r"of 16 recordings do not say whose it is|are there more than once"):
+        cohort = wb.build_cohort(tmp_path)
+    assert cohort.sizes["record"] == len(WRITTEN)
+    assert set(wb.excluded(cohort)["record"]) == {"cut", "holter"}
+    assert len(set(cohort["patient"].values.tolist())) == 4  # one person, and three files that name nobody
+    for name in ("pr", "qrs", "qt"):
+        assert np.ptp(cohort[name].values.astype(float)) <= 4
+    text = str(cohort.attrs) + wb.excluded(cohort).to_csv()
+    text += "".join(str(v.values.tolist()) for v in cohort.variables.values() if v.dtype.kind in "OUST")
+    assert "Left ventricular hypertrophy" in text
+    assert not holds(text.replace(str(tmp_path), ""))
