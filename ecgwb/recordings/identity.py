@@ -43,6 +43,7 @@ _COMMON = frozenset({
     *("ecg", "ekg", "emergency", "for", "heart", "inferior", "lateral", "lead", "left", "normal", "not", "old"),
     *("pain", "rate", "resting", "rhythm", "right", "sinus", "test", "the", "unknown", "ventricular", "wave", "with"),
 })  # fmt: skip
+_OLDEST_BY_DATE = 105
 _LIMITS = {"pr": 2000.0, "qrs": 2000.0, "qt": 2000.0, "hr": 500.0}  # ms and bpm; beyond lie codes for "none"
 
 
@@ -116,9 +117,12 @@ def person(flags: list[str], age: float | None = None, sex: str = "", number: st
 
 
 def years_between(born: str, on: str) -> float | None:
-    """Whole years from one date to another; None where either is not understood."""
+    """Whole years from one date to another; None where either is not understood, or only fills a field (1-1-1900)."""
     a, b = _date(born), _date(on)
-    return None if a is None or b is None or b < a else float(b.year - a.year - ((b.month, b.day) < (a.month, a.day)))
+    if a is None or b is None:
+        return None
+    years = b.year - a.year - ((b.month, b.day) < (a.month, a.day))
+    return float(years) if 0 <= years <= _OLDEST_BY_DATE else None
 
 
 def _date(text: str) -> datetime.date | None:

@@ -49,6 +49,10 @@ class _Code(NamedTuple):
     value: int
 
 
+_Table = dict[str, _Code]
+"""Codes by their bits, the first bit first."""
+
+
 class _File:
     """Sections of a file, and what is common to them."""
 
@@ -157,7 +161,7 @@ class _Beat(NamedTuple):
         return 1e6 / self.interval
 
 
-def _coded(file: _File, number: int, counts: list[int], tables: list[dict[tuple[int, int], _Code]]) -> tuple:
+def _coded(file: _File, number: int, counts: list[int], tables: list[_Table]) -> tuple:
     """Unit (nV), interval (µs), the last byte of the head, and each lead's samples, of section 5 or 6."""
     body = file.sections[number]
     nanovolts, interval = file.number(body, 0), file.number(body, 2)
@@ -189,7 +193,7 @@ def _summed(values: np.ndarray, order: int) -> np.ndarray:
     return values.astype(np.int16).astype(np.int64) if order else values
 
 
-def _beat(file: _File, leads: list[_Lead], tables: list[dict[tuple[int, int], _Code]]) -> _Beat | None:
+def _beat(file: _File, leads: list[_Lead], tables: list[_Table]) -> _Beat | None:
     """The reference beat of section 5, of the length that section 4 gives in ms."""
     if 5 not in file.sections or 4 not in file.sections:
         return None
@@ -202,7 +206,7 @@ def _beat(file: _File, leads: list[_Lead], tables: list[dict[tuple[int, int], _C
 
 
 def _rhythm(
-    file: _File, leads: list[_Lead], tables: list[dict[tuple[int, int], _Code]], beat: _Beat | None
+    file: _File, leads: list[_Lead], tables: list[_Table], beat: _Beat | None
 ) -> tuple[float, int, list[np.ndarray]]:
     """Unit (µV), interval (µs) and samples; the reference beat is added again where it was subtracted."""
     nanovolts, interval, bimodal, rows = _coded(file, 6, [lead.samples for lead in leads], tables)
@@ -235,8 +239,8 @@ def _rhythm(
 # ---------------------------------------------------------------- Huffman code
 
 
-def _tables(file: _File) -> list[dict[tuple[int, int], _Code]]:
-    """The tables of section 2, by (bits, code); none where samples are not in Huffman code."""
+def _tables(file: _File) -> list[_Table]:
+    """The tables of section 2; none where samples are not in Huffman code."""
     if 2 not in file.sections:
         return []
     body = file.sections[2]
@@ -244,7 +248,7 @@ def _tables(file: _File) -> list[dict[tuple[int, int], _Code]]:
     if count == _DEFAULT_TABLE:
         return [_default_table()]
     for _ in range(count):
-        table = {}
+        table: _Table = {}
         n = file.number(body, at)
         at += 2
         for _ in range(n):
@@ -253,33 +257,31 @@ def _tables(file: _File) -> list[dict[tuple[int, int], _Code]]:
             if not 1 <= prefix <= 32 or not prefix <= total <= prefix + 32:
                 raise file.error(f"its section 2 has a code of {prefix} bits in {total}")
             # The first bit of a code is the lowest of the number.
-            code = int(f"{stored & (1 << prefix) - 1:0{prefix}b}"[::-1], 2)
-            table[prefix, code] = _Code(prefix, total, mode == 1, value)
+            table[f"{stored & (1 << prefix) - 1:0{prefix}b}"[::-1]] = _Code(prefix, total, mode == 1, value)
             at += 9
         tables.append(table)
     return tables
 
 
-def _default_table() -> dict[tuple[int, int], _Code]:
+def _default_table() -> _Table:
     """0 is "0"; ±k up to 8 is k ones, 0, and the sign; ten bits go before 8 or 16 bits of a value of its own."""
-    table = {(1, 0): _Code(1, 1, True, 0)}
+    table = {"0": _Code(1, 1, True, 0)}
     for k in range(1, 9):
         for sign in (0, 1):
-            table[k + 2, ((1 << k) - 1) << 2 | sign] = _Code(k + 2, k + 2, True, -k if sign else k)
-    table[10, 0b1111111110] = _Code(10, 18, True, 0)
-    table[10, 0b1111111111] = _Code(10, 26, True, 0)
+            table[f"{'1' * k}0{sign}"] = _Code(k + 2, k + 2, True, -k if sign else k)
+    table["1111111110"] = _Code(10, 18, True, 0)
+    table["1111111111"] = _Code(10, 26, True, 0)
     return table
 
 
-def _huffman(file: _File, data: bytes, count: int, tables: list[dict[tuple[int, int], _Code]]) -> np.ndarray:
+def _huffman(file: _File, data: bytes, count: int, tables: list[_Table]) -> np.ndarray:
     """`count` values of a stream of codes, the first bit first."""
     bits = "".join(f"{byte:08b}" for byte in data)
     out, at, table = np.zeros(min(count, len(bits)), np.int64), 0, tables[0]
-    longest = max((n for t in tables for n, _ in t), default=0)
+    longest = max((len(code) for t in tables for code in t), default=0)
     n = 0
     while n < count:
-        found = next((c for k in range(1, longest + 1) if at + k <= len(bits)
-                      and (c := table.get((k, int(bits[at : at + k], 2))))), None)  # fmt: skip
+        found = next((c for k in range(1, longest + 1) if (c := table.get(bits[at : at + k]))), None)
         if found is None or at + found.total > len(bits):
             raise file.error(f"its Huffman code ends after {n} of {count} samples")
         at += found.prefix

@@ -214,6 +214,16 @@ def huffman(values):
     return bytes(int(text[k : k + 8].ljust(8, "0"), 2) for k in range(0, len(text), 8))
 
 
+def default_tables():
+    """The default table written out, as files do that have tables of their own."""
+    codes = [("0", 1, 0)] + [("1" * k + f"0{s}", k + 2, -k if s else k) for k in range(1, 9) for s in (0, 1)]
+    codes += [("1" * 9 + "0", 18, 0), ("1" * 10, 26, 0)]
+    out = struct.pack("<HH", 1, len(codes))
+    for bits, total, value in codes:
+        out += struct.pack("<BBBhI", len(bits), total, 1, value, int(bits[::-1], 2))
+    return out
+
+
 def differences(row, order):
     x = np.asarray(row, int)
     return np.concatenate([x[:order], np.diff(x, order)]) if order else x
@@ -231,7 +241,7 @@ def scp_samples(rows, lsb, fs, order, packed):
     return head + b"".join(struct.pack("<H", len(d)) for d in data) + b"".join(data)
 
 
-def scp(uv, fs=500, lsb=5.0, order=0, packed=False, beat=None, peaks=(), who=WHO, leads=LEADS12, age=(61, 1)):
+def scp(uv, fs=500, lsb=5.0, order=0, packed=False, beat=None, peaks=(), who=WHO, leads=LEADS12, age=(61, 1), own_tables=False):  # fmt: skip
     """`beat` (lead, sample) with its fiducial in the middle is subtracted at `peaks` (sample numbers from 0 on)."""
     x = steps(uv, lsb)
 
@@ -250,7 +260,7 @@ def scp(uv, fs=500, lsb=5.0, order=0, packed=False, beat=None, peaks=(), who=WHO
     subtract, n = beat is not None and len(peaks) > 0, x.shape[1]
     sections = {1: b"".join(fields)}
     if packed:
-        sections[2] = struct.pack("<H", 19999)
+        sections[2] = default_tables() if own_tables else struct.pack("<H", 19999)
     sections[3] = bytes([len(leads), 4 | len(leads) << 3 & 0xF8 | subtract])
     sections[3] += b"".join(struct.pack("<IIB", 1, n, SCP_CODES[lead]) for lead in leads)
     if beat is not None:

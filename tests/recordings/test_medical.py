@@ -57,6 +57,7 @@ WRITTEN = {
     "SCP-ECG": (files.scp(ECG, beat=BEAT), 5.0, "SCP-ECG", LEADS12),
     "SCP-ECG, 1st differences": (files.scp(ECG, order=1, packed=True), 5.0, "SCP-ECG", LEADS12),
     "SCP-ECG, 2nd differences": (files.scp(ECG, order=2, packed=True), 5.0, "SCP-ECG", LEADS12),
+    "SCP-ECG, its own table": (files.scp(ECG, order=2, packed=True, own_tables=True), 5.0, "SCP-ECG", LEADS12),
     "SCP-ECG without its beats": (
         files.scp(ECG, order=1, packed=True, beat=BEAT, peaks=(1100, 1900, 2700)), 5.0, "SCP-ECG", LEADS12,
     ),
@@ -489,7 +490,7 @@ def test_a_folder_of_all_formats_is_a_cohort_of_nobodys_name(tmp_path):
     put(tmp_path, WRITTEN["DICOM"][0][:3000], "cut.dcm")
     holter = files.dicom([("RHYTHM", "ORIGINAL", ECG, 500, {})], kind="1.2.840.10008.5.1.4.1.1.9.1.3")
     put(tmp_path, holter, "holter.dcm")
-    with pytest.warns(UserWarning, match=r"of 16 recordings do not say whose it is|are there more than once"):
+    with pytest.warns(UserWarning, match=r"of 17 recordings do not say whose it is|are there more than once"):
         cohort = wb.build_cohort(tmp_path)
     assert cohort.sizes["record"] == len(WRITTEN)
     assert set(wb.excluded(cohort)["record"]) == {"cut", "holter"}
