@@ -241,7 +241,8 @@ def scp_samples(rows, lsb, fs, order, packed):
     return head + b"".join(struct.pack("<H", len(d)) for d in data) + b"".join(data)
 
 
-def scp(uv, fs=500, lsb=5.0, order=0, packed=False, beat=None, peaks=(), who=WHO, leads=LEADS12, age=(61, 1), own_tables=False):  # fmt: skip
+def scp(uv, fs=500, lsb=5.0, order=0, packed=False, beat=None, peaks=(), who=WHO, leads=LEADS12, age=(61, 1),
+        own_tables=False):  # fmt: skip
     """`beat` (lead, sample) with its fiducial in the middle is subtracted at `peaks` (sample numbers from 0 on)."""
     x = steps(uv, lsb)
 
