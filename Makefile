@@ -6,7 +6,7 @@ TORCH ?= -r lock/torch.txt
 # Test files side by side; each process is 1 GB.
 JOBS ?= 2
 # What the tests need; the others are tools of development.
-EXTRAS := lab,synthetic,cluster,test
+EXTRAS := lab,synthetic,formats,cluster,test
 SHELL := /bin/bash
 BIN := .venv/bin
 comma := ,
@@ -43,7 +43,7 @@ bad-input: .venv/.ready
 
 # Minutes: altered recordings and bent cohorts by the thousand; writes the table of tests/adversarial/fuzz.md.
 fuzz: .venv/.ready
-	$(BIN)/python tests/adversarial/fuzzing.py --recordings 5000 --calls 1000 --table tests/adversarial/fuzz.md
+	$(BIN)/python tests/adversarial/fuzzing.py --recordings 5000 --files 1000 --calls 1000 --table tests/adversarial/fuzz.md
 
 # One table of this machine; each tests/bench/bench_*.py prints more by itself.
 bench: .venv/.ready

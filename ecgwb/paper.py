@@ -25,9 +25,10 @@ from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
 from .cohorts.cohort import open_cohort
+from .cohorts.layouts import CREDITS
 from .cohorts.packed import PACKED
 from .cohorts.people import patients_of
-from .cohorts.sources import CREDITS, archive_sha256
+from .cohorts.sources import archive_sha256
 from .models.checkpoints import WEIGHTS, load_model, shipped
 from .models.spec import spec_of
 from .recordings.filters import FILTERS

@@ -34,20 +34,28 @@ from . import stores
 from .beats import BEAT_VARIABLES, FEW_ALIKE, beat_arrays
 from .cache import COHORT, content_key
 from .electrodes import LOG_ODDS, likeliest_swap
+from .files import KNOWN, MAKE_RECORDS
+from .items import Item, Source
+from .layouts import MEASURED_12SL
 from .measurements import UNITS, pacing_spike
-from .sources import MEASURED_12SL, Item, Source
+from .people import WHO, hash_of, who_is_who
 from .stores import RHYTHM_SAMPLES, Part
 
 THREADS = 2
 _PACED = re.compile(r"\bpac(e|ed|ing|emaker)\b", re.IGNORECASE)  # not PAC, a premature atrial complex
 _TEXT = ("sex", "patient", "diagnosis", "superclass", "rhythm_label", "device", "site")
-COORDS = ("record", "age", "fold", "flags", *_TEXT, "n_beats", "n_beats_found")
+COORDS = ("record", "age", "fold", "flags", "samples", "patient_named", *_TEXT, "n_beats", "n_beats_found")
 # What a chunk yields: each variable's dims after the record, and its attributes.
 FORM = BEAT_VARIABLES | {
     "male": ((), {"units": UNITS["male"]}),
     "age": ((), {"units": "years"}),
     **{name: ((), {"units": unit, "comment": "12SL, from PTB-XL+"}) for name, (_, unit, _) in MEASURED_12SL.items()},
     **{name: ((), {}) for name in ("record", "fold", "flags", *_TEXT)},
+    "samples": (
+        (),
+        {"comment": "hash of the recording; the same for the same samples, scale and order of leads aside"},
+    ),
+    "patient_named": ((), {"comment": "0: nobody was named, and the record's name stands for the patient"}),
 }
 # Above these a lead's quality is described in words. About 5 % of LUDB's leads and 0.5 % of PTB-XL-500's are.
 WORTH_A_LOOK = {
@@ -116,8 +124,9 @@ def _labelled(beat: dict[str, Any], item: Item, record: Record) -> dict[str, Any
     beat["cycle_fiducial"], beat["cycle_used"] = beat["cycle_fiducial"][inside], beat["cycle_used"][inside]
     beat["male"] = {"male": 1.0, "female": 0.0}.get(str(meta.get("sex", "")), np.nan)
     text = {k: str(meta.get(k, "")) for k in _TEXT}
+    named = bool(text["patient"]) and not item.stands_in
     text["patient"] = text["patient"] or item.record_id
-    flags = [*_doubts_of_record(beat, record), *_doubts_of_beat(beat)]
+    flags = [*item.metadata.get("flags", []), *_doubts_of_record(beat, record), *_doubts_of_beat(beat)]
     if record.fs < LOW_FS and _PACED.search(text["diagnosis"]):
         beat |= dict.fromkeys(("j_v5", "r_v5", "t_v5"), np.nan)
         flags.append(f"paced, and its spikes smeared at {record.fs:g} Hz: voltages cannot be read")
@@ -128,6 +137,8 @@ def _labelled(beat: dict[str, Any], item: Item, record: Record) -> dict[str, Any
         "age": float(meta.get("age", np.nan)),
         "fold": int(meta.get("fold", -1)),
         "flags": "; ".join(flags),
+        "samples": hash_of(record),
+        "patient_named": int(named),
         **text,
     }
 
@@ -224,7 +235,7 @@ def build(inputs: Inputs, place: Path, client: Any = None) -> None:
             stores.save_part(file, part)
             bar.update(len(chunk))
     left_out = stores.failures(files)
-    unjoined = inputs.check()
+    without_record, without_row = inputs.check()
     if len(left_out) == inputs.n:
         first = left_out[0]
         raise RecordError(
@@ -243,7 +254,10 @@ def build(inputs: Inputs, place: Path, client: Any = None) -> None:
         "ecgwb": version("ecgwb"),
         "inputs": inputs.digest,
         "excluded": json.dumps(left_out, ensure_ascii=False),
-        "metadata_without_record": json.dumps(unjoined),
+        "metadata_without_record": json.dumps(without_record),
+        "records_without_metadata": json.dumps(without_row),
+        "n_records": inputs.n - len(left_out),
+        "who_is_who": json.dumps(who_is_who(stores.columns(files, WHO)), ensure_ascii=False),
     }
     stores.put_together(files, FORM, COORDS, attrs, place / "store")
 
@@ -283,18 +297,22 @@ class Inputs:
             made_of = [[i.record_id, i.fingerprint, i.metadata] for i in chunk]
             yield chunk, self._code + json.dumps(made_of, sort_keys=True)
 
-    def check(self) -> list[str]:
-        """The metadata rows without a recording, once all chunks were asked for."""
-        name, rows = self.source.name, self.source.rows
+    def check(self) -> tuple[list[str], list[str]]:
+        """The metadata rows without a recording, and the recordings without a row, once all chunks were asked for."""
+        name, rows, used = self.source.name, self.source.rows, self.source.used
         if not self.names:
-            raise RecordError(f"{name}: no recordings found; expected WFDB records (.hea with .dat or .mat)")
-        unjoined = sorted(rows - set(self.names))
-        if unjoined and len(unjoined) == len(rows):
+            passed = f"; passed by: {self.source.passed_by}" if self.source.passed_by else ""
             raise RecordError(
-                f"{name}: no metadata row fits a record; metadata names {unjoined[0]!r}, the recordings are called "
-                f"like {next(iter(self.names))!r}"
+                f"{name}: no recordings found; expected files of a known format: {KNOWN}{passed}. Or, {MAKE_RECORDS}"
             )
-        return unjoined
+        if rows and not used:
+            raise RecordError(
+                f"{name}: no metadata row fits a record; metadata names {min(rows)!r}, the recordings are called "
+                f"like {next(iter(self.names))!r}{_lost_zeros(rows, self.names)}"
+            )
+        joined = set(used.values())
+        without_row = [n for n in self.names if n not in joined] if rows else []
+        return sorted(row for row in rows if row not in used), without_row
 
     @property
     def n(self) -> int:
@@ -309,11 +327,18 @@ class Inputs:
         return hashlib.sha256(f"{self._all.hexdigest()} {self.sha256} {self.source.name}".encode()).hexdigest()
 
 
+def _lost_zeros(rows: Iterable[str], names: Iterable[str]) -> str:
+    """A word on zeros that a table has lost, as spreadsheets make it, where that is why nothing fits."""
+    short = {n.lstrip("0") for n in names}
+    lost = any(row.lstrip("0") in short for row in rows)
+    return "; the table has lost leading zeros: read it with pd.read_csv(file, dtype=str)" if lost else ""
+
+
 def _each_a_patient(items: list[Item]) -> list[Item]:
     """The items, those without a patient renamed where their own name, which stands for one, is another's patient."""
     patients = {item.metadata["patient"] for item in items if item.metadata.get("patient")}
     return [
-        replace(item, metadata=item.metadata | {"patient": f"record {item.record_id}"})
+        replace(item, metadata=item.metadata | {"patient": f"record {item.record_id}"}, stands_in=True)
         if not item.metadata.get("patient") and item.record_id in patients
         else item
         for item in items

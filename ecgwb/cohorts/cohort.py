@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from .beats import RHYTHM
 from .building import build_at
 from .cache import COHORT, cache_dir, content_key
 from .guards import json_attribute, kind_of
+from .items import METADATA
 from .packed import PACKED, unpack
-from .sources import METADATA, list_source
+from .people import lines_of_doubt
+from .sources import list_source
 from .stores import open_store
 
 _NAMES = "'ludb', 'ptbxl', 'ptbxl500', 'synthetic:N' or the folder of a Zarr store"
@@ -65,7 +68,7 @@ def open_cohort(name: str | Path, rhythm: bool = False) -> xr.Dataset:
     """
     if not isinstance(name, (str, Path)):
         raise TypeError(f"name is {kind_of(name)}; expected {_NAMES}")
-    text = str(name)
+    text = str(name) if str(name) in ("ludb", *PACKED) else str(Path(name).expanduser())
     if text in ("ludb", "ptbxl500") or text.startswith("synthetic:"):
         store = cache_dir() / "cohorts" / f"{text.replace(':', '-')}-{content_key(*COHORT)}.zarr"
         if not store.is_dir():
@@ -122,28 +125,40 @@ def excluded(cohort: xr.Dataset | xr.DataArray) -> pd.DataFrame:
     return pd.DataFrame(json_attribute(cohort, "excluded", []), columns=["record", "step", "reason"])
 
 
-def build_cohort(source: Any, out: str | Path | None = None, metadata: Any = None, client: Any = None) -> xr.Dataset:
+def build_cohort(
+    source: Any,
+    out: str | Path | None = None,
+    metadata: Any = None,
+    client: Any = None,
+    *,
+    columns: Mapping[str, str] | None = None,
+) -> xr.Dataset:
     """Read, delineate and average every recording of a source.
 
     Parameters
     ----------
-    source : str, Path, DataFrame or iterable of Record
-        A folder of WFDB records, of LUDB or PTB-XL, a table of paths, or records; see
-        `ecgwb.cohorts.sources.list_source`. A generator of records is read as the work goes on, so that it may yield
-        more than memory holds.
+    source : str, Path, DataFrame, or iterable of Record, str or Path
+        A folder of recordings, of LUDB or PTB-XL, a file, a pattern such as "data/*.hea", a list of paths, a table of
+        paths, or records; see `ecgwb.cohorts.sources.list_source`. A generator of records is read as the work goes on,
+        so that it may yield more than memory holds.
     out : path, optional
         Where to store the cohort as Zarr, 50 records at a time. Without it the finished cohort is in memory.
     metadata : DataFrame or path of a CSV, optional
-        Joined on its column ``record``: age, sex, patient, diagnosis, rhythm_label, device, site, fold; others are
-        named in a warning.
+        Joined on its column ``record``, which names recordings with or without folder and ending: age, sex, patient,
+        diagnosis, rhythm_label, device, site, fold. Usual names of these are understood (subject_id, gender,
+        anchor_age, ...); other columns are named in a warning. A cell that is not understood costs itself alone: it is
+        left out, counted in a warning and flagged.
     client : dask.distributed.Client, optional
         Runs the chunks on its workers instead of here. Each worker reads its recordings itself and sends 0.2 MB a
         record back; only this process writes.
+    columns : mapping of str, optional
+        What the table's columns hold, where their names do not say it: ``{"patient": "case", "record": "file"}``.
 
     Returns
     -------
     Dataset
-        As `open_cohort` gives with ``rhythm=True``.
+        As `open_cohort` gives with ``rhythm=True``. ``attrs["who_is_who"]`` holds, as JSON, what is doubtful about
+        whose each recording is.
 
     Raises
     ------
@@ -160,7 +175,7 @@ def build_cohort(source: Any, out: str | Path | None = None, metadata: Any = Non
     holds between machines only where that system passes locks on (NFS with its lock service, Lustre mounted with
     ``flock``).
     """
-    found = list_source(source, metadata)
+    found = list_source(source, metadata, columns)
     if found.ignored:
         warnings.warn(
             f"metadata columns not kept: {', '.join(found.ignored)}. Kept are {', '.join(METADATA)}; add a number of "
@@ -173,16 +188,26 @@ def build_cohort(source: Any, out: str | Path | None = None, metadata: Any = Non
             build_at(store, found, client)
             cohort = open_store(store).load()
     else:
-        build_at(Path(out), found, client)
-        cohort = open_store(Path(out))
-    unjoined = json_attribute(cohort, "metadata_without_record", [])
-    if unjoined:
-        warnings.warn(
-            f"{len(unjoined)} metadata rows fit no recording, such as {unjoined[0]!r}; "
-            "attrs['metadata_without_record'] lists them",
-            stacklevel=2,
-        )
+        out = Path(out).expanduser()
+        build_at(out, found, client)
+        cohort = open_store(out)
+    for line in [*found.notes.lines(), *_lines_of_join(cohort), *lines_of_doubt(cohort)]:
+        warnings.warn(line, stacklevel=2)
     return cohort
+
+
+def _lines_of_join(cohort: xr.Dataset) -> list[str]:
+    """What of a table and the recordings does not fit, in one sentence."""
+    rows = json_attribute(cohort, "metadata_without_record", [])
+    records = json_attribute(cohort, "records_without_metadata", [])
+    where = {"metadata_without_record": rows, "records_without_metadata": records}
+    parts = []
+    if rows:
+        parts.append(f"{len(rows)} metadata rows fit no recording, such as {rows[0]!r}")
+    if records:
+        parts.append(f"{len(records)} recordings have no metadata row, such as {records[0]!r}")
+    listed = " and ".join(f"attrs[{name!r}]" for name, some in where.items() if some)
+    return [f"{'; '.join(parts)}; {listed} list{'' if ' and ' in listed else 's'} them"] if parts else []
 
 
 def _without_rhythm(cohort: xr.Dataset, rhythm: bool) -> xr.Dataset:

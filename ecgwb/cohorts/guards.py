@@ -77,6 +77,13 @@ def check(cohort: Any, *needs: str, all_leads: bool = True) -> xr.Dataset:
     fs = cohort.attrs.get("fs", FS)
     if fs != FS:
         raise RecordError(f"the cohort has the sampling rate {fs!r}; its beats are sampled at {FS} Hz")
+    built = cohort.attrs.get("n_records")
+    if isinstance(built, int) and cohort.sizes["record"] > built:
+        raise RecordError(
+            f"the cohort holds {cohort.sizes['record']} records and was built of {built}: it was joined by hand, so "
+            "that its source, folds and left-out records are those of the first part alone; join by "
+            "wb.cohorts.concat([a, b])"
+        )
     cohort = cohort.transpose(*ORDER, ..., missing_dims="ignore")
     check_landmarks(cohort["fiducial"].values, cohort["record"].values)
     return cohort
@@ -175,4 +182,7 @@ def _check_records(data: xr.Dataset | xr.DataArray, what: str, source: str) -> N
     if not len(names):
         raise RecordError(f"{what} holds no record; {source}")
     if names.has_duplicates:
-        raise RecordError(f"{what} has record {str(names[names.duplicated()][0])!r} twice; names must differ")
+        raise RecordError(
+            f"{what} has record {str(names[names.duplicated()][0])!r} twice; names must differ"
+            "; cohorts are joined by wb.cohorts.concat([a, b])"
+        )

@@ -87,7 +87,8 @@ def unpack(file: Path, store: Path) -> None:
         values = np.where(x == _UNKNOWN, np.nan, x * _step(given))
         variables[name] = (("record", *dims), np.rint(values).astype(int) if name in whole else values, given)
     variables |= {name: (("record", *FORM[name][0]), np.array(v), FORM[name][1]) for name, v in texts.items()}
-    cohort = xr.Dataset(variables, coords=BEAT_COORDS, attrs=attrs).set_coords(COORDS)
+    cohort = xr.Dataset(variables, coords=BEAT_COORDS, attrs=attrs)
+    cohort = cohort.set_coords([name for name in COORDS if name in cohort])
     store.parent.mkdir(parents=True, exist_ok=True)
     place = store.with_name(store.name + ".unpacking")
     remove(place)  # what a killed process left

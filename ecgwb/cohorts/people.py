@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Sequence
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..recordings.record import RecordError
-from .guards import check
+from ..recordings.record import LEADS, Record, RecordError
+from .guards import check, json_attribute
 
 TEST_SHARE = 1 / 3
 FEWEST_IN_GROUP = 10  # patients of a group that a number is worth
@@ -39,18 +42,22 @@ def patients_of(data: xr.DataArray | xr.Dataset) -> np.ndarray:
 def folds_of(data: xr.DataArray | xr.Dataset) -> np.ndarray:
     """The fold of each record (record,), by name; "" where a data set has no folds of its own that part patients.
 
-    PTB-XL has: its recordings are the same people's at any rate, and in any folder.
+    PTB-XL has: its recordings are the same people's at any rate, and in any folder. Of a joined cohort the coordinate
+    ``folds`` says of each record whose its fold is.
     """
-    name = str(data.attrs.get("folds", ""))
-    if not name or "fold" not in data.coords:
+    name = data["folds"].values if "folds" in data.coords else str(data.attrs.get("folds", ""))
+    if "fold" not in data.coords or not np.any(np.asarray(name) != ""):
         return np.full(data.sizes["record"], "")
     number = pd.to_numeric(pd.Series(data["fold"].values), errors="coerce").fillna(0).astype(int)
-    return np.array([f"{name} fold {k}" if k > 0 else "" for k in number], dtype=str)
+    names = np.broadcast_to(np.asarray(name).astype(str), number.shape)
+    return np.array([f"{n} fold {k}" if k > 0 and n else "" for n, k in zip(names, number, strict=True)], dtype=str)
 
 
 def names_patients(data: xr.DataArray | xr.Dataset) -> bool:
-    """Whether every record says whose it is."""
-    return "patient" in data.coords and all(map(str, data["patient"].values))
+    """Whether every record says whose it is, and none has but its own name for a patient's."""
+    if "patient" not in data.coords or not all(map(str, data["patient"].values)):
+        return False
+    return not _stand_in({k: data[k].values for k in WHO if k in data.coords}).any()
 
 
 def named_patients(data: xr.DataArray | xr.Dataset) -> np.ndarray:
@@ -61,7 +68,7 @@ def named_patients(data: xr.DataArray | xr.Dataset) -> np.ndarray:
     ValueError
         When a record has none.
     """
-    if not names_patients(data):
+    if "patient" not in data.coords or not all(map(str, data["patient"].values)):
         fix = "give each one: cohort.assign_coords(patient=('record', names))"
         if data.attrs.get("folds"):
             fix = "split by its folds, which part patients: cohort.isel(record=cohort.fold.values <= 8), and so on"
@@ -69,6 +76,136 @@ def named_patients(data: xr.DataArray | xr.Dataset) -> np.ndarray:
             f"some records have no patient, so that two of one person cannot be told from two people; {fix}"
         )
     return patients_of(data)
+
+
+# ---------------------------------------------------------------- who is who
+
+WHO = ("record", "patient", "patient_named", "samples")
+"""The coordinates by which it is told whose a record is; ``samples`` is `hash_of` its recording."""
+
+
+def hash_of(record: Record) -> str:
+    """Twelve hexadecimal digits that recordings share when they are the same but for scale and order of leads.
+
+    The eight independent leads count, so that a recording with and without derived leads is the same.
+    """
+    rows = [k for k, lead in enumerate(record.leads) if lead in LEADS]
+    x = record.signal[rows] if len(rows) > 1 else record.signal
+    largest = np.nanmax(np.abs(x), initial=0.0, where=np.isfinite(x)) or 1.0
+    # Steps of a 4,096th of the largest; their edges lie where no quotient of whole numbers does.
+    steps = np.where(np.isfinite(x), np.floor(4096 * np.nan_to_num(x) / largest + 1 / np.pi), 10_000).astype("<i2")
+    leads = sorted(hashlib.sha256(row.tobytes()).digest() for row in steps)
+    return hashlib.sha256(b"".join(leads)).hexdigest()[:12]
+
+
+def who_is_who(of: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What is doubtful about whose each record is.
+
+    Parameters
+    ----------
+    of : mapping of array (record,)
+        What `WHO` names, as far as it is there.
+
+    Returns
+    -------
+    dict
+        ``unnamed``, the records that name no patient; ``same_recording``, lists of records that are one and the same,
+        scale aside; ``two_patients``, those of them that name different patients; ``alike``, lists of patients whose
+        names differ only in case, spaces, leading zeros or ".0".
+    """
+    records = of["record"].astype(str)
+    patients = of["patient"].astype(str) if "patient" in of else np.full(len(records), "")
+    unnamed = _stand_in(of) | (patients == "")
+    groups_: dict[str, list[int]] = {}
+    for k, sample in enumerate(of["samples"].astype(str) if "samples" in of else ()):
+        if sample not in ("", "nan"):
+            groups_.setdefault(sample, []).append(k)
+    same = [rows for rows in groups_.values() if len(rows) > 1]
+    several = [rows for rows in same if len({patients[k] for k in rows if not unnamed[k]}) > 1]
+    spellings: dict[str, set[str]] = {}
+    for patient in set(patients[~unnamed].tolist()):
+        spellings.setdefault(_spelling(patient), set()).add(patient)
+    return {
+        "unnamed": records[unnamed].tolist(),
+        "same_recording": [records[rows].tolist() for rows in same],
+        "two_patients": [records[rows].tolist() for rows in several],
+        "alike": sorted(sorted(names) for names in spellings.values() if len(names) > 1),
+    }
+
+
+def _stand_in(of: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Where (record,) the patient is but the record's own name, since nobody was named."""
+    records = of["record"].astype(str)
+    if "patient" not in of or "patient_named" not in of:
+        return np.zeros(len(records), dtype=bool)
+    patients = of["patient"].astype(str)
+    own = np.array([p.endswith(r) for p, r in zip(patients, records, strict=True)], dtype=bool)
+    return own & (of["patient_named"].astype(float) == 0)
+
+
+def _spelling(patient: str) -> str:
+    text = re.sub(r"\.0+$", "", re.sub(r"\s+", "", patient).casefold())
+    return re.sub(r"(?<!\d)0+(?=\d)", "", text)
+
+
+def lines_of_doubt(cohort: xr.Dataset) -> list[str]:
+    """What `who_is_who` found as a cohort was built, in sentences, one of each kind."""
+    return _sentences(json_attribute(cohort, "who_is_who", {}), cohort.sizes["record"])
+
+
+def _sentences(doubts: Mapping[str, Any], n: int) -> list[str]:
+    lines = []
+    unnamed = doubts.get("unnamed", [])
+    if unnamed and n > 1:
+        who = (
+            f"none of the {n} recordings says" if len(unnamed) == n else f"{len(unnamed)} of {n} recordings do not say"
+        )
+        lines.append(
+            f"{who} whose it is, and each counts as a person: splits leak where one person has two. Name them by a "
+            "column patient: metadata=, or columns={'patient': 'its name'}"
+        )
+    two = doubts.get("two_patients", [])
+    once = [rows for rows in doubts.get("same_recording", []) if rows not in two]
+    if once:
+        lines.append(
+            f"{len(once)} recordings are there more than once, with the same samples, such as {_named(once[0])}"
+        )
+    if two:
+        lines.append(
+            f"{len(two)} recordings are there more than once under different patients, such as {_named(two[0])}"
+        )
+    alike = doubts.get("alike", [])
+    if alike:
+        lines.append(
+            f"{len(alike)} patients are written in different ways and count as different people, such as "
+            f"{_named(alike[0])}; write them the same where they are one"
+        )
+    return lines
+
+
+def _named(names: Sequence[str]) -> str:
+    return " and ".join([repr(n) for n in names[:3]] + (["others"] if len(names) > 3 else []))
+
+
+def warn_of_leaks(cohorts: Iterable[xr.Dataset], stacklevel: int = 2) -> None:
+    """Warns when one person may count as two, so that a split by patients need not part people.
+
+    Parameters
+    ----------
+    cohorts : iterable of Dataset
+        That are split together.
+    stacklevel : int
+        As of `warnings.warn`.
+    """
+    parts = [{k: c[k].values for k in WHO if k in c.coords} | {"patient": patients_of(c)} for c in cohorts]
+    shared = [k for k in WHO if all(k in part for part in parts)]
+    of = {k: np.concatenate([part[k] for part in parts]) for k in shared}
+    doubts = who_is_who(of)
+    patient = dict(zip(of["record"].astype(str).tolist(), of["patient"].astype(str).tolist(), strict=True))
+    leaking = [rows for rows in doubts["same_recording"] if len({patient[r] for r in rows}) > 1]
+    lines = _sentences(doubts | {"same_recording": leaking}, len(of["record"]))
+    if lines:
+        warnings.warn(f"one person may be on both sides: {'; '.join(lines)}", stacklevel=stacklevel + 1)
 
 
 def same_people(values: xr.DataArray | xr.Dataset, cohort: xr.Dataset) -> None:
@@ -163,10 +300,17 @@ def split_patients(cohort: xr.Dataset, test: float = TEST_SHARE, seed: int = 0) 
     ------
     ValueError
         When `test` is no such share, or a record has no patient.
+
+    Warns
+    -----
+    UserWarning
+        When it is doubtful whose the records are, so that one person may be on both sides: nobody is named, a
+        recording is there twice under two names, or names differ only in case, spaces or leading zeros.
     """
     cohort = check(cohort)
     if not 0 < test < 1:
         raise ValueError(f"test is {test}; expected a share between 0 and 1")
+    warn_of_leaks([cohort], stacklevel=3)
     is_test = np.array([patient_draw(name, seed) < test for name in named_patients(cohort)])
     return cohort.isel(record=np.flatnonzero(~is_test)), cohort.isel(record=np.flatnonzero(is_test))
 

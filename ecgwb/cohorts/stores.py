@@ -129,6 +129,12 @@ def failures(files: Sequence[Path]) -> list[dict[str, str]]:
     return [failure for file in files for failure in json.loads(str(load_part(file, "failures".__eq__)["failures"]))]
 
 
+def columns(files: Sequence[Path], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Some variables (record,) of all parts."""
+    parts = [load_part(file, lambda name: name in names) for file in files]
+    return {name: np.concatenate([part[name] for part in parts if name in part]) for name in names}
+
+
 def put_together(
     files: Sequence[Path], form: Form, coords: Sequence[str], attrs: Mapping[str, Any], store: Path
 ) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from . import wfdb_files
+from . import aecg, arrays, dicom, edf, muse, scp, sierra, wfdb_files, xml_files
 from .channels import NOTHING_TOLD, Channels, Told, to_record
 from .record import Record, RecordError
 
@@ -48,14 +48,32 @@ class Format(NamedTuple):
     names: Callable[[Path], list[str]] = lambda path: [""]
 
 
-FORMATS: tuple[Format, ...] = (Format("WFDB", wfdb_files.is_header, wfdb_files.read),)
+_TABLE = Format("CSV", arrays.is_table, arrays.read_table)
+FORMATS: tuple[Format, ...] = (
+    Format("WFDB", wfdb_files.is_header, wfdb_files.read),
+    Format("GE MUSE XML", muse.recognises, muse.read),
+    Format("HL7 aECG", aecg.recognises, aecg.read),
+    Format("Philips Sierra XML", sierra.recognises, sierra.read),
+    Format("DICOM ECG", dicom.recognises, dicom.read),
+    Format("SCP-ECG", scp.recognises, scp.read),
+    Format("EDF or BDF", edf.recognises, edf.read),
+    Format("NumPy .npy", arrays.is_npy, arrays.read_arrays, arrays.names_of_arrays),
+    Format("NumPy .npz", arrays.is_npz, arrays.read_arrays, arrays.names_of_arrays),
+    Format("HDF5", arrays.is_hdf5, arrays.read_hdf5, arrays.names_of_hdf5),
+    Format("Parquet", arrays.is_parquet, arrays.read_parquet),
+    _TABLE,
+)
 
 
-def format_of(path: Path) -> Format | None:
-    """The format of a file; None where it is none that is read."""
+def format_of(path: Path, told: Told = NOTHING_TOLD) -> Format | None:
+    """The format of a file; None where it is none that is read.
+
+    Where the caller names the leads, any table of columns is taken for a recording.
+    """
     with path.open("rb") as file:
         head = file.read(_HEAD)
-    return next((f for f in FORMATS if f.recognises(path, head)), None)
+    found = next((f for f in FORMATS if f.recognises(path, head)), None)
+    return _TABLE if found is None and told.leads and arrays.could_be_table(head) else found
 
 
 def read_record(
@@ -113,8 +131,7 @@ def read_flagged(path: str | Path, name: str = "", told: Told = NOTHING_TOLD) ->
         raise RecordError(f"a record is read from a path; this is a {type(path).__name__}") from None
 
     def once() -> Channels:
-        found = None if "\0" in str(place) or not place.is_file() else format_of(place)
-        return (found.read if found else wfdb_files.read)(place, name, told)
+        return _reader(place, told)(place, name, told)
 
     title = name or wfdb_files.base_of(place).name
     try:
@@ -140,3 +157,21 @@ def again(call: Callable[[], T]) -> T:
                 raise
             time.sleep(_PAUSE_S * (k + 1))
     raise AssertionError
+
+
+def _reader(place: Path, told: Told) -> Callable[[Path, str, Told], Channels]:
+    """The reader of what lies at a place; WFDB's where nothing lies there, since its records have no ending."""
+    if "\0" in str(place) or not place.is_file():
+        return wfdb_files.read
+    found = format_of(place, told)
+    base = wfdb_files.base_of(place)
+    if found or (place.suffix in (".dat", ".mat") and base.with_name(base.name + ".hea").is_file()):
+        return found.read if found else wfdb_files.read
+    with place.open("rb") as file:
+        head = file.read(_HEAD)
+    root = xml_files.root_of(head) if b"<" in head[:64] else ""
+    kind = f"an XML of {root!r}, not an ECG that is read" if root else "of a format that is not read"
+    kind = "a DICOM, but of no ECG" if head[128:132] == b"DICM" else kind if head else "empty"
+    names = ", ".join(f.name for f in FORMATS)
+    way = "make wb.Record(signal, fs, leads) of any other, with the signal (lead, sample) in µV"
+    raise RecordError(f"record {place.name!r}: the file is {kind}. Read are {names}; {way}")

@@ -14,7 +14,7 @@ import xarray as xr
 from torch import nn
 
 from ecgwb.cohorts.cohort import open_cohort
-from ecgwb.cohorts.sources import CREDITS
+from ecgwb.cohorts.layouts import CREDITS
 from ecgwb.discovery.regression import calibration_slope
 from ecgwb.models.accuracy import accuracy_table
 from ecgwb.models.activations import positions

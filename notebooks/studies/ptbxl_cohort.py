@@ -22,8 +22,8 @@ import pandas as pd
 
 from ecgwb.cohorts.cache import cache_dir, content_key
 from ecgwb.cohorts.cohort import build_cohort
+from ecgwb.cohorts.layouts import CREDITS, OVER_89, SUPERCLASSES
 from ecgwb.cohorts.packed import PACKED, pack
-from ecgwb.cohorts.sources import CREDITS, OVER_89, SUPERCLASSES
 from ecgwb.recordings.record import LEADS, Record
 
 NO_PATIENTS = (

@@ -25,9 +25,9 @@ from studies.ptbxl_cohort import whole_store
 from torch import nn
 
 from ecgwb.cohorts.cohort import open_cohort
+from ecgwb.cohorts.layouts import SUPERCLASSES
 from ecgwb.cohorts.measurements import TARGETS
 from ecgwb.cohorts.people import with_statements
-from ecgwb.cohorts.sources import SUPERCLASSES
 from ecgwb.models.checkpoints import WEIGHTS, load_model, save_model
 from ecgwb.models.prediction import predict
 from ecgwb.models.spec import spec_of

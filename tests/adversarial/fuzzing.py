@@ -2,7 +2,8 @@
 
     make fuzz     # the whole campaign; its table is fuzz.md
 
-Recordings are real ones whose header and signal bytes are altered; cohorts and maps are real ones bent out of shape.
+Recordings are real ones whose header and signal bytes are altered, in WFDB and in the formats of hospitals; cohorts and
+maps are real ones bent out of shape.
 Whatever comes in, a function returns, or raises an error that the package itself raised, in words.
 """
 
@@ -18,12 +19,16 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[1] / "recordings"))
+
 import bent
+import medical_files
 import numpy as np
 import torch
 from bad_input import ptbxl, write
 
 import ecgwb as wb
+from ecgwb.recordings.record import LEADS12
 
 PACKAGE = Path(wb.__file__).parent
 OWN = (wb.RecordError, wb.ModelError, ValueError, TypeError)
@@ -92,6 +97,63 @@ def make(folder, n, seed=0):
     return names
 
 
+def hospital_files():
+    """The same recording in each format of hospitals, as its bytes."""
+    ecg = np.round(ptbxl()[:, :1500])
+    eight, beat = ecg[[LEADS12.index(x) for x in medical_files.EIGHT]], ecg[:, 200:600]
+    rows = [(f"ECG {n}", "uV", (-81920, 81917.5), medical_files.steps(x, 2.5), 500)
+            for n, x in zip(LEADS12, ecg, strict=True)]  # fmt: skip
+    groups = [("RHYTHM", "ORIGINAL", ecg, 500, {}), ("MEDIAN BEAT", "DERIVED", beat, 500, {})]
+    return {
+        "GE MUSE XML": medical_files.muse(eight, median=eight[:, 200:600]),
+        "HL7 aECG": medical_files.aecg(ecg, median=beat),
+        "Philips Sierra XML": medical_files.sierra(ecg, median=beat),
+        "Philips Sierra XML, XLI": medical_files.sierra(ecg, compressed=True),
+        "SCP-ECG": medical_files.scp(ecg, beat=beat),
+        "SCP-ECG, Huffman code": medical_files.scp(ecg, order=1, packed=True, beat=beat, peaks=(400, 900)),
+        "DICOM ECG": medical_files.dicom(groups),
+        "EDF+D": medical_files.edf(rows, kind="EDF+D", times=[0, 1, 5]),
+    }
+
+
+def bent_bytes(rng, content):
+    """A file with one or two things changed by chance, more often in what is not samples."""
+    for _ in range(rng.choice([1, 1, 2])):
+        kind, n = rng.integers(8), len(content)
+        # The heads of all these formats are short, and so are texts between samples in XML.
+        at = int(rng.integers(0, max(min(n, 6000) if rng.random() < 0.7 else n, 1)))
+        if kind == 0:
+            content = content[: int(rng.integers(0, n + 1))]
+        elif kind == 1:  # bytes changed
+            content = content[:at] + rng.bytes(int(rng.integers(1, 5))) + content[at + 4 :]
+        elif kind == 2:  # a whole number of two or four bytes
+            value = int(rng.choice([0, 1, 0x7FFF, 0x8000, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1]))
+            size = 2 if value < 2**16 and rng.random() < 0.5 else 4
+            content = content[:at] + value.to_bytes(4, "little")[:size] + content[at + size :]
+        elif kind in (3, 4):  # a number or word replaced, of the same length in columns
+            found = re.compile(rb"[0-9.]+" if rng.random() < 0.7 else rb"[A-Za-z_]+").search(content, at)
+            if found:
+                a, z = found.span()
+                word = NASTY[rng.integers(len(NASTY))]
+                content = content[:a] + (word.ljust(z - a)[: z - a] if kind == 3 else word) + content[z:]
+        elif kind == 5:  # a stretch lost
+            content = content[:at] + content[at + int(rng.integers(1, 200)) :]
+        elif kind == 6:  # a stretch doubled
+            content = content[:at] + content[max(at - int(rng.integers(1, 500)), 0) :]
+        else:  # a tag or a declaration where none is expected
+            word = (b"<a>", b"</Waveform>", b"<!DOCTYPE x [<!ENTITY e 'e'>]>", b"&e;", b"<![CDATA[", b"\xff\xfe", b"\0")
+            content = content[:at] + word[rng.integers(len(word))] + content[at:]
+    return content
+
+
+def make_files(folder, content, n, seed=0):
+    """`n` bent files of one format in a folder; their names."""
+    rng, names = np.random.default_rng(seed), [f"f{k:05d}" for k in range(n)]
+    for name in names:
+        (folder / name).write_bytes(bent_bytes(rng, content))
+    return names
+
+
 def memory_mb():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
@@ -147,7 +209,20 @@ def call(name, given, frozen, model):
     return "returned"
 
 
-def campaign(n_recordings, n_calls, seed=0):
+def read_hospital_files(n, seed=0):
+    """Rows of the table, and what went wrong, of `n` bent files of each format."""
+    rows, wrong = [], []
+    for kind, content in hospital_files().items():
+        with tempfile.TemporaryDirectory() as tmp:
+            counts, seconds, mb, foreign = read_all(Path(tmp), make_files(Path(tmp), content, n, seed))
+        outcomes = ", ".join(f"{n:,} {k}" for k, n in sorted(counts.items()))
+        rows.append((f"`read_record`, each, {kind}", f"{n:,} bent files", outcomes, f"slowest {seconds:.2g} s",
+                     f"{mb:.0f} MB"))  # fmt: skip
+        wrong += foreign
+    return rows, wrong
+
+
+def campaign(n_recordings, n_calls, seed=0, n_files=1000):
     """The table of a campaign, and all that went wrong in it."""
     rows, wrong = [], []
     with tempfile.TemporaryDirectory() as tmp:
@@ -161,6 +236,8 @@ def campaign(n_recordings, n_calls, seed=0):
                 (what, f"{n_recordings:,} altered recordings", outcomes, f"{limit} {seconds:.2g} s", f"{mb:.0f} MB")
             )
             wrong += foreign
+    of_files, foreign = read_hospital_files(n_files, seed)
+    rows, wrong = rows + of_files, wrong + foreign
     cohort, frozen = bent.good(), bent.with_manifest()
     model, rng, counts, before, slowest = bent.net(), np.random.default_rng(seed), Counter(), memory_mb(), 0.0
     calls = list(itertools.product(bent.CALLS, [*bent.BENDS, *range(len(bent.OTHERS))]))
@@ -183,13 +260,14 @@ def campaign(n_recordings, n_calls, seed=0):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="The whole campaign of fuzzing.")
     parser.add_argument("--recordings", type=int, default=5000)
+    parser.add_argument("--files", type=int, default=1000, help="of each format of hospitals")
     parser.add_argument("--calls", type=int, default=10**6, help="at most; by default every pair of call and input")
     parser.add_argument("--table", type=Path)
     args = parser.parse_args()
-    table, wrong = campaign(args.recordings, args.calls)
+    table, wrong = campaign(args.recordings, args.calls, n_files=args.files)
     print(table, *wrong, sep="\n")
     if args.table:
-        asked = f"--recordings {args.recordings} --calls {args.calls} --table {args.table}"
+        asked = f"--recordings {args.recordings} --files {args.files} --calls {args.calls} --table {args.table}"
         by = f"By `python tests/adversarial/fuzzing.py {asked}`, with torch {torch.__version__}."
         args.table.write_text(f"# Fuzzing\n\n{by}\n\n{table}\n")
     sys.exit(bool(wrong))

@@ -27,6 +27,17 @@ def test_altered_recordings_are_read_or_refused_in_words(altered):
     assert grown < 200
 
 
+@pytest.mark.parametrize("kind", fuzzing.hospital_files())
+def test_bent_files_of_hospitals_are_read_or_refused_in_words(kind, tmp_path):
+    names = fuzzing.make_files(tmp_path, fuzzing.hospital_files()[kind], 60)
+    counts, slowest, grown, foreign = fuzzing.read_all(tmp_path, names)
+    assert not foreign
+    assert counts["read"] + counts["refused"] == 60
+    assert min(counts["read"], counts["refused"]) > 2
+    assert slowest < 20
+    assert grown < 200
+
+
 def test_altered_recordings_are_kept_or_left_out_and_none_is_lost(altered):
     folder, names = altered
     for name in names[40:]:

@@ -14,7 +14,7 @@ KEYS = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from ecgwb.cohorts.building import Inputs
-from ecgwb.cohorts.sources import Source
+from ecgwb.cohorts.items import Source
 from ecgwb.discovery.crossfit import Recipe
 print(Inputs(Source("nothing", iter([]), "")).digest, Recipe().key)
 """

@@ -179,7 +179,8 @@ def test_metadata_is_joined_and_what_does_not_join_is_named(folder):
     records = [wb.read_record(folder / str(i)) for i in (1, 2, 3)]
     with (
         pytest.warns(UserWarning, match="columns not kept: name"),
-        pytest.warns(UserWarning, match="1 metadata rows fit no recording, such as '99'"),
+        pytest.warns(UserWarning, match="1 metadata rows fit no recording, such as '99'; 1 recordings have no .* '3'"),
+        pytest.warns(UserWarning, match="1 of 3 recordings do not say whose it is"),
     ):
         cohort = wb.build_cohort(records, metadata=metadata)
     assert cohort["age"].values.tolist()[:2] == [40, 50]
@@ -194,7 +195,12 @@ def test_metadata_is_joined_and_what_does_not_join_is_named(folder):
 def test_a_record_without_a_patient_is_no_one_elses(folder):
     records = [wb.Record((r := wb.read_record(folder / "1")).signal, 500, r.leads, n) for n in ("1", "2", "7")]
     rows = pd.DataFrame({"record": ["1", "2"], "patient": [7.0, 8.0]})
-    cohort = wb.build_cohort(records, metadata=rows)
+    with (
+        pytest.warns(UserWarning, match="1 recordings have no metadata row, such as '7'"),
+        pytest.warns(UserWarning, match="1 of 3 recordings do not say whose it is"),
+        pytest.warns(UserWarning, match="more than once under different patients, such as '1' and '2' and '7'"),
+    ):
+        cohort = wb.build_cohort(records, metadata=rows)
     assert cohort["patient"].values.tolist() == ["7", "8", "record 7"]
 
 
@@ -293,9 +299,6 @@ def test_names_with_leading_zeros_join_from_a_csv(folder, tmp_path):
     (tmp_path / "people.csv").write_text("record,age\n001,44\n")
     cohort = wb.build_cohort(wb.Record(record.signal, 500, record.leads, "001"), metadata=tmp_path / "people.csv")
     assert cohort["age"].values.tolist() == [44]
-    (tmp_path / "bad.csv").write_text("record,age\n001,55y\n")
-    with pytest.raises(wb.RecordError, match="age is '55y'"):
-        wb.build_cohort(wb.Record(record.signal, 500, record.leads, "001"), metadata=tmp_path / "bad.csv")
 
 
 def test_a_changed_cohort_can_be_stored_and_opened(ludb, tmp_path):
