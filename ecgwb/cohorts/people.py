@@ -135,7 +135,7 @@ def who_is_who(of: Mapping[str, np.ndarray]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``unnamed``, the records that name no patient; ``same_recording``, lists of records that are one and the same,
+        ``unnamed``, how many records name no patient; ``same_recording``, lists of records that are one and the same,
         scale aside; ``two_patients``, those of them that name different patients; ``alike``, lists of patients whose
         names differ only in case, spaces, leading zeros or ".0".
     """
@@ -152,7 +152,7 @@ def who_is_who(of: Mapping[str, np.ndarray]) -> dict[str, Any]:
     for patient in set(patients[~unnamed].tolist()):
         spellings.setdefault(_spelling(patient), set()).add(patient)
     return {
-        "unnamed": records[unnamed].tolist(),
+        "unnamed": int(unnamed.sum()),
         "same_recording": [records[rows].tolist() for rows in same],
         "two_patients": [records[rows].tolist() for rows in several],
         "alike": sorted(sorted(names) for names in spellings.values() if len(names) > 1),
@@ -181,11 +181,9 @@ def lines_of_doubt(cohort: xr.Dataset) -> list[str]:
 
 def _sentences(doubts: Mapping[str, Any], n: int) -> list[str]:
     lines = []
-    unnamed = doubts.get("unnamed", [])
+    unnamed = doubts.get("unnamed", 0)
     if unnamed and n > 1:
-        who = (
-            f"none of the {n} recordings says" if len(unnamed) == n else f"{len(unnamed)} of {n} recordings do not say"
-        )
+        who = f"none of the {n} recordings says" if unnamed == n else f"{unnamed} of {n} recordings do not say"
         lines.append(
             f"{who} whose it is, and each counts as a person: splits leak where one person has two. Name them by a "
             "column patient: metadata=, or columns={'patient': 'its name'}"

@@ -237,7 +237,9 @@ def lying(**lies):
 
 
 def wrong_scale(folder):
-    cohort = wb.build_cohort(records("a", "b"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that nobody is named
+        cohort = wb.build_cohort(records("a", "b"))
     predicted = wb.predict(lying(scale=0.001), cohort)["qt"].values
     assert np.isfinite(predicted).all()
     return "predictions, without a warning: only their accuracy tells"
@@ -263,8 +265,8 @@ def partly_joined(folder):
 
 def with_table(table, *names):
     names = names or ("a", "b")
-    made = wb.build_cohort([wb.Record(r.signal + 5 * k, 500, r.leads, r.record_id) for k, r in enumerate(records(*names))],
-                           metadata=table)  # fmt: skip
+    people = [wb.Record(r.signal + 5 * k, 500, r.leads, r.record_id) for k, r in enumerate(records(*names))]
+    made = wb.build_cohort(people, metadata=table)
     return f"both, sexes {made['sex'].values.tolist()}, ages {made['age'].values.tolist()}"
 
 
