@@ -4,6 +4,7 @@ from .beats import representative_beat
 from .cohort import build_cohort, excluded, open_cohort
 from .corrections import move_landmark, put_landmarks, undo_landmark
 from .guards import check, check_values
+from .joining import concat
 from .measurements import TARGETS, TIME, UNITS
 from .people import in_words, one_record_each, patients_of, split_patients, with_statements
 from .precision import reliability, standard_errors
@@ -15,6 +16,7 @@ __all__ = [
     "build_cohort",
     "check",
     "check_values",
+    "concat",
     "excluded",
     "in_words",
     "move_landmark",

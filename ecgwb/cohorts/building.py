@@ -123,8 +123,10 @@ def _labelled(beat: dict[str, Any], item: Item, record: Record) -> dict[str, Any
     inside = beat["cycle_fiducial"][:, R] < 1000.0 * RHYTHM_SAMPLES / FS
     beat["cycle_fiducial"], beat["cycle_used"] = beat["cycle_fiducial"][inside], beat["cycle_used"][inside]
     beat["male"] = {"male": 1.0, "female": 0.0}.get(str(meta.get("sex", "")), np.nan)
+    if item.stands_in and of_record.get("patient"):
+        meta["patient"] = of_record["patient"]
     text = {k: str(meta.get(k, "")) for k in _TEXT}
-    named = bool(text["patient"]) and not item.stands_in
+    named = bool(text["patient"]) and not (item.stands_in and meta["patient"] == item.metadata["patient"])
     text["patient"] = text["patient"] or item.record_id
     flags = [*item.metadata.get("flags", []), *_doubts_of_record(beat, record), *_doubts_of_beat(beat)]
     if record.fs < LOW_FS and _PACED.search(text["diagnosis"]):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ..recordings.channels import NOTHING_TOLD, Told
 from ..recordings.reading import FORMATS, Format, format_of
 from ..recordings.record import RecordError
 from ..recordings.wfdb_files import segments_of
@@ -46,44 +47,51 @@ def walk(folder: Path, notes: Notes) -> Iterator[Path]:
         notes.add(f"{len(closed)} folders cannot be opened, such as {first.filename!r} ({first.strerror})")
 
 
-def within(paths: Iterable[Path], notes: Notes) -> list[Path]:
-    """The files of a list of files and folders, each once; WFDB's signal files stand for their header."""
-    files: dict[Path, None] = {}
+def within(paths: Iterable[Path], notes: Notes) -> dict[Path, bool]:
+    """The files of a list of files and folders, each once, and whether the list names it itself.
+
+    WFDB's signal files stand for their header.
+    """
+    files: dict[Path, bool] = {}
     for path in paths:
         for file in walk(path, notes) if path.is_dir() else [path]:
             header = file.with_name(_bare(file) + ".hea")
             is_ours = file.suffix in SIGNALS or not (file.suffix or file.is_file())
-            files[header if is_ours and header.is_file() else file] = None
-    return list(files)
+            found = header if is_ours and header.is_file() else file
+            files[found] = files.get(found, False) or file is path
+    return files
 
 
-def recordings_in(files: Iterable[Path], base: Path | None = None, listed: bool = False) -> tuple[list[Recording], str]:
+def recordings_in(
+    files: Iterable[Path] | Mapping[Path, bool], base: Path | None = None, told: Told = NOTHING_TOLD
+) -> tuple[list[Recording], str]:
     """The recordings in files of any format, and what was passed by, in words.
 
     Parameters
     ----------
-    files : iterable of Path
+    files : iterable of Path, or mapping of bool
+        Those that are True were named by the caller, and are not passed by: reading says what they are.
     base : Path, optional
         A folder in which they lie; recordings of one name are told apart by their path in it.
-    listed : bool
-        The caller named each file: none is passed by, so that reading says what it is.
+    told : Told
 
     Returns
     -------
     list of Recording, str
     """
+    named = {f for f, it_is in files.items() if it_is} if isinstance(files, Mapping) else set()
     files = list(files)
     with_headers = {f.parent for f in files if f.suffix == ".hea"}
     found: list[tuple[Path, list[str]]] = []
     parts: set[Path] = set()
     passed: list[Path] = []
     for file in files:
-        if file.suffix in SIGNALS and file.parent in with_headers and not listed:
+        if file.suffix in SIGNALS and file.parent in with_headers and file not in named:
             continue
         try:
-            kind = format_of(file) if file.is_file() else None
+            kind = format_of(file, told) if file.is_file() else None
             readable = (
-                listed or kind is not None or (not file.exists() and file.suffix in _ENDINGS)
+                file in named or kind is not None or (not file.exists() and file.suffix in _ENDINGS)
             )  # a link to nowhere
         except OSError:
             kind, readable = None, True  # reading says why not
@@ -91,7 +99,7 @@ def recordings_in(files: Iterable[Path], base: Path | None = None, listed: bool 
             passed.append(file)
             continue
         found.append((file, _names(kind, file)))
-        if file.suffix == ".hea" and not listed:
+        if file.suffix == ".hea" and file not in named:
             parts.update(file.with_name(f"{name}.hea") for name in segments_of(file))
     whole = [(file, names) for file, names in found if file not in parts]
     stems = named_by_path([file for file, _ in whole], base)

@@ -57,7 +57,33 @@ def names_patients(data: xr.DataArray | xr.Dataset) -> bool:
     """Whether every record says whose it is, and none has but its own name for a patient's."""
     if "patient" not in data.coords or not all(map(str, data["patient"].values)):
         return False
-    return not _stand_in({k: data[k].values for k in WHO if k in data.coords}).any()
+    return not stand_ins(data).any()
+
+
+def stand_ins(data: xr.DataArray | xr.Dataset) -> np.ndarray:
+    """Where (record,) the patient is but the record's own name, since nobody was named."""
+    return _stand_in({k: data[k].values for k in WHO if k in data.coords})
+
+
+def own_names(data: xr.DataArray | xr.Dataset) -> np.ndarray:
+    """The patient of each record (record,), as the cohort called him that the record was joined from."""
+    patients = patients_of(data)
+    if "source" not in data.coords or data["source"].dims != ("record",):
+        return patients
+    pairs = zip(patients.tolist(), data["source"].values.tolist(), strict=True)
+    return np.array([p.removeprefix(f"{source}/") for p, source in pairs], dtype=str)
+
+
+def sources_of(data: xr.DataArray | xr.Dataset) -> list[tuple[str, str, np.ndarray]]:
+    """The cohorts that this one is joined from, or itself: source, name of the folds, and rows."""
+    n = data.sizes["record"]
+    if "source" not in data.coords or "folds" not in data.coords:
+        return [(str(data.attrs.get("source", "cohort")), str(data.attrs.get("folds", "")), np.arange(n))]
+    pairs = list(
+        zip(data["source"].values.astype(str).tolist(), data["folds"].values.astype(str).tolist(), strict=True)
+    )
+    codes, which = pd.factorize(pd.Series(pairs))
+    return [(*pair, np.flatnonzero(codes == k)) for k, pair in enumerate(which)]
 
 
 def named_patients(data: xr.DataArray | xr.Dataset) -> np.ndarray:
@@ -109,7 +135,7 @@ def who_is_who(of: Mapping[str, np.ndarray]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``unnamed``, the records that name no patient; ``same_recording``, lists of records that are one and the same,
+        ``unnamed``, how many records name no patient; ``same_recording``, lists of records that are one and the same,
         scale aside; ``two_patients``, those of them that name different patients; ``alike``, lists of patients whose
         names differ only in case, spaces, leading zeros or ".0".
     """
@@ -126,7 +152,7 @@ def who_is_who(of: Mapping[str, np.ndarray]) -> dict[str, Any]:
     for patient in set(patients[~unnamed].tolist()):
         spellings.setdefault(_spelling(patient), set()).add(patient)
     return {
-        "unnamed": records[unnamed].tolist(),
+        "unnamed": int(unnamed.sum()),
         "same_recording": [records[rows].tolist() for rows in same],
         "two_patients": [records[rows].tolist() for rows in several],
         "alike": sorted(sorted(names) for names in spellings.values() if len(names) > 1),
@@ -155,11 +181,9 @@ def lines_of_doubt(cohort: xr.Dataset) -> list[str]:
 
 def _sentences(doubts: Mapping[str, Any], n: int) -> list[str]:
     lines = []
-    unnamed = doubts.get("unnamed", [])
+    unnamed = doubts.get("unnamed", 0)
     if unnamed and n > 1:
-        who = (
-            f"none of the {n} recordings says" if len(unnamed) == n else f"{len(unnamed)} of {n} recordings do not say"
-        )
+        who = f"none of the {n} recordings says" if unnamed == n else f"{unnamed} of {n} recordings do not say"
         lines.append(
             f"{who} whose it is, and each counts as a person: splits leak where one person has two. Name them by a "
             "column patient: metadata=, or columns={'patient': 'its name'}"

@@ -135,7 +135,7 @@ def _find(source: Any, columns: Mapping[str, str] | None, told: Told) -> Source:
             "'data/*.hea', or a CSV table of their paths"
         )
     notes = Notes()
-    return _of_files("files", within(files, notes), told, notes)
+    return _of_files("files", dict.fromkeys(within(files, notes), False), told, notes)
 
 
 # ---------------------------------------------------------------- each kind of source
@@ -147,18 +147,18 @@ def _of_folder(folder: Path, told: Told) -> Source:
 
 
 def _of_files(
-    name: str, files: Iterable[Path], told: Told, notes: Notes, base: Path | None = None, listed: bool = False
+    name: str, files: Iterable[Path] | Mapping[Path, bool], told: Told, notes: Notes, base: Path | None = None
 ) -> Source:
-    found, passed = recordings_in(files, base, listed)
+    found, passed = recordings_in(files, base, told)
     items = [item_of(r.record_id, r.path, told=told, inside=r.inside) for r in found]
     return Source(name, items, hash_files(dict.fromkeys(r.path for r in found)), notes=notes, passed_by=passed)
 
 
 def _of_file(file: Path, columns: Mapping[str, str] | None, told: Told) -> Source:
     """A recording, or a table of paths."""
-    if file.suffix in SIGNALS or not file.is_file() or format_of(file) is not None:
+    if file.suffix in SIGNALS or not file.is_file() or format_of(file, told) is not None:
         notes = Notes()
-        return _of_files(file.stem, within([file], notes), told, notes, listed=True)
+        return _of_files(file.stem, within([file], notes), told, notes)
     if file.suffix.lower() in _TABLES:
         table = read_table(file, columns)
         return _of_table(table, columns, told, file)
@@ -195,7 +195,7 @@ def _of_iterable(given: Iterable[Record | str | Path], told: Told) -> Source:
         raise RecordError(f"the source is {kind_of(given)}; expected a folder, a table or records")
     notes = Notes()
     if isinstance(given, Sequence) and given and all(isinstance(x, (str, Path)) for x in given):
-        return _of_files("files", within([Path(x).expanduser() for x in given], notes), told, notes, listed=True)
+        return _of_files("files", within([Path(x).expanduser() for x in given], notes), told, notes)
 
     def item(i: int, record: Record | str | Path) -> Item:
         if isinstance(record, (str, Path)):

@@ -16,7 +16,16 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ..cohorts.guards import check, kind_of
-from ..cohorts.people import folds_of, groups, in_words, names_patients, one_record_each, patients_of, split_patients
+from ..cohorts.people import (
+    folds_of,
+    groups,
+    in_words,
+    names_patients,
+    one_record_each,
+    patients_of,
+    split_patients,
+    warn_of_leaks,
+)
 from ..models.checkpoints import load_model
 from ..models.prediction import predict
 from ..models.progress import quiet
@@ -286,6 +295,8 @@ def _groups_of(
         more = {in_words(more).split(",")[0]: more}
     if more is not None and not isinstance(more, Mapping):
         raise TypeError(f"replication is {kind_of(more)}; expected a cohort, or a mapping of names to cohorts")
+    if test is not None:
+        warn_of_leaks([cohort, test], stacklevel=3)
     found, other = (cohort, check(test)) if test is not None else split(cohort)
     out = {"discovery": found, "test": other} | {str(k): check(v) for k, v in (more or {}).items()}
     if len(out) < 2 + len(more or {}):

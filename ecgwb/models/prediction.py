@@ -18,7 +18,7 @@ from torch import nn
 from ..cohorts.beats import EDITED, FAINT_UV
 from ..cohorts.guards import check, kind_of
 from ..cohorts.measurements import TIME
-from ..cohorts.people import folds_of, names_patients, patients_of
+from ..cohorts.people import folds_of, names_patients, own_names, sources_of
 from ..recordings.record import FS, complete_limb_leads
 from .checkpoints import load_model
 from .interface import SATURATED, ecg_network
@@ -175,25 +175,27 @@ def _seen(spec: ModelSpec, cohort: xr.Dataset) -> np.ndarray:
     """Whether each record's patient shaped the network, by name or by PTB-XL's fold: the same in any folder."""
     people = sorted(set().union(*spec.trained_on.values()))
     folds = folds_of(cohort)
-    of_folds = f"{cohort.attrs.get('folds')}-"
-    named = [p for p in people if p.startswith(of_folds)]
-    lacking = ""
-    if named and not names_patients(cohort):
-        lacking = f"{len(named)} patients such as {named[0]!r}, and the cohort does not name its patients"
-    source = str(cohort.attrs.get("source", ""))
-    of_source = [p for p in people if " fold " in p and source.startswith(p.split(" fold ")[0])]
-    if of_source and (folds == "").all():
-        lacking = (
-            f"{len(of_source)} folds such as {of_source[0]!r}, and the cohort has lost its attribute or column of folds"
-        )
-    if lacking:
-        warnings.warn(
-            f"the network has learnt from {lacking}: whom it has seen is not known, and everybody counts as seen. Take "
-            "another network, or the cohort as it was opened",
-            stacklevel=3,
-        )
-        return np.ones(cohort.sizes["record"], dtype=bool)
-    return np.isin(patients_of(cohort), people) | np.isin(folds, people)
+    seen = np.isin(own_names(cohort), people) | np.isin(folds, people)
+    for source, name, rows in sources_of(cohort):
+        part = cohort.coords.to_dataset().isel(record=rows)
+        named = [p for p in people if p.startswith(f"{name}-")] if name else []
+        lacking = ""
+        if named and not names_patients(part):
+            lacking = f"{len(named)} patients such as {named[0]!r}, and the cohort does not name its patients"
+        of_source = [p for p in people if " fold " in p and source.startswith(p.split(" fold ")[0])]
+        if of_source and (folds[rows] == "").all():
+            lacking = (
+                f"{len(of_source)} folds such as {of_source[0]!r}, and the cohort has lost its attribute or column of "
+                "folds"
+            )
+        if lacking:
+            warnings.warn(
+                f"the network has learnt from {lacking}: whom it has seen is not known, and everybody counts as seen. "
+                "Take another network, or the cohort as it was opened",
+                stacklevel=3,
+            )
+            seen[rows] = True
+    return seen
 
 
 def unseen(make: Callable[[nn.Module, xr.Dataset], Any], model: nn.Module, cohort: xr.Dataset) -> Any:
@@ -264,7 +266,7 @@ def _made(make: Callable[[nn.Module, xr.Dataset], Any], model: nn.Module, name: 
 def _network_of_each(spec: ModelSpec, cohort: xr.Dataset, seen: np.ndarray) -> np.ndarray:
     """The name of the network (record,) that has not seen each record's patient; "" for the one whose spec this is."""
     name = np.full(len(seen), "", dtype=object)
-    for k, people in enumerate(zip(patients_of(cohort), folds_of(cohort), strict=True)):
+    for k, people in enumerate(zip(own_names(cohort), folds_of(cohort), strict=True)):
         if seen[k]:
             known = [spec.out_of_fold[who] for who in people if who in spec.out_of_fold]
             if not known:

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
 from ..cohorts.guards import check
-from ..cohorts.people import folds_of, patients_of
+from ..cohorts.people import folds_of, own_names, patients_of, sources_of, warn_of_leaks
 from ..recordings.record import FS
 from .augmentation import Copies
 from .spec import ModelSpec, make_net
@@ -100,6 +100,7 @@ def fit(
     if isinstance(gain, bool) or not isinstance(gain, (int, float)) or not 0 <= gain < 1:
         raise ValueError(f"gain is {gain!r}; expected a natural-log factor of 0 or more and below 1, such as 0.15")
     others = [check(validation)] if isinstance(validation, xr.Dataset) else []
+    warn_of_leaks([*cohorts, *others])
     records = _records([*cohorts, *others], names, input)
     pools, valid = _divided(records, names, validation, seed)
     units = [str(cohorts[0][n].attrs.get("units", "")) for n in names]
@@ -292,11 +293,14 @@ def _divided(
 
 def _people(cohorts: list[xr.Dataset], records: _Records) -> dict[str, list[str]]:
     """The patients of each cohort, by its name, or their folds, whose data shape the network."""
-    who = np.where(records.fold != "", records.fold, records.patient)
+    own = np.concatenate([own_names(c) for c in cohorts])
+    who = np.where(records.fold != "", records.fold, own)
     people: dict[str, set[str]] = {}
     for k, c in enumerate(cohorts):
-        some = who[records.usable & (records.source == k)]
-        people.setdefault(str(c.attrs.get("source", "cohort")), set()).update(some.tolist())
+        here = np.flatnonzero(records.source == k)
+        for source, _, rows in sources_of(c):
+            some = here[rows][records.usable[here[rows]]]
+            people.setdefault(source, set()).update(who[some].tolist())
     return {name: sorted(those) for name, those in people.items()}
 
 

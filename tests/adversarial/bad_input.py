@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 import wfdb
+import xarray as xr
 from torch import nn
 
 import ecgwb as wb
@@ -280,7 +281,9 @@ def lying(**lies):
 
 
 def wrong_scale(folder):
-    cohort = wb.build_cohort(records("a", "b"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that nobody is named
+        cohort = wb.build_cohort(records("a", "b"))
     predicted = wb.predict(lying(scale=0.001), cohort)["qt"].values
     assert np.isfinite(predicted).all()
     return "predictions, without a warning: only their accuracy tells"
@@ -302,6 +305,36 @@ def same_names(folder):
 def partly_joined(folder):
     cohort = wb.build_cohort(records("a", "b"), metadata=pd.DataFrame({"record": ["a", "z"], "age": [50, 60]}))
     return f"both, ages {cohort['age'].values.tolist()}"
+
+
+def with_table(table, *names):
+    names = names or ("a", "b")
+    people = [wb.Record(r.signal + 5 * k, 500, r.leads, r.record_id) for k, r in enumerate(records(*names))]
+    made = wb.build_cohort(people, metadata=table)
+    return f"both, sexes {made['sex'].values.tolist()}, ages {made['age'].values.tolist()}"
+
+
+def written(folder, name, data):
+    (folder / name).write_bytes(data)
+    return folder / name
+
+
+def loop_of_links(folder):
+    (folder / "looped").mkdir()
+    write(folder / "looped", "a", ptbxl())
+    (folder / "looped" / "back").symlink_to(folder / "looped")
+    return f"each recording once: {wb.build_cohort(folder / 'looped')['record'].values.tolist()}"
+
+
+def twice_under_two_names(folder):
+    one = records("a")[0]
+    people = [wb.Record(one.signal, 500, one.leads, n, {"patient": p}) for n, p in (("a", "p"), ("b", "q"))]
+    return f"both, patients {wb.build_cohort(people)['patient'].values.tolist()}"
+
+
+def joined_by_hand(folder):
+    one, other = (wb.build_cohort(records(n)) for n in "ab")
+    wb.split_patients(xr.concat([one, other], "record", join="outer", combine_attrs="override"))
 
 
 def built(folder, name):
@@ -362,6 +395,21 @@ CALLS = {
         records("a"), metadata=pd.DataFrame({"record": ["a", "a"], "age": [50, 60]})
     ),
     "a metadata file that is not there": lambda folder: wb.build_cohort(records("a"), metadata=folder / "people.csv"),
+    "metadata with a word for an age, and an unknown sex": lambda folder: with_table(
+        pd.DataFrame({"record": ["a", "b"], "age": ["abc", 50], "sex": ["Unknown", "F"], "patient": ["p", "q"]})
+    ),
+    "metadata with sex as 0 and 1": lambda folder: with_table(
+        pd.DataFrame({"record": ["a", "b"], "age": [40, 50], "sex": [0, 1], "patient": ["p", "q"]})
+    ),
+    "metadata in Latin-1, with semicolons and decimal commas": lambda folder: with_table(
+        written(folder, "latin.csv", "record;age;sex;patient;site\na;40,5;M;p;Köln\nb;50;F;q;x\n".encode("latin-1"))
+    ),
+    "metadata that is an Excel file": lambda folder: with_table(written(folder, "people.xlsx", b"PK\x03\x04")),
+    "recordings that name nobody": lambda folder: with_table(pd.DataFrame({"record": ["a", "b"], "age": [40, 50]})),
+    "a recording twice, under two names and patients": twice_under_two_names,
+    "a folder with a link to itself": loop_of_links,
+    "an array in place of a recording": lambda folder: wb.build_cohort(ptbxl()),
+    "cohorts joined by xarray.concat": joined_by_hand,
     "a PTB-XL table that names a file outside its folder": escaping_table,
     "a malicious pickle as a model": pickle_as_model,
     "a spec with the wrong number of targets": lambda folder: lying(targets=("qt", "pr")),
