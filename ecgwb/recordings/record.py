@@ -21,6 +21,8 @@ FS = 500
 
 # Each limb lead from I and II (Einthoven, Goldberger); the digital leads obey this exactly, up to rounding.
 _FROM_I_II = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}
+LIMB_WEIGHTS = {"I": (1.0, 0.0), "II": (0.0, 1.0), **_FROM_I_II}
+"""Of I and II in each limb lead."""
 _SPELLING = {name.lower(): name for name in LEADS12}
 # Limb leads recorded in one system agree to rounding and filter ripple; a lead with a wrong gain is off by far more.
 LIMB_TOLERANCE = 0.1
@@ -250,7 +252,7 @@ def complete_limb_leads(have: dict[str, np.ndarray]) -> None:
 
     Each is a combination of I and II, so any two give I and II, and these the rest.
     """
-    weights = {"I": (1.0, 0.0), "II": (0.0, 1.0), **_FROM_I_II}
+    weights = LIMB_WEIGHTS
     two = [name for name in weights if name in have][:2]
     if len(two) < 2:
         return

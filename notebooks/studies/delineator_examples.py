@@ -14,8 +14,8 @@ from ecgwb.delineation.annotations import read_annotations
 from ecgwb.delineation.landmarks import WAVES
 from ecgwb.delineation.network import RATE
 from ecgwb.recordings.filters import prepare
+from ecgwb.recordings.reading import read_record
 from ecgwb.recordings.record import FS
-from ecgwb.recordings.wfdb_files import read_record
 
 KNOWN = 3  # beside the kinds 0, 1, 2 of waves: where a lead was marked at all
 PEAK_SD = 3.0  # width of a peak's target, samples at 250 Hz

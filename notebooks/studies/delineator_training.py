@@ -31,8 +31,8 @@ from ecgwb.delineation.annotations import OUT_OF_FOLD, UNKNOWN, read_annotations
 from ecgwb.delineation.landmarks import WAVES
 from ecgwb.delineation.network import ALONE, EXCLUSIVE, WEIGHTS, Delineator
 from ecgwb.delineation.waves import delineate_with
+from ecgwb.recordings.reading import read_record
 from ecgwb.recordings.record import LEADS12, Record, pick_leads
-from ecgwb.recordings.wfdb_files import read_record
 
 N_FOLDS = 5
 STEPS = 4800

@@ -25,8 +25,8 @@ from ecgwb.cohorts.sources import unpack
 from ecgwb.delineation.annotations import ludb_out_of_fold, read_annotations
 from ecgwb.delineation.neurokit import NEUROKIT_METHODS
 from ecgwb.delineation.waves import COLUMNS, delineate
+from ecgwb.recordings.reading import read_record
 from ecgwb.recordings.record import Record
-from ecgwb.recordings.wfdb_files import read_record
 
 BARS = {"P_onset": 15.0, "P_offset": 12.7, "QRS_onset": 8.5, "QRS_offset": 8.8, "T_offset": 20.0}
 BEST_PUBLISHED = {"P_onset": 10.2, "P_offset": 11.4, "QRS_onset": 7.7, "QRS_offset": 8.8, "T_offset": 15.5}

@@ -15,8 +15,8 @@ from ecgwb.delineation import neurokit
 from ecgwb.delineation.annotations import ludb_out_of_fold, read_annotations
 from ecgwb.delineation.waves import COLUMNS, delineate
 from ecgwb.recordings.filters import prepare
+from ecgwb.recordings.reading import read_record
 from ecgwb.recordings.record import Record, RecordError
-from ecgwb.recordings.wfdb_files import read_record
 
 POINTS = ["onset_ms", "peak_ms", "offset_ms"]
 quick = settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
