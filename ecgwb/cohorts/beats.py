@@ -292,11 +292,10 @@ def _there(record: Record, leads: Sequence[str]) -> np.ndarray | None:
     return np.stack([rows.get(lead, np.ones(missing.shape[1], bool))[at] for lead in leads])
 
 
-def _shown(there: np.ndarray, r_ms: np.ndarray) -> np.ndarray:
+def _shown(there: np.ndarray, r_ms: np.ndarray, start: float = -300.0, stop: float = 450.0) -> np.ndarray:
     """(beat, lead): whether a lead (lead, sample) is there from P to T of each beat, as far as the recording goes."""
     gone = np.pad(np.cumsum(~there, axis=1), ((0, 0), (1, 0)))
-    at = np.round(r_ms * FS / 1000).astype(int)[:, None] + [_CORE.start - N_BEFORE, _CORE.stop - N_BEFORE]
-    first, last = np.clip(at, 0, there.shape[1]).T
+    first, last = (np.clip(np.round((r_ms + t) * FS / 1000).astype(int), 0, there.shape[1]) for t in (start, stop))
     return (gone[:, last] - gone[:, first] == 0).T
 
 
@@ -342,8 +341,13 @@ def find_beats(waves: pd.DataFrame, record: Record, there: np.ndarray | None = N
     times = np.sort(waves.loc[waves["wave"] == "QRS", "peak_ms"].dropna().to_numpy())
     groups = [g for g in np.split(times, np.flatnonzero(np.diff(times) > _TOGETHER_MS) + 1) if len(g)]
     middles = np.array([np.median(g) for g in groups])
-    n_there = _count_there(there, middles, len(leads))
-    centres = middles[np.array([len(g) >= max(n / 3, 1) for g, n in zip(groups, n_there, strict=True)], dtype=bool)]
+    votes, n_there = np.array([len(g) for g in groups]), _count_there(there, middles, len(leads))
+    if there is not None and there.all(axis=1).any():  # leads that are whole decide: a lead's begin may look like a QRS
+        deciding = np.array(leads)[there.all(axis=1)]
+        own = waves.loc[(waves["wave"] == "QRS") & waves["lead"].isin(deciding), "peak_ms"].dropna().to_numpy()
+        votes = np.array([((own >= g[0]) & (own <= g[-1])).sum() for g in groups])
+        n_there = np.full(len(groups), len(deciding))
+    centres = middles[votes >= np.maximum(n_there / 3, 1)]
     if not len(centres):
         raise RecordError(
             f"record {record.record_id!r}: no QRS found in a third of its leads; expected an ECG with visible beats"
@@ -367,10 +371,10 @@ def find_beats(waves: pd.DataFrame, record: Record, there: np.ndarray | None = N
 
 
 def _count_there(there: np.ndarray | None, times: np.ndarray, n: int) -> np.ndarray:
-    """(time,): how many of n leads are there at each time (ms)."""
+    """(time,): how many of n leads (lead, sample) are there throughout a QRS complex at each time (ms)."""
     if there is None:
         return np.full(len(times), n)
-    return there[:, np.clip((times * FS / 1000).astype(int), 0, there.shape[1] - 1)].sum(axis=0)
+    return _shown(there, times, -_QRS_REACH_MS, _QRS_REACH_MS).sum(axis=1)
 
 
 def _lead_names(waves: pd.DataFrame) -> list[str]:

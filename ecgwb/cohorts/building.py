@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 from ..delineation.annotations import ludb_out_of_fold, read_annotations
 from ..delineation.landmarks import QRS_ON, R
 from ..delineation.waves import delineate
-from ..recordings.filters import FILTERS
+from ..recordings.filters import BRIDGED_MS, FILTERS
 from ..recordings.record import FS, LEADS, LIMB_TOLERANCE, LOW_FS, Record, RecordError
 from . import stores
 from .beats import BEAT_VARIABLES, FEW_ALIKE, beat_arrays
@@ -137,12 +137,34 @@ def _doubts_of_record(beat: dict[str, Any], record: Record) -> list[str]:
     flags = list(record.metadata.get("flags", []))
     if beat["limb_error"] > LIMB_TOLERANCE and not any(f.startswith("limb leads disagree") for f in flags):
         flags.append(f"limb leads disagree: they break II = I + III by {100 * beat['limb_error']:.0f} % of their size")
-    for name, (limit, words) in WORTH_A_LOOK.items():
-        beyond = [words.format(lead, x) for lead, x in zip(LEADS, beat[name], strict=True) if x > limit]
-        flags += beyond if len(beyond) < len(LEADS) else [words.format("every lead", beat[name].max())]
+    flags += _doubts_of_leads(beat)
     for a, b in combinations(range(len(LEADS)), 2):
         if np.array_equal(beat["rhythm"][a], beat["rhythm"][b], equal_nan=True):
             flags.append(f"{LEADS[a]} and {LEADS[b]} hold the same signal")
+    return flags
+
+
+def _doubts_of_leads(beat: dict[str, Any]) -> list[str]:
+    """What is to be said of single leads: missing, flat, saturated, noisy; of few beats only."""
+    flags = []
+    seen = beat | {"lead_flat": beat["lead_flat"] - beat["lead_missing"]}  # flat, and there
+    for name, (limit, words) in WORTH_A_LOOK.items():
+        beyond = {lead: x for lead, x in zip(LEADS, seen[name], strict=True) if x > limit}
+        if len(beyond) == len(LEADS):
+            flags.append(words.format("every lead", max(beyond.values())))
+        elif name == "lead_missing" and len(beyond) > 3:  # as in a printout
+            shares = f"{min(beyond.values()):.0%} to {max(beyond.values()):.0%}"
+            flags.append(f"{', '.join(beyond)} are missing for {shares} of it")
+        else:
+            flags += [words.format(lead, x) for lead, x in beyond.items()]
+    bridged = {lead: x for lead, x in zip(LEADS, beat["lead_bridged"], strict=True) if x > 0}
+    if bridged:
+        where = "every lead" if len(bridged) == len(LEADS) else ", ".join(bridged)
+        flags.append(f"gaps of up to {BRIDGED_MS:.0f} ms are bridged in {where} ({max(bridged.values()):.2%} of it)")
+    n = beat["lead_beats"]
+    if n.min() < FEW_ALIKE * n.max():
+        parts = [f"{k} in {', '.join(np.array(LEADS)[n == k])}" for k in np.unique(n)]
+        flags.append(f"few beats in some leads: {'; '.join(parts)}".replace("; ", " / "))
     return flags
 
 
