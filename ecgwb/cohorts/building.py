@@ -33,7 +33,7 @@ from ..recordings.record import FS, LEADS, LIMB_TOLERANCE, LOW_FS, Record, Recor
 from . import stores
 from .beats import BEAT_VARIABLES, FEW_ALIKE, beat_arrays
 from .cache import COHORT, content_key
-from .electrodes import LOG_ODDS, likeliest_swap
+from .electrodes import LOG_ODDS, UPSIDE_DOWN, likeliest_swap, near_twins, upright_odds, wrong_gains
 from .measurements import UNITS, pacing_spike
 from .sources import MEASURED_12SL, Item, Source
 from .stores import RHYTHM_SAMPLES, Part
@@ -141,6 +141,11 @@ def _doubts_of_record(beat: dict[str, Any], record: Record) -> list[str]:
     for a, b in combinations(range(len(LEADS)), 2):
         if np.array_equal(beat["rhythm"][a], beat["rhythm"][b], equal_nan=True):
             flags.append(f"{LEADS[a]} and {LEADS[b]} hold the same signal")
+    for one, other, gain in near_twins(beat["beat"], beat["fiducial"]):
+        flags.append(f"{other} is {gain:.2f} times {one} but for noise: one signal in two leads, perhaps")
+    for lead, gain in wrong_gains(beat["beat"], beat["fiducial"], record).items():
+        size = f"{gain:g} times too large" if gain > 1 else f"{1 / gain:g} times too small"
+        flags.append(f"{lead} is {size} beside the other leads: a wrong gain or unit of it, perhaps")
     return flags
 
 
@@ -186,7 +191,10 @@ def _doubts_of_beat(beat: dict[str, Any]) -> list[str]:
     if spike is not None:
         side = "before" if spike[0] < qrs_on else "after"
         flags.append(f"a pacing spike {abs(spike[0] - qrs_on):.0f} ms {side} QRS_on; voltages are read without it")
-    swap, log_odds = likeliest_swap(beat["beat"], beat["fiducial"])
+    turned = spike is None and upright_odds(beat["beat"], beat["fiducial"]) < -UPSIDE_DOWN  # a paced heart is no guide
+    if turned:
+        flags.append("the whole recording may be upside down: P, QRS and T point against the usual")
+    swap, log_odds = likeliest_swap(-beat["beat"] if turned else beat["beat"], beat["fiducial"])
     if log_odds > LOG_ODDS:
         flags.append(f"the limb leads look like those of interchanged electrodes ({swap}, perhaps)")
     return flags
