@@ -49,6 +49,7 @@ FAINT_UV, HUGE_UV = 30.0, 1e5  # no ECG is as small in all eight leads, or as la
 _MAX_LAG = 15  # samples (30 ms) that cross-correlation may move a beat
 _QRS_REACH_MS = 60.0  # of a QRS complex without boundaries, to either side
 _TOGETHER_MS = 100.0  # QRS marks of one beat lie within this of their neighbour lead's
+_SHORTEST_MEDIAN_MS, _USUAL_RR_MS = 500.0, 1000.0  # of a beat that a file holds; where no rate is known
 _P_WITHIN_MS, _T_WITHIN_MS = 400.0, 700.0  # a P wave belongs to the QRS after it, a T wave to the QRS before it
 
 BEAT_COORDS: dict[str, Any] = {
@@ -228,6 +229,58 @@ def beat_arrays(
         out["fiducial_manual"] = by_hand
         out |= {f"{name}_manual": value for name, value in intervals(by_hand).items()}
     return out
+
+
+def file_beat_arrays(
+    record: Record, waves: pd.DataFrame | None = None, annotations: pd.DataFrame | None = None
+) -> dict[str, Any]:
+    """`beat_arrays` with the beat that came with the recording, and its landmarks and targets, in place of ours.
+
+    It is repeated at the recording's rate for ten seconds, so that the filter, the delineation, time zero and the
+    landmarks are those of any recording. Rhythm, quality and heart rate are the recording's. ``n_beats`` is 0, as
+    nobody knows how many beats it is made of. Marks made by hand are of the recording's beats, and stay so.
+
+    Raises
+    ------
+    RecordError
+        When the recording has no such beat, or one of less than half a second; or for `beat_arrays`'s reasons.
+    """
+    rid = record.record_id
+    if record.median is None:
+        raise RecordError(f"record {rid!r} came without a representative beat; beats='ours' makes one")
+    if record.median.duration_ms < _SHORTEST_MEDIAN_MS:
+        raise RecordError(
+            f"record {rid!r}: the beat it came with is {record.median.duration_ms:.0f} ms long; expected "
+            f"{_SHORTEST_MEDIAN_MS:.0f} ms or more. beats='ours' makes one"
+        )
+    out = beat_arrays(record, waves, annotations=annotations)
+    rr = 60000.0 / out["hr"] if np.isfinite(out["hr"]) else _USUAL_RR_MS
+    try:
+        own = beat_arrays(_repeated(record.median, rr, rid))
+    except RecordError as e:
+        raise RecordError(f"the beat that came with {e}") from None
+    taken = ("beat", "fiducial", "neighbour", *(k for k in TARGETS if k != "hr"))
+    doubt = np.fmax(own["doubt"], out["doubt"])  # one beat repeated does not show how much beats differ
+    unknown = {"n_beats": 0, "lead_beats": np.zeros(len(LEADS), int)}
+    return out | {k: own[k] for k in taken} | {"doubt": doubt} | unknown
+
+
+def _repeated(median: Record, rr_ms: float, rid: str) -> Record:
+    """A beat repeated every `rr_ms` for ten seconds; its R lies at 0.4 of each cycle, or where it comes first."""
+    known = bridge_short_gaps(median.signal, median.fs)
+    level = known - np.nanmedian(known, axis=1, keepdims=True)
+    r = int(np.argmax(np.nan_to_num(level**2).mean(axis=0)))
+    n = round(rr_ms * median.fs / 1000)
+    first = max(r - round(0.4 * n), 0)
+    at = np.arange(first, first + n)
+    held = min(n, known.shape[1] - first)
+    # From where the beat ends, or over its last 40 ms, a straight line to where the next one begins.
+    fade = min(held, known.shape[1] - first - round(0.04 * median.fs))
+    x, y = np.r_[at[:fade], at[-1] + 1], np.c_[known[:, first : first + fade], known[:, first]]
+    cycle = np.stack([np.interp(at, x, row) for row in y])
+    seconds = max(10.0, 4 * rr_ms / 1000)
+    cycles = np.tile(cycle, (1, int(np.ceil(seconds * median.fs / n))))
+    return Record(cycles, median.fs, median.leads, rid)
 
 
 def _eight_leads(record: Record) -> tuple[Record, dict[str, np.ndarray]]:

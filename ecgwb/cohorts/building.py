@@ -31,7 +31,7 @@ from ..delineation.waves import delineate
 from ..recordings.filters import BRIDGED_MS, FILTERS
 from ..recordings.record import FS, LEADS, LIMB_TOLERANCE, LOW_FS, Record, RecordError
 from . import stores
-from .beats import BEAT_VARIABLES, FEW_ALIKE, beat_arrays
+from .beats import BEAT_VARIABLES, FEW_ALIKE, beat_arrays, file_beat_arrays
 from .cache import COHORT, content_key
 from .electrodes import LOG_ODDS, UPSIDE_DOWN, likeliest_swap, near_twins, upright_odds, wrong_gains
 from .measurements import UNITS, pacing_spike
@@ -42,11 +42,14 @@ THREADS = 2
 _PACED = re.compile(r"\bpac(e|ed|ing|emaker)\b", re.IGNORECASE)  # not PAC, a premature atrial complex
 _TEXT = ("sex", "patient", "diagnosis", "superclass", "rhythm_label", "device", "site")
 COORDS = ("record", "age", "fold", "flags", *_TEXT, "n_beats", "n_beats_found")
+MEASURED_BY_FILE = {"pr_file": "ms", "qrs_file": "ms", "qt_file": "ms", "hr_file": "bpm"}
+HIGHEST_MEASURED = 2000.0  # no interval or rate is as high: files write "unknown" as 0 or 65535
 # What a chunk yields: each variable's dims after the record, and its attributes.
 FORM = BEAT_VARIABLES | {
     "male": ((), {"units": UNITS["male"]}),
     "age": ((), {"units": "years"}),
     **{name: ((), {"units": unit, "comment": "12SL, from PTB-XL+"}) for name, (_, unit, _) in MEASURED_12SL.items()},
+    **{name: ((), {"units": u, "comment": "as it came with the recording"}) for name, u in MEASURED_BY_FILE.items()},
     **{name: ((), {}) for name in ("record", "fold", "flags", *_TEXT)},
 }
 # Above these a lead's quality is described in words. About 5 % of LUDB's leads and 0.5 % of PTB-XL-500's are.
@@ -63,10 +66,10 @@ USUAL_SPAN_UV, USUAL_QRS_MS, USUAL_QT_MS = (700.0, 10_000.0), 68.0, (255.0, 600.
 # ---------------------------------------------------------------- one chunk
 
 
-def build_chunk(items: Sequence[Item], waves: pd.DataFrame | None = None) -> Part:
+def build_chunk(items: Sequence[Item], waves: pd.DataFrame | None = None, beats: str = "ours") -> Part:
     """Each item's representative beat and metadata, records first; those that failed, with step and reason, as JSON.
 
-    Whatever a file holds, it costs its own record alone.
+    Whatever a file holds, it costs its own record alone. `beats` is "ours", or "file" for those that files hold.
     """
     failures: list[dict[str, str]] = []
 
@@ -88,7 +91,8 @@ def build_chunk(items: Sequence[Item], waves: pd.DataFrame | None = None) -> Par
         try:
             found = by_record.get(item.record_id)  # None, where the whole chunk was refused: delineated alone
             by_hand = read_annotations(item.annotated) if item.annotated else None
-            rows.append(_labelled(beat_arrays(record, found, annotations=by_hand), item, record))
+            arrays = (file_beat_arrays if beats == "file" else beat_arrays)(record, found, annotations=by_hand)
+            rows.append(_labelled(arrays, item, record))
         except Exception as e:
             failed(item, "beat", e)
     return _stacked(rows) | {"failures": np.array(json.dumps(failures, ensure_ascii=False))}
@@ -124,12 +128,25 @@ def _labelled(beat: dict[str, Any], item: Item, record: Record) -> dict[str, Any
     return {
         **beat,
         **{k: float(meta[k]) for k in MEASURED_12SL if k in meta},
+        **_measured_by_file(of_record),
         "record": item.record_id,
         "age": float(meta.get("age", np.nan)),
         "fold": int(meta.get("fold", -1)),
         "flags": "; ".join(flags),
         **text,
     }
+
+
+def _measured_by_file(metadata: dict[str, Any]) -> dict[str, float]:
+    """The intervals and the rate that came with a recording; what is no positive number is left out."""
+    given = metadata.get("measured")
+    out: dict[str, float] = {}
+    for name in MEASURED_BY_FILE:
+        with contextlib.suppress(AttributeError, TypeError, ValueError):
+            value = float(given.get(name.removesuffix("_file")))  # type: ignore[union-attr]
+            if 0 < value < HIGHEST_MEASURED:
+                out[name] = value
+    return out
 
 
 def _doubts_of_record(beat: dict[str, Any], record: Record) -> list[str]:
@@ -167,6 +184,8 @@ def _doubts_of_leads(beat: dict[str, Any]) -> list[str]:
         where = "every lead" if len(bridged) == len(LEADS) else ", ".join(bridged)
         flags.append(f"gaps of up to {BRIDGED_MS:.0f} ms are bridged in {where} ({max(bridged.values()):.2%} of it)")
     n = beat["lead_beats"]
+    if not n.any():
+        flags.append("the representative beat is the one that came with the recording")
     if n.min() < FEW_ALIKE * n.max():
         parts = [f"{k} in {', '.join(np.array(LEADS)[n == k])}" for k in np.unique(n)]
         flags.append(f"few beats in some leads: {'; '.join(parts)}".replace("; ", " / "))
@@ -223,9 +242,9 @@ def _stacked(rows: list[dict[str, Any]]) -> Part:
 # ---------------------------------------------------------------- all chunks
 
 
-def build_at(out: Path, found: Source, client: Any = None) -> None:
+def build_at(out: Path, found: Source, client: Any = None, beats: str = "ours") -> None:
     """The finished cohort at `out`: built, gone on with, or found there complete."""
-    inputs = Inputs(found)
+    inputs = Inputs(found, beats)
     with stores.building(out) as place:
         if out.exists():
             _same_or_refuse(out, inputs)
@@ -250,7 +269,7 @@ def build(inputs: Inputs, place: Path, client: Any = None) -> None:
                 else:
                     yield files[-1], chunk
 
-        for file, chunk, part in _results(to_do(), partial(build_chunk, waves=waves), client):
+        for file, chunk, part in _results(to_do(), partial(build_chunk, waves=waves, beats=inputs.beats), client):
             stores.save_part(file, part)
             bar.update(len(chunk))
     left_out = stores.failures(files)
@@ -266,6 +285,7 @@ def build(inputs: Inputs, place: Path, client: Any = None) -> None:
         "credit": source.credit,
         "folds": source.folds,
         "sha256": inputs.sha256,
+        "beats": inputs.beats,
         "landmarks": "ecgwb" if waves is None else "out-of-fold",
         "filters": FILTERS,
         "fs": FS,
@@ -290,9 +310,9 @@ class Inputs:
         recordings are known, in the course of the work where a generator yields them.
     """
 
-    def __init__(self, source: Source) -> None:
-        self.source, self.names = source, dict[str, None]()
-        self._code = content_key(*COHORT)
+    def __init__(self, source: Source, beats: str = "ours") -> None:
+        self.source, self.beats, self.names = source, beats, dict[str, None]()
+        self._code = content_key(*COHORT) + beats
         self._all, self._content = hashlib.sha256(self._code.encode()), hashlib.sha256()
         self.chunks: Iterable[tuple[list[Item], str]] = self._chunks()
         if isinstance(source.items, list):

@@ -56,7 +56,8 @@ def open_cohort(name: str | Path, rhythm: bool = False) -> xr.Dataset:
         (record, lead), shares of its samples, ``lead_noise`` (record, lead) µV; ``limb_error`` (record): how far the
         limb leads break II = I + III, relative to their size. What is worth a look stands in words in the coordinate
         ``flags``. A PTB-XL folder with PTB-XL+ beside it has the 12SL program's ``pr_12sl``, ``qrs_12sl``,
-        ``qt_12sl``, ``hr_12sl``, ``r_v5_12sl``, ``t_v5_12sl``.
+        ``qt_12sl``, ``hr_12sl``, ``r_v5_12sl``, ``t_v5_12sl``; recordings that came with measurements of their own
+        have these as ``pr_file``, ``qrs_file``, ``qt_file``, ``hr_file``, and `ecgwb.cohorts.agreement` compares them.
 
     Raises
     ------
@@ -122,7 +123,9 @@ def excluded(cohort: xr.Dataset | xr.DataArray) -> pd.DataFrame:
     return pd.DataFrame(json_attribute(cohort, "excluded", []), columns=["record", "step", "reason"])
 
 
-def build_cohort(source: Any, out: str | Path | None = None, metadata: Any = None, client: Any = None) -> xr.Dataset:
+def build_cohort(
+    source: Any, out: str | Path | None = None, metadata: Any = None, client: Any = None, *, beats: str = "ours"
+) -> xr.Dataset:
     """Read, delineate and average every recording of a source.
 
     Parameters
@@ -139,6 +142,9 @@ def build_cohort(source: Any, out: str | Path | None = None, metadata: Any = Non
     client : dask.distributed.Client, optional
         Runs the chunks on its workers instead of here. Each worker reads its recordings itself and sends 0.2 MB a
         record back; only this process writes.
+    beats : {"ours", "file"}
+        "file" takes the representative beat that a recording came with, as GE MUSE's do, in place of the one made of
+        its beats; recordings without one are left out.
 
     Returns
     -------
@@ -160,6 +166,8 @@ def build_cohort(source: Any, out: str | Path | None = None, metadata: Any = Non
     holds between machines only where that system passes locks on (NFS with its lock service, Lustre mounted with
     ``flock``).
     """
+    if beats not in ("ours", "file"):
+        raise ValueError(f"beats is {beats!r}; expected 'ours' or 'file'")
     found = list_source(source, metadata)
     if found.ignored:
         warnings.warn(
@@ -170,10 +178,10 @@ def build_cohort(source: Any, out: str | Path | None = None, metadata: Any = Non
     if out is None:
         with tempfile.TemporaryDirectory() as folder:
             store = Path(folder) / "cohort.zarr"
-            build_at(store, found, client)
+            build_at(store, found, client, beats)
             cohort = open_store(store).load()
     else:
-        build_at(Path(out), found, client)
+        build_at(Path(out), found, client, beats)
         cohort = open_store(Path(out))
     unjoined = json_attribute(cohort, "metadata_without_record", [])
     if unjoined:

@@ -352,7 +352,8 @@ def _of_records(records: Iterable[Record]) -> Source:
     def item(i: int, record: Record) -> Item:
         if not isinstance(record, Record):
             raise RecordError(f"item {i} of the source is {kind_of(record)}; expected an ecgwb.Record")
-        content = hashlib.sha256(f"{record.fs} {record.leads}".encode() + record.signal.tobytes()).hexdigest()
+        parts = [record] if record.median is None else [record, record.median]
+        content = hashlib.sha256(b"".join(f"{x.fs} {x.leads}".encode() + x.signal.tobytes() for x in parts)).hexdigest()
         read = partial(_itself, record)
         return Item(record.record_id or str(i), read, tidy(record.metadata), fingerprint=content)
 

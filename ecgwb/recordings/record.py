@@ -47,7 +47,10 @@ class Record:
         One name per row. Standard names are accepted in any case ("avr", "AVR", "v1"); others are kept as they are.
     record_id : str
     metadata : dict
-        For example age (years), sex ("male" or "female"), patient, diagnosis. ``flags`` lists what looked wrong.
+        For example age (years), sex ("male" or "female"), patient, diagnosis. ``flags`` lists what looked wrong;
+        ``measured`` holds the pr, qrs, qt (ms) and hr (bpm) that came with the recording.
+    median : Record, optional
+        The representative beat that came with the recording; ``build_cohort(..., beats="file")`` uses it.
 
     Raises
     ------
@@ -60,11 +63,14 @@ class Record:
     leads: tuple[str, ...]
     record_id: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
+    median: Record | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.leads, str) or not isinstance(self.leads, Iterable):
             raise TypeError(f"leads is {self.leads!r}; expected a list of names, such as ['I', 'II', 'V1']")
         leads = tuple(standard_lead(x) for x in self.leads)
+        if self.median is not None and not isinstance(self.median, Record):
+            raise TypeError(f"median is a {type(self.median).__name__}; expected a Record of one beat, or None")
         checked = {
             "signal": _checked_signal(self.signal, leads, str(self.record_id)),
             "fs": _checked_rate(self.fs, str(self.record_id)),
