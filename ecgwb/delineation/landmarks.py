@@ -156,8 +156,10 @@ def beat_landmarks(
     if there is None:
         middle, outer, inner = median_if_common(relative, share)
     else:
-        own = marks[used] - r[used][:, None, None]  # (beat, lead, landmark)
-        own = np.stack([median_if_common(x[k], share) for x, k in zip(own.swapaxes(0, 1), there[used].T, strict=True)])
+        own = np.full(marks.shape[1:], np.nan)  # (lead, landmark)
+        for lead in np.flatnonzero(there[used].any(axis=0)):
+            mine = used & there[:, lead]
+            own[lead] = median_if_common(marks[mine, lead] - r[mine, None], share)
         own[:, R] = 0.0
         middle, outer, inner = global_marks(own[None], rank)[:, 0]
         n = int(np.median(there[used].sum(axis=0)))
