@@ -175,8 +175,8 @@ def _doubts_of_leads(beat: dict[str, Any]) -> list[str]:
         if len(beyond) == len(LEADS):
             flags.append(words.format("every lead", max(beyond.values())))
         elif name == "lead_missing" and len(beyond) > 3:  # as in a printout
-            shares = f"{min(beyond.values()):.0%} to {max(beyond.values()):.0%}"
-            flags.append(f"{', '.join(beyond)} are missing for {shares} of it")
+            shares = dict.fromkeys(f"{x:.0%}" for x in (min(beyond.values()), max(beyond.values())))
+            flags.append(f"{', '.join(beyond)} are missing for {' to '.join(shares)} of it")
         else:
             flags += [words.format(lead, x) for lead, x in beyond.items()]
     bridged = {lead: x for lead, x in zip(LEADS, beat["lead_bridged"], strict=True) if x > 0}
