@@ -54,7 +54,9 @@ def open_cohort(name: str | Path, rhythm: bool = False) -> xr.Dataset:
 
         The quality of each lead as recorded, before any filter: ``lead_missing``, ``lead_flat``, ``lead_saturated``
         (record, lead), shares of its samples, ``lead_noise`` (record, lead) µV; ``limb_error`` (record): how far the
-        limb leads break II = I + III, relative to their size. What is worth a look stands in words in the coordinate
+        limb leads break II = I + III, relative to their size. ``lead_bridged`` is the share of samples in gaps of up
+        to 20 ms, which are bridged, and ``lead_beats`` how many beats each lead has of its own; both (record, lead).
+        What is worth a look stands in words in the coordinate
         ``flags``. A PTB-XL folder with PTB-XL+ beside it has the 12SL program's ``pr_12sl``, ``qrs_12sl``,
         ``qt_12sl``, ``hr_12sl``, ``r_v5_12sl``, ``t_v5_12sl``; recordings that came with measurements of their own
         have these as ``pr_file``, ``qrs_file``, ``qt_file``, ``hr_file``, and `ecgwb.cohorts.agreement` compares them.

@@ -43,7 +43,8 @@ def delineate(records: Record | Iterable[Record], method: str = "ecgwb") -> pd.D
     DataFrame
         One row per wave: ``record``, ``lead``, ``wave`` ("P", "QRS" or "T"), ``onset_ms``, ``peak_ms``, ``offset_ms``
         from the record's start, NaN where unknown, as where the record cuts a wave off. In the order of the records, of
-        their leads, and of time. An absent wave has no row; flat leads and gaps have none.
+        their leads, and of time. An absent wave has no row; flat leads and gaps have none. Gaps of up to 20 ms are
+        bridged; where a lead is missing for longer it does not count for the others.
 
     Raises
     ------
