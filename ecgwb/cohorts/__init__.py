@@ -7,12 +7,13 @@ from .guards import check, check_values
 from .joining import concat
 from .measurements import TARGETS, TIME, UNITS
 from .people import in_words, one_record_each, patients_of, split_patients, with_statements
-from .precision import reliability, standard_errors
+from .precision import agreement, reliability, standard_errors
 
 __all__ = [
     "TARGETS",
     "TIME",
     "UNITS",
+    "agreement",
     "build_cohort",
     "check",
     "check_values",

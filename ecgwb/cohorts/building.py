@@ -28,12 +28,12 @@ from tqdm.auto import tqdm
 from ..delineation.annotations import ludb_out_of_fold, read_annotations
 from ..delineation.landmarks import QRS_ON, R
 from ..delineation.waves import delineate
-from ..recordings.filters import FILTERS
+from ..recordings.filters import BRIDGED_MS, FILTERS
 from ..recordings.record import FS, LEADS, LIMB_TOLERANCE, LOW_FS, Record, RecordError
 from . import stores
-from .beats import BEAT_VARIABLES, FEW_ALIKE, beat_arrays
+from .beats import BEAT_VARIABLES, FEW_ALIKE, beat_arrays, file_beat_arrays
 from .cache import COHORT, content_key
-from .electrodes import LOG_ODDS, likeliest_swap
+from .electrodes import LOG_ODDS, UPSIDE_DOWN, likeliest_swap, near_twins, upright_odds, wrong_gains
 from .files import KNOWN, MAKE_RECORDS
 from .items import Item, Source
 from .layouts import MEASURED_12SL
@@ -45,11 +45,14 @@ THREADS = 2
 _PACED = re.compile(r"\bpac(e|ed|ing|emaker)\b", re.IGNORECASE)  # not PAC, a premature atrial complex
 _TEXT = ("sex", "patient", "diagnosis", "superclass", "rhythm_label", "device", "site")
 COORDS = ("record", "age", "fold", "flags", "samples", "patient_named", *_TEXT, "n_beats", "n_beats_found")
+MEASURED_BY_FILE = {"pr_file": "ms", "qrs_file": "ms", "qt_file": "ms", "hr_file": "bpm"}
+HIGHEST_MEASURED = 2000.0  # no interval or rate is as high: files write "unknown" as 0 or 65535
 # What a chunk yields: each variable's dims after the record, and its attributes.
 FORM = BEAT_VARIABLES | {
     "male": ((), {"units": UNITS["male"]}),
     "age": ((), {"units": "years"}),
     **{name: ((), {"units": unit, "comment": "12SL, from PTB-XL+"}) for name, (_, unit, _) in MEASURED_12SL.items()},
+    **{name: ((), {"units": u, "comment": "as it came with the recording"}) for name, u in MEASURED_BY_FILE.items()},
     **{name: ((), {}) for name in ("record", "fold", "flags", *_TEXT)},
     "samples": (
         (),
@@ -71,10 +74,10 @@ USUAL_SPAN_UV, USUAL_QRS_MS, USUAL_QT_MS = (700.0, 10_000.0), 68.0, (255.0, 600.
 # ---------------------------------------------------------------- one chunk
 
 
-def build_chunk(items: Sequence[Item], waves: pd.DataFrame | None = None) -> Part:
+def build_chunk(items: Sequence[Item], waves: pd.DataFrame | None = None, beats: str = "ours") -> Part:
     """Each item's representative beat and metadata, records first; those that failed, with step and reason, as JSON.
 
-    Whatever a file holds, it costs its own record alone.
+    Whatever a file holds, it costs its own record alone. `beats` is "ours", or "file" for those that files hold.
     """
     failures: list[dict[str, str]] = []
 
@@ -96,7 +99,8 @@ def build_chunk(items: Sequence[Item], waves: pd.DataFrame | None = None) -> Par
         try:
             found = by_record.get(item.record_id)  # None, where the whole chunk was refused: delineated alone
             by_hand = read_annotations(item.annotated) if item.annotated else None
-            rows.append(_labelled(beat_arrays(record, found, annotations=by_hand), item, record))
+            arrays = (file_beat_arrays if beats == "file" else beat_arrays)(record, found, annotations=by_hand)
+            rows.append(_labelled(arrays, item, record))
         except Exception as e:
             failed(item, "beat", e)
     return _stacked(rows) | {"failures": np.array(json.dumps(failures, ensure_ascii=False))}
@@ -135,6 +139,7 @@ def _labelled(beat: dict[str, Any], item: Item, record: Record) -> dict[str, Any
     return {
         **beat,
         **{k: float(meta[k]) for k in MEASURED_12SL if k in meta},
+        **_measured_by_file(of_record),
         "record": item.record_id,
         "age": float(meta.get("age", np.nan)),
         "fold": int(meta.get("fold", -1)),
@@ -145,17 +150,58 @@ def _labelled(beat: dict[str, Any], item: Item, record: Record) -> dict[str, Any
     }
 
 
+def _measured_by_file(metadata: dict[str, Any]) -> dict[str, float]:
+    """The intervals and the rate that came with a recording; what is no positive number is left out."""
+    given = metadata.get("measured")
+    out: dict[str, float] = {}
+    for name in MEASURED_BY_FILE:
+        with contextlib.suppress(AttributeError, TypeError, ValueError):
+            value = float(given.get(name.removesuffix("_file")))  # type: ignore[union-attr]
+            if 0 < value < HIGHEST_MEASURED:
+                out[name] = value
+    return out
+
+
 def _doubts_of_record(beat: dict[str, Any], record: Record) -> list[str]:
     """What is worth a look in a recording, in words: none of it is certain, and no record is left out for it."""
     flags = list(record.metadata.get("flags", []))
     if beat["limb_error"] > LIMB_TOLERANCE and not any(f.startswith("limb leads disagree") for f in flags):
         flags.append(f"limb leads disagree: they break II = I + III by {100 * beat['limb_error']:.0f} % of their size")
-    for name, (limit, words) in WORTH_A_LOOK.items():
-        beyond = [words.format(lead, x) for lead, x in zip(LEADS, beat[name], strict=True) if x > limit]
-        flags += beyond if len(beyond) < len(LEADS) else [words.format("every lead", beat[name].max())]
+    flags += _doubts_of_leads(beat)
     for a, b in combinations(range(len(LEADS)), 2):
         if np.array_equal(beat["rhythm"][a], beat["rhythm"][b], equal_nan=True):
             flags.append(f"{LEADS[a]} and {LEADS[b]} hold the same signal")
+    for one, other, gain in near_twins(beat["beat"], beat["fiducial"]):
+        flags.append(f"{other} is {gain:.2f} times {one} but for noise: one signal in two leads, perhaps")
+    for lead, gain in wrong_gains(beat["beat"], beat["fiducial"], record).items():
+        size = f"{gain:g} times too large" if gain > 1 else f"{1 / gain:g} times too small"
+        flags.append(f"{lead} is {size} beside the other leads: a wrong gain or unit of it, perhaps")
+    return flags
+
+
+def _doubts_of_leads(beat: dict[str, Any]) -> list[str]:
+    """What is to be said of single leads: missing, flat, saturated, noisy; of few beats only."""
+    flags = []
+    seen = beat | {"lead_flat": beat["lead_flat"] - beat["lead_missing"]}  # flat, and there
+    for name, (limit, words) in WORTH_A_LOOK.items():
+        beyond = {lead: x for lead, x in zip(LEADS, seen[name], strict=True) if x > limit}
+        if len(beyond) == len(LEADS):
+            flags.append(words.format("every lead", max(beyond.values())))
+        elif name == "lead_missing" and len(beyond) > 3:  # as in a printout
+            shares = dict.fromkeys(f"{x:.0%}" for x in (min(beyond.values()), max(beyond.values())))
+            flags.append(f"{', '.join(beyond)} are missing for {' to '.join(shares)} of it")
+        else:
+            flags += [words.format(lead, x) for lead, x in beyond.items()]
+    bridged = {lead: x for lead, x in zip(LEADS, beat["lead_bridged"], strict=True) if x > 0}
+    if bridged:
+        where = "every lead" if len(bridged) == len(LEADS) else ", ".join(bridged)
+        flags.append(f"gaps of up to {BRIDGED_MS:.0f} ms are bridged in {where} ({max(bridged.values()):.2%} of it)")
+    n = beat["lead_beats"]
+    if not n.any():
+        flags.append("the representative beat is the one that came with the recording")
+    if n.min() < FEW_ALIKE * n.max():
+        parts = [f"{k} in {', '.join(np.array(LEADS)[n == k])}" for k in np.unique(n)]
+        flags.append(f"few beats in some leads: {'; '.join(parts)}".replace("; ", " / "))
     return flags
 
 
@@ -177,7 +223,10 @@ def _doubts_of_beat(beat: dict[str, Any]) -> list[str]:
     if spike is not None:
         side = "before" if spike[0] < qrs_on else "after"
         flags.append(f"a pacing spike {abs(spike[0] - qrs_on):.0f} ms {side} QRS_on; voltages are read without it")
-    swap, log_odds = likeliest_swap(beat["beat"], beat["fiducial"])
+    turned = spike is None and upright_odds(beat["beat"], beat["fiducial"]) < -UPSIDE_DOWN  # a paced heart is no guide
+    if turned:
+        flags.append("the whole recording may be upside down: P, QRS and T point against the usual")
+    swap, log_odds = likeliest_swap(-beat["beat"] if turned else beat["beat"], beat["fiducial"])
     if log_odds > LOG_ODDS:
         flags.append(f"the limb leads look like those of interchanged electrodes ({swap}, perhaps)")
     return flags
@@ -206,9 +255,9 @@ def _stacked(rows: list[dict[str, Any]]) -> Part:
 # ---------------------------------------------------------------- all chunks
 
 
-def build_at(out: Path, found: Source, client: Any = None) -> None:
+def build_at(out: Path, found: Source, client: Any = None, beats: str = "ours") -> None:
     """The finished cohort at `out`: built, gone on with, or found there complete."""
-    inputs = Inputs(found)
+    inputs = Inputs(found, beats)
     with stores.building(out) as place:
         if out.exists():
             _same_or_refuse(out, inputs)
@@ -233,7 +282,7 @@ def build(inputs: Inputs, place: Path, client: Any = None) -> None:
                 else:
                     yield files[-1], chunk
 
-        for file, chunk, part in _results(to_do(), partial(build_chunk, waves=waves), client):
+        for file, chunk, part in _results(to_do(), partial(build_chunk, waves=waves, beats=inputs.beats), client):
             stores.save_part(file, part)
             bar.update(len(chunk))
     left_out = stores.failures(files)
@@ -249,6 +298,7 @@ def build(inputs: Inputs, place: Path, client: Any = None) -> None:
         "credit": source.credit,
         "folds": source.folds,
         "sha256": inputs.sha256,
+        "beats": inputs.beats,
         "landmarks": "ecgwb" if waves is None else "out-of-fold",
         "filters": FILTERS,
         "fs": FS,
@@ -276,9 +326,9 @@ class Inputs:
         recordings are known, in the course of the work where a generator yields them.
     """
 
-    def __init__(self, source: Source) -> None:
-        self.source, self.names = source, dict[str, None]()
-        self._code = content_key(*COHORT)
+    def __init__(self, source: Source, beats: str = "ours") -> None:
+        self.source, self.beats, self.names = source, beats, dict[str, None]()
+        self._code = content_key(*COHORT) + beats
         self._all, self._content = hashlib.sha256(self._code.encode()), hashlib.sha256()
         self.chunks: Iterable[tuple[list[Item], str]] = self._chunks()
         if isinstance(source.items, list):

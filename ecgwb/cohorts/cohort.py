@@ -57,9 +57,12 @@ def open_cohort(name: str | Path, rhythm: bool = False) -> xr.Dataset:
 
         The quality of each lead as recorded, before any filter: ``lead_missing``, ``lead_flat``, ``lead_saturated``
         (record, lead), shares of its samples, ``lead_noise`` (record, lead) µV; ``limb_error`` (record): how far the
-        limb leads break II = I + III, relative to their size. What is worth a look stands in words in the coordinate
+        limb leads break II = I + III, relative to their size. ``lead_bridged`` is the share of samples in gaps of up
+        to 20 ms, which are bridged, and ``lead_beats`` how many beats each lead has of its own; both (record, lead).
+        What is worth a look stands in words in the coordinate
         ``flags``. A PTB-XL folder with PTB-XL+ beside it has the 12SL program's ``pr_12sl``, ``qrs_12sl``,
-        ``qt_12sl``, ``hr_12sl``, ``r_v5_12sl``, ``t_v5_12sl``.
+        ``qt_12sl``, ``hr_12sl``, ``r_v5_12sl``, ``t_v5_12sl``; recordings that came with measurements of their own
+        have these as ``pr_file``, ``qrs_file``, ``qt_file``, ``hr_file``, and `ecgwb.cohorts.agreement` compares them.
 
     Raises
     ------
@@ -132,6 +135,7 @@ def build_cohort(
     client: Any = None,
     *,
     columns: Mapping[str, str] | None = None,
+    beats: str = "ours",
 ) -> xr.Dataset:
     """Read, delineate and average every recording of a source.
 
@@ -153,6 +157,9 @@ def build_cohort(
         record back; only this process writes.
     columns : mapping of str, optional
         What the table's columns hold, where their names do not say it: ``{"patient": "case", "record": "file"}``.
+    beats : {"ours", "file"}
+        "file" takes the representative beat that a recording came with, as GE MUSE's do, in place of the one made of
+        its beats; recordings without one are left out.
 
     Returns
     -------
@@ -175,6 +182,8 @@ def build_cohort(
     holds between machines only where that system passes locks on (NFS with its lock service, Lustre mounted with
     ``flock``).
     """
+    if beats not in ("ours", "file"):
+        raise ValueError(f"beats is {beats!r}; expected 'ours' or 'file'")
     found = list_source(source, metadata, columns)
     if found.ignored:
         warnings.warn(
@@ -185,11 +194,11 @@ def build_cohort(
     if out is None:
         with tempfile.TemporaryDirectory() as folder:
             store = Path(folder) / "cohort.zarr"
-            build_at(store, found, client)
+            build_at(store, found, client, beats)
             cohort = open_store(store).load()
     else:
         out = Path(out).expanduser()
-        build_at(out, found, client)
+        build_at(out, found, client, beats)
         cohort = open_store(out)
     for line in [*found.notes.lines(), *_lines_of_join(cohort), *lines_of_doubt(cohort)]:
         warnings.warn(line, stacklevel=2)

@@ -7,9 +7,12 @@ import pandas as pd
 import xarray as xr
 
 from ..delineation.landmarks import interval_errors
+from ..recordings.record import RecordError
 from .guards import check
+from .measurements import TARGETS
 
 _INTERVALS = ("pr", "qrs", "qt")
+LIMITS = 1.96  # standard deviations: 95 % of differences lie within, if they are Gaussian
 
 
 def standard_errors(cohort: xr.Dataset) -> xr.Dataset:
@@ -63,3 +66,42 @@ def reliability(cohort: xr.Dataset) -> pd.DataFrame:
         rms = float(np.sqrt(np.mean(error[known] ** 2))) if n else np.nan
         rows[name] = {"n": n, "sd": sd, "error": rms, "reliability": max(1 - (rms / sd) ** 2, 0.0) if sd else np.nan}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("interval")
+
+
+def agreement(cohort: xr.Dataset, other: str = "file") -> pd.DataFrame:
+    """How a cohort's measurements agree with others of the same recordings (Bland & Altman, Lancet 1:307-310, 1986).
+
+    Parameters
+    ----------
+    cohort : Dataset
+        With measurements and the others', such as ``qt`` and ``qt_file``.
+    other : str
+        Whose: "file" of the recordings' own, "12sl" of PTB-XL+, "manual" of LUDB's cardiologists.
+
+    Returns
+    -------
+    DataFrame, a row per measurement that both have
+        - ``n``: records with both
+        - ``bias``: mean of ours minus theirs, in the measurement's unit, as the next three
+        - ``sd``: standard deviation of the differences
+        - ``lower``, ``upper``: limits of agreement, the bias less and plus 1.96 SD
+
+    Raises
+    ------
+    RecordError
+        When the cohort has none of the others' measurements.
+    """
+    cohort = check(cohort)
+    names = [str(name).removesuffix(f"_{other}") for name in cohort.variables if str(name).endswith(f"_{other}")]
+    rows = {}
+    for name in (name for name in (*TARGETS, *names) if name in names and name in cohort and name not in rows):
+        if cohort[name].dims != ("record",):
+            continue
+        d = cohort[name].values - cohort[f"{name}_{other}"].values
+        d = d[np.isfinite(d)]
+        bias, sd = (float(d.mean()), float(d.std(ddof=1))) if len(d) > 1 else (np.nan, np.nan)
+        limits = {"lower": bias - LIMITS * sd, "upper": bias + LIMITS * sd}
+        rows[name] = {"n": len(d), "bias": bias, "sd": sd, **limits}
+    if not rows:
+        raise RecordError(f"the cohort has no measurement that ends in '_{other}'; expected some, such as 'qt_{other}'")
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("measurement")

@@ -203,7 +203,8 @@ def _of_iterable(given: Iterable[Record | str | Path], told: Told) -> Source:
             return item_of(base_of(path).stem if path.suffix in SIGNALS else path.stem, path, told=told)
         if not isinstance(record, Record):
             raise RecordError(f"item {i} of the source is {kind_of(record)}; expected an ecgwb.Record: {MAKE_RECORDS}")
-        content = hashlib.sha256(f"{record.fs} {record.leads}".encode() + record.signal.tobytes()).hexdigest()
+        parts = [record] if record.median is None else [record, record.median]
+        content = hashlib.sha256(b"".join(f"{x.fs} {x.leads}".encode() + x.signal.tobytes() for x in parts)).hexdigest()
         name = record.record_id or str(i)
         known = tidy({**{k: v for k, v in record.metadata.items() if k != "flags"}, "record": name}, notes)
         return Item(name, partial(_itself, record), known, fingerprint=content)

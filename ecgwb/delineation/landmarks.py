@@ -43,7 +43,7 @@ class Wave(NamedTuple):
     offset: float
 
 
-def global_marks(marks: np.ndarray, rank: float = RANK) -> np.ndarray:
+def global_marks(marks: np.ndarray, rank: float = RANK, n_leads: np.ndarray | None = None) -> np.ndarray:
     """One mark per beat and landmark from those of the leads.
 
     Of the m leads that show a wave (at least a third of them must), the onset is the k-th earliest and the offset the
@@ -56,6 +56,8 @@ def global_marks(marks: np.ndarray, rank: float = RANK) -> np.ndarray:
     marks : array (beat, lead, landmark), ms
     rank : float
         Of the leads that show a wave, the share to be counted from outside; 1/12 is the outermost lead.
+    n_leads : array (beat,), optional
+        How many leads are there at each beat; all, where it is missing.
 
     Returns
     -------
@@ -76,7 +78,8 @@ def global_marks(marks: np.ndarray, rank: float = RANK) -> np.ndarray:
         side[:, ONSETS] = nth(r - 1)[:, ONSETS]
         side[:, OFFSETS] = nth(m - r)[:, OFFSETS]
         side[:, PEAKS] = (nth((m - 1) // 2) + nth(m // 2))[:, PEAKS] / 2
-    out[:, m < max(1, np.ceil(marks.shape[1] / 3))] = np.nan
+    needed = np.ceil((np.array([marks.shape[1]]) if n_leads is None else n_leads) / 3)
+    out[:, m < np.maximum(needed, 1)[:, None]] = np.nan
     return out
 
 
@@ -113,7 +116,12 @@ class BeatLandmarks(NamedTuple):
 
 
 def beat_landmarks(
-    marks: np.ndarray, r: np.ndarray, used: np.ndarray, share: float = 0.5, rank: float = RANK
+    marks: np.ndarray,
+    r: np.ndarray,
+    used: np.ndarray,
+    share: float = 0.5,
+    rank: float = RANK,
+    there: np.ndarray | None = None,
 ) -> BeatLandmarks:
     """The landmarks of a representative beat: the medians, over the beats it is made of, of their global landmarks.
 
@@ -133,18 +141,31 @@ def beat_landmarks(
         A landmark that fewer of these beats show is absent.
     rank : float
         See `global_marks`. The doubt is calibrated for the fifth of twelve leads.
+    there : bool array (beat, lead), optional
+        Where leads are missing at some beats, as in a printout: which are there. Then each lead's marks are medians
+        over its own beats, and the global ones are taken of these.
 
     Returns
     -------
     BeatLandmarks
     """
-    cycles = global_marks(marks, rank)  # (side, beat, landmark)
+    cycles = global_marks(marks, rank, None if there is None else there.sum(axis=1))  # (side, beat, landmark)
     cycles[:, :, R] = r
     relative = cycles[:, used] - r[used][:, None]
-    middle, outer, inner = median_if_common(relative, share)
+    n = int(used.sum())
+    if there is None:
+        middle, outer, inner = median_if_common(relative, share)
+    else:
+        own = np.full(marks.shape[1:], np.nan)  # (lead, landmark)
+        for lead in np.flatnonzero(there[used].any(axis=0)):
+            mine = used & there[:, lead]
+            own[lead] = median_if_common(marks[mine, lead] - r[mine, None], share)
+        own[:, R] = 0.0
+        middle, outer, inner = global_marks(own[None], rank)[:, 0]
+        n = int(np.median(there[used].sum(axis=0)))
     over_leads = np.abs(outer - inner) / 2
     over_beats = 1.4826 * median_if_common(np.abs(relative[0] - middle), share)
-    if used.sum() < FEW_BEATS:  # too few to show how much they differ
+    if n < FEW_BEATS:  # too few to show how much they differ
         over_beats = np.fmax(over_beats, 2 * over_leads)
     doubt = standard_error(np.hypot(over_leads, over_beats))
     return BeatLandmarks(in_order(middle), np.stack([outer, inner]), doubt, cycles[0])

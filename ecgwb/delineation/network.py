@@ -9,6 +9,7 @@ This file imports nothing of the package.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -49,7 +50,10 @@ class Residual(nn.Module):
 
 
 class LeadExchange(nn.Module):
-    """Adds to every lead a mixture of the mean and the maximum over the record's leads, the same for any order."""
+    """Adds to every lead a mixture of the mean and the maximum over the record's leads, the same for any order.
+
+    At each moment over the leads that are there at it.
+    """
 
     def __init__(self, width: int):
         super().__init__()
@@ -57,9 +61,15 @@ class LeadExchange(nn.Module):
         self.norm = nn.BatchNorm1d(width)
         self.out = nn.Conv1d(width, width, 1)
 
-    def forward(self, x: Tensor, n_leads: int) -> Tensor:
+    def forward(self, x: Tensor, n_leads: int, there: Tensor | None = None) -> Tensor:
         by_lead = x.unflatten(0, (-1, n_leads))  # (record, lead, channel, time)
-        common = torch.cat([by_lead.mean(1), by_lead.amax(1)], dim=1)
+        if there is None:
+            common = torch.cat([by_lead.mean(1), by_lead.amax(1)], dim=1)
+        else:
+            mask = at_rate_of(there, x.shape[-1])[:, :, None]  # (record, lead, 1, time)
+            n = mask.sum(1).clamp_min(1)
+            # Before it comes a ReLU: the maximum over no lead is 0.
+            common = torch.cat([(by_lead * mask).sum(1) / n, (by_lead * mask).amax(1)], dim=1)
         common = self.out(F.relu(self.norm(self.mix(common)), inplace=True))
         return x + common.repeat_interleave(n_leads, dim=0)
 
@@ -74,9 +84,9 @@ class Down(nn.Module):
         self.block = Residual(width, kernel)
         self.exchange = LeadExchange(width)
 
-    def forward(self, x: Tensor, n_leads: int) -> Tensor:
+    def forward(self, x: Tensor, n_leads: int, there: Tensor | None = None) -> Tensor:
         x = F.relu(self.norm(self.conv(x)), inplace=True)
-        return self.exchange(self.block(x), n_leads)
+        return _where_there(self.exchange(self.block(x), n_leads, there), there)
 
 
 class Up(nn.Module):
@@ -120,21 +130,26 @@ class Delineator(nn.Module):
         self.up2, self.up1, self.up0 = Up(d, c, 5), Up(c, b, 5), Up(b, a, 7)
         self.head = nn.Conv1d(a, 2 * N_OUTPUTS, 5, padding=2)
 
-    def forward(self, signal: Tensor) -> Tensor:
-        """Logits (record, lead, 7, sample) of a signal (record, lead, sample) in any unit, at 250 Hz."""
+    def forward(self, signal: Tensor, there: Tensor | None = None) -> Tensor:
+        """Logits (record, lead, 7, sample) of a signal (record, lead, sample) in any unit, at 250 Hz.
+
+        Where samples are missing, `there` (same shape) says at which there is one.
+        """
         n_leads, n = signal.shape[1:]
-        x = normalise(signal).flatten(0, 1)  # (record * lead, sample)
+        x = (normalise(signal) if there is None else normalise_present(signal, there)).flatten(0, 1)
         x = F.pad(x, (0, -n % STRIDE))
         # The second channel lifts small waves beside a large QRS.
         x = torch.stack([x, torch.asinh(10 * x) / 3], dim=1)
-        x0 = self.block(F.relu(self.norm(self.stem(x)), inplace=True))
-        x1 = self.down1(x0, n_leads)
-        x2 = self.down2(x1, n_leads)
-        x3 = self.down3(x2, n_leads)
+        x = _where_there(F.relu(self.norm(self.stem(x)), inplace=True), there)
+        x0 = _where_there(self.block(x), there)
+        x1 = self.down1(x0, n_leads, there)
+        x2 = self.down2(x1, n_leads, there)
+        x3 = self.down3(x2, n_leads, there)
         for block in self.context:
-            x3 = block(x3)
-        x3 = self.exchange(x3, n_leads)
-        x = self.up0(self.up1(self.up2(x3, x2), x1), x0)
+            x3 = _where_there(block(x3), there)
+        x3 = _where_there(self.exchange(x3, n_leads, there), there)
+        x2 = _where_there(self.up2(x3, x2), there)
+        x = self.up0(_where_there(self.up1(x2, x1), there), x0)
         x = self.head(x)  # (record * lead, 2 * 7, step): each step holds two samples
         x = x.unflatten(1, (N_OUTPUTS, 2)).transpose(2, 3).flatten(2)[..., :n]
         return x.unflatten(0, (-1, n_leads))
@@ -152,6 +167,32 @@ def normalise(signal: Tensor) -> Tensor:
     scale = largest.median(-1, keepdim=True).values
     flat = scale <= 1e-6 * largest.amax(-1, keepdim=True).clamp_min(1e-30)
     return torch.where(flat, 0.0, signal / scale.masked_fill(flat, 1.0)).clamp(-8, 8)
+
+
+def normalise_present(signal: Tensor, there: Tensor) -> Tensor:
+    """`normalise` by the samples that are there alone; the others are zero."""
+    n = signal.shape[-1]
+    pieces = max(n // (2 * RATE), 1)
+    size = n // pieces
+    x, known = (y[..., : pieces * size].unflatten(-1, (pieces, size)) for y in (signal * there, there))
+    largest = x.abs().amax(-1)  # (record, lead, piece)
+    # A piece that is there for less than half may lack a QRS complex.
+    enough = known.mean(-1) >= torch.minimum(known.mean(-1).amax(-1, keepdim=True), torch.tensor(0.5))
+    scale = torch.where(enough, largest, torch.nan).nanmedian(-1, keepdim=True).values.nan_to_num()
+    flat = scale <= 1e-6 * largest.amax(-1, keepdim=True).clamp_min(1e-30)
+    return torch.where(flat, 0.0, signal * there / scale.masked_fill(flat, 1.0)).clamp(-8, 8)
+
+
+def _where_there(x: Tensor, there: Tensor | None) -> Tensor:
+    """Features (record * lead, channel, step), zero where a lead is missing, as they are beyond the recording."""
+    return x if there is None else x * at_rate_of(there, x.shape[-1]).flatten(0, 1)[:, None]
+
+
+def at_rate_of(there: Tensor, steps: int) -> Tensor:
+    """Of each step (record, lead, step), whether a lead is there for half of it or more, by its samples."""
+    size = 2 ** round(math.log2(there.shape[-1] / steps))
+    there = F.pad(there, (0, steps * size - there.shape[-1]))
+    return (there.unflatten(-1, (steps, size)).mean(-1) >= 0.5).to(there.dtype)
 
 
 # ---------------------------------------------------------------- inference
@@ -177,14 +218,19 @@ def fold_norms(model: Delineator) -> Delineator:
     return model
 
 
-def probabilities(model: Delineator, signals: list[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+def probabilities(
+    model: Delineator, signals: list[np.ndarray], gaps: list[np.ndarray] | None = None
+) -> Iterator[tuple[int, np.ndarray]]:
     """Probabilities of each signal; signals of one shape pass the network together.
 
     Parameters
     ----------
     model : Delineator
     signals : list of array (lead, sample)
-        At 250 Hz, without missing samples. Long ones are cut into overlapping pieces, so that memory stays bounded.
+        At 250 Hz, with any number where samples are missing. Long ones are cut into overlapping pieces, so that memory
+        stays bounded.
+    gaps : list of bool array (lead, sample), optional
+        Where samples are missing: what is there, alone, sets a lead's scale and is shown to the other leads.
 
     Yields
     ------
@@ -192,37 +238,41 @@ def probabilities(model: Delineator, signals: list[np.ndarray]) -> Iterator[tupl
         Index into `signals`, which are not taken in order, and the probabilities: of neither QRS nor T, P, QRS and T
         (all but P's sum to 1), then of each wave's peak.
     """
-    groups: dict[tuple[int, ...], list[int]] = {}
+    groups: dict[tuple, list[int]] = {}
     for i, x in enumerate(signals):
-        groups.setdefault(x.shape, []).append(i)
-    for (n_leads, n), members in groups.items():
+        groups.setdefault((*x.shape, gaps is not None and bool(gaps[i].any())), []).append(i)
+    for (n_leads, n, with_gaps), members in groups.items():
         at_once = max(ROWS_AT_ONCE * 10 * RATE // (n_leads * min(n, PIECE)), 1)
         for k in range(0, len(members), at_once):
             batch = members[k : k + at_once]
             together = torch.from_numpy(np.stack([signals[i] for i in batch]).astype(np.float32))
-            yield from zip(batch, _in_pieces(model, together).numpy(), strict=True)
+            there = None
+            if gaps is not None and with_gaps:
+                there = torch.from_numpy(np.stack([~gaps[i] for i in batch]).astype(np.float32))
+            yield from zip(batch, _in_pieces(model, together, there).numpy(), strict=True)
 
 
 @torch.inference_mode()
-def _in_pieces(model: Delineator, x: Tensor) -> Tensor:
+def _in_pieces(model: Delineator, x: Tensor, there: Tensor | None = None) -> Tensor:
     """Probabilities (record, lead, 7, sample) of signals (record, lead, sample)."""
     n = x.shape[-1]
     if n <= PIECE:
-        return _to_probabilities(_logits(model, x))
+        return _to_probabilities(_logits(model, x, there))
     out = torch.empty(*x.shape[:2], N_OUTPUTS, n)
     for start in range(0, n - 2 * MARGIN, PIECE - 2 * MARGIN):
         start = min(start, n - PIECE)
         low = 0 if start == 0 else MARGIN
         high = PIECE if start + PIECE == n else PIECE - MARGIN
-        piece = _to_probabilities(_logits(model, x[..., start : start + PIECE]))
+        inside = slice(start, start + PIECE)
+        piece = _to_probabilities(_logits(model, x[..., inside], None if there is None else there[..., inside]))
         out[..., start + low : start + high] = piece[..., low:high]
     return out
 
 
-def _logits(model: Delineator, x: Tensor) -> Tensor:
+def _logits(model: Delineator, x: Tensor, there: Tensor | None = None) -> Tensor:
     """In half the time where the processor computes in bfloat16; no landmark's SD on LUDB then grows by 0.5 %."""
     with torch.autocast("cpu", torch.bfloat16, enabled=_has_bfloat16()):
-        return model(x).float()
+        return (model(x) if there is None else model(x, there)).float()
 
 
 @cache

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..recordings.filters import fill_gaps, prepare
-from ..recordings.record import FS, Record, RecordError, lasting, runs
+from ..recordings.record import FS, Record, RecordError, lasting
 from .decoding import decode
 from .landmarks import Wave
 from .network import RATE, Delineator, load_delineator, probabilities
@@ -24,7 +24,7 @@ from .neurokit import NEUROKIT_METHODS, lacking, neurokit_waves
 COLUMNS = ("record", "lead", "wave", "onset_ms", "peak_ms", "offset_ms")
 METHODS = ("ecgwb", *NEUROKIT_METHODS)
 MIN_SECONDS, MIN_FS, MAX_FS = 2.0, 100.0, 2000.0
-MIN_PIECE = round(1.5 * RATE)  # samples of a lead that is mostly gap in which waves are looked for
+MIN_LEAD = 1.5  # seconds that a lead has to be there for waves to be looked for in it
 
 
 def delineate(records: Record | Iterable[Record], method: str = "ecgwb") -> pd.DataFrame:
@@ -43,7 +43,8 @@ def delineate(records: Record | Iterable[Record], method: str = "ecgwb") -> pd.D
     DataFrame
         One row per wave: ``record``, ``lead``, ``wave`` ("P", "QRS" or "T"), ``onset_ms``, ``peak_ms``, ``offset_ms``
         from the record's start, NaN where unknown, as where the record cuts a wave off. In the order of the records, of
-        their leads, and of time. An absent wave has no row; flat leads and gaps have none.
+        their leads, and of time. An absent wave has no row; flat leads and gaps have none. Gaps of up to 20 ms are
+        bridged; where a lead is missing for longer it does not count for the others.
 
     Raises
     ------
@@ -99,52 +100,14 @@ def delineate_with(model: Delineator, records: Sequence[Record]) -> pd.DataFrame
         As from `delineate`.
     """
     prepared = [_prepared(record, RATE) for record in records]
-    # A lead without a sample would show the others that nothing happens, and a record without leads has no waves.
-    pieces = [(i, piece) for i, (_, _, gaps) in enumerate(prepared) for piece in _pieces(gaps)]
-    waves: dict[int, list[Wave]] = {i: [] for i, _ in pieces}
-    for k, p in probabilities(model, [prepared[i][1][x.rows, x.start : x.stop] for i, x in pieces]):
-        i, piece = pieces[k]
-        _, signal, gaps = prepared[i]
-        inside = slice(piece.start, piece.stop)
-        hidden = gaps[piece.rows, inside] | _only_noise(signal[piece.rows, inside])
-        ms = piece.start * 1000.0 / RATE
-        waves[i] += [
-            Wave(int(piece.rows[w.lead]), w.kind, w.onset + ms, w.peak + ms, w.offset + ms)
-            for w in decode(p)
-            if w.lead < piece.n_own and not _in_gap(w, hidden, RATE)
-        ]
+    # A record without a lead that is there has no waves.
+    some = [i for i, (leads, _, _) in enumerate(prepared) if len(leads)]
+    waves: dict[int, list[Wave]] = {}
+    for k, p in probabilities(model, [prepared[i][1] for i in some], [prepared[i][2] for i in some]):
+        _, signal, gaps = prepared[some[k]]
+        hidden = gaps | _only_noise(signal)
+        waves[some[k]] = [w for w in decode(p) if not _in_gap(w, hidden, RATE)]
     return _in_order({i: _named(found, records[i], prepared[i][0]) for i, found in waves.items()})
-
-
-class _Piece(NamedTuple):
-    """A stretch of some leads that pass the network together."""
-
-    rows: np.ndarray  # of the signal
-    n_own: int  # how many of them, the first, are asked for; the others are context
-    start: int
-    stop: int
-
-
-def _pieces(gaps: np.ndarray) -> Iterator[_Piece]:
-    """The leads that are there for half of the time or more, together; the others where they are, as in a printout.
-
-    A lead that is mostly gap would show the others that nothing happens. Those that are there at the same time go
-    together, with the whole leads as context.
-    """
-    missing = gaps.mean(axis=1)
-    whole = np.flatnonzero(missing <= 0.5)
-    if len(whole):
-        yield _Piece(whole, len(whole), 0, gaps.shape[1])
-    together: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
-    for lead in np.flatnonzero(missing > 0.5):
-        _, begin, end = runs(~gaps[lead : lead + 1])
-        longest = int((end - begin).argmax())
-        start, stop = int(begin[longest]), int(end[longest])
-        together.setdefault((round(10 * start / RATE), round(10 * stop / RATE)), []).append((int(lead), start, stop))
-    for members in together.values():
-        own, starts, stops = zip(*members, strict=True)
-        if min(stops) - max(starts) >= MIN_PIECE:
-            yield _Piece(np.r_[list(own), whole].astype(int), len(own), max(starts), min(stops))
 
 
 def wave_table(waves: Any) -> pd.DataFrame:
@@ -199,12 +162,16 @@ def _prepared(record: Record, fs: float) -> tuple[np.ndarray, np.ndarray, np.nda
 
     Stretches that do not change for a second are taken as missing: a lead that is off has no waves.
     """
-    same = lasting(np.diff(record.signal, axis=1) == 0, max(round(record.fs), 2) - 1)  # as the sample before
-    flat = np.pad(same, ((0, 0), (1, 0))) | np.pad(same, ((0, 0), (0, 1)))
-    prepared = prepare(replace(record, signal=np.where(flat, np.nan, record.signal)), fs)
+    prepared = prepare(replace(record, signal=np.where(long_flat(record), np.nan, record.signal)), fs)
     signal, gaps = fill_gaps(prepared.signal)
-    leads = np.flatnonzero(~gaps.all(axis=1))
+    leads = np.flatnonzero((~gaps).sum(axis=1) >= MIN_LEAD * fs)
     return leads, signal[leads], gaps[leads]
+
+
+def long_flat(record: Record) -> np.ndarray:
+    """Where (lead, sample) a recording does not change for a second or longer."""
+    same = lasting(np.diff(record.signal, axis=1) == 0, max(round(record.fs), 2) - 1)  # as the sample before
+    return np.pad(same, ((0, 0), (1, 0))) | np.pad(same, ((0, 0), (0, 1)))
 
 
 def _only_noise(signal: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -124,7 +124,13 @@ def to_record(channels: Channels, record_id: str, told: Told = NOTHING_TOLD) -> 
     if error > LIMB_TOLERANCE:
         flags.append(f"limb leads disagree: they break II = I + III by {100 * error:.0f} % of their size")
     record.metadata["flags"] = flags
-    return record
+    if channels.median is None:
+        return record
+    try:
+        return replace(record, median=to_record(channels.median, record_id, told))
+    except RecordError as e:
+        flags.append(f"the file's own representative beat cannot be used: {str(e).partition(': ')[2] or e}")
+        return record
 
 
 def _plain(unit: object) -> str:

@@ -8,18 +8,21 @@ from functools import cache
 
 import numpy as np
 import scipy.signal
+from scipy.interpolate import Akima1DInterpolator
 
-from .record import FS, Record
+from .record import FS, Record, runs
 
 HIGHPASS_HZ = 0.5
+BRIDGED_MS = 20.0
+"""Gaps of a lead up to this long are bridged; longer ones stay missing."""
 FILTERS = f"zero-phase Butterworth high-pass {HIGHPASS_HZ} Hz (2nd order, forward and backward); no low-pass"
 
 
 def prepare(record: Record, fs: float = FS) -> Record:
     """Resample to `fs` and high-pass at 0.5 Hz, zero phase: what networks and measurements both see.
 
-    Missing samples are bridged linearly for the filters and are missing again afterwards; a lead with no sample at
-    all stays missing.
+    Gaps of up to 20 ms are bridged, see `bridge_short_gaps`. Longer ones stay missing: a lead is filtered from gap to
+    gap, each piece mirrored at its ends, as a level held through a gap would pull down what lies beside it.
 
     Parameters
     ----------
@@ -31,7 +34,7 @@ def prepare(record: Record, fs: float = FS) -> Record:
     -------
     Record
     """
-    signal, gaps = fill_gaps(record.signal)
+    signal, gaps = fill_gaps(bridge_short_gaps(record.signal, record.fs))
     if record.fs != fs:
         ratio = Fraction(float(fs)).limit_denominator(1000) / Fraction(record.fs).limit_denominator(1000)
         # padtype "line" keeps resample_poly's zero padding from bending the first and last samples
@@ -40,14 +43,37 @@ def prepare(record: Record, fs: float = FS) -> Record:
         gaps = gaps[:, np.floor(at).astype(int)] | gaps[:, np.ceil(at).astype(int)]
     sos = _highpass(fs)
     pad = min(int(2 * fs), signal.shape[1] - 1)
-    signal = scipy.signal.sosfiltfilt(sos, signal, axis=1, padlen=pad)
-    signal[gaps] = np.nan
-    return replace(record, signal=signal, fs=fs)
+    out = scipy.signal.sosfiltfilt(sos, signal, axis=1, padlen=pad)
+    for lead, start, stop in zip(*runs(~gaps), strict=True):
+        if stop - start < gaps.shape[1]:
+            piece, pad = signal[lead, start:stop], min(int(2 * fs), int(stop - start) - 1)
+            out[lead, start:stop] = scipy.signal.sosfiltfilt(sos, piece, padtype="even", padlen=pad)
+    out[gaps] = np.nan
+    return replace(record, signal=out, fs=fs)
 
 
 @cache
 def _highpass(fs: float) -> np.ndarray:
     return scipy.signal.butter(2, HIGHPASS_HZ, "highpass", fs=fs, output="sos")
+
+
+def bridge_short_gaps(signal: np.ndarray, fs: float) -> np.ndarray:
+    """`signal` (lead, sample) with gaps of up to `BRIDGED_MS` bridged by Akima's curve through their surroundings.
+
+    One missing sample is bridged whatever the rate. What is missing at the recording's ends stays so.
+    """
+    gaps = np.isnan(signal)
+    if not gaps.any():
+        return signal
+    out, at = signal.copy(), np.arange(signal.shape[1])
+    lead, start, stop = runs(gaps)
+    short = (stop - start <= max(BRIDGED_MS * fs / 1000, 1)) & (start > 0) & (stop < len(at))
+    for k in np.unique(lead[short]):
+        known = np.flatnonzero(~gaps[k])
+        curve = Akima1DInterpolator(known, signal[k, known]) if len(known) > 4 else None
+        for a, b in zip(start[short & (lead == k)], stop[short & (lead == k)], strict=True):
+            out[k, a:b] = curve(at[a:b]) if curve else np.interp(at[a:b], known, signal[k, known])
+    return out
 
 
 def fill_gaps(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -20,6 +20,8 @@ FS = 500
 
 # Each limb lead from I and II (Einthoven, Goldberger); the digital leads obey this exactly, up to rounding.
 _FROM_I_II = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}
+LIMB_WEIGHTS = {"I": (1.0, 0.0), "II": (0.0, 1.0), **_FROM_I_II}
+"""Of I and II in each limb lead."""
 _IN_ANY_CASE = {name.lower(): name for name in LEADS12}
 # Limb leads recorded in one system agree to rounding and filter ripple; a lead with a wrong gain is off by far more.
 LIMB_TOLERANCE = 0.1
@@ -45,7 +47,10 @@ class Record:
         others are kept as they are.
     record_id : str
     metadata : dict
-        For example age (years), sex ("male" or "female"), patient, diagnosis. ``flags`` lists what looked wrong.
+        For example age (years), sex ("male" or "female"), patient, diagnosis. ``flags`` lists what looked wrong;
+        ``measured`` holds the pr, qrs, qt (ms) and hr (bpm) that came with the recording.
+    median : Record, optional
+        The representative beat that came with the recording; ``build_cohort(..., beats="file")`` uses it.
 
     Raises
     ------
@@ -58,6 +63,7 @@ class Record:
     leads: tuple[str, ...]
     record_id: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
+    median: Record | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.leads, str) or not isinstance(self.leads, Iterable):
@@ -66,6 +72,8 @@ class Record:
         leads = standard_leads(given)
         if len(set(leads)) < len(set(given)):  # "II" and "ECG II": whoever made the record told them apart
             leads = tuple(_IN_ANY_CASE.get(name.lower(), name) for name in given)
+        if self.median is not None and not isinstance(self.median, Record):
+            raise TypeError(f"median is a {type(self.median).__name__}; expected a Record of one beat, or None")
         checked = {
             "signal": _checked_signal(self.signal, leads, str(self.record_id)),
             "fs": _checked_rate(self.fs, str(self.record_id)),
@@ -248,7 +256,7 @@ def complete_limb_leads(have: dict[str, np.ndarray]) -> None:
 
     Each is a combination of I and II, so any two give I and II, and these the rest.
     """
-    weights = {"I": (1.0, 0.0), "II": (0.0, 1.0), **_FROM_I_II}
+    weights = LIMB_WEIGHTS
     two = [name for name in weights if name in have][:2]
     if len(two) < 2:
         return

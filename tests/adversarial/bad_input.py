@@ -79,6 +79,16 @@ def gap(x, start, stop):
     return x
 
 
+def holes(x, share):
+    return np.where(np.random.default_rng(0).random(x.shape) < share, np.nan, x)
+
+
+def printout(uv, strip):
+    """Three rows of four columns of 2.5 s, with lead II whole or not."""
+    column = np.arange(12)[:, None] // 3 == np.arange(uv.shape[1]) // (uv.shape[1] // 4)
+    return np.where(column | (strip & (np.arange(12) == 1))[:, None], uv, np.nan)
+
+
 def hum(uv, hz):
     eight = uv[[LEADS12.index(n) for n in wb.LEADS]] + 100 * np.sin(2 * np.pi * hz * np.arange(uv.shape[1]) / 500)
     return twelve(eight[:2], eight[2:])
@@ -196,10 +206,17 @@ RECORDINGS = {
         for name, swap in list(SWAPS.items())[1:4]
     },
     "V1 copied into V2": recorded(lambda x: np.concatenate([x[:7], x[6:7], x[8:]])),
+    "V1 copied into V2, a half larger": recorded(lambda x: np.concatenate([x[:7], 1.5 * x[6:7], x[8:]])),
+    "all leads upside down": recorded(lambda x: -x),
+    "V4 ten times too large": recorded(lambda x: lead(x, "V4", lambda y: 10 * y)),
+    "II a thousandth of what it is": recorded(lambda x: lead(x, "II", lambda y: y / 1000)),
     "a lead's name twice": spoil(".hea", text(lambda s: s.replace(" V6", " V5"))),
     "no V6": recorded(lambda x: x[:11], leads=LEADS12[:11]),
     "0.4 s of V5 missing": recorded(lambda x: lead(x, "V5", lambda y: gap(y, 2000, 2200))),
     "V5 missing throughout": recorded(lambda x: lead(x, "V5", lambda y: gap(y, 0, 5000))),
+    "1 % of the samples missing": recorded(lambda x: holes(x, 0.01)),
+    "a printout: 2.5 s a lead, II whole": recorded(lambda x: printout(x, True)),
+    "a printout: 2.5 s a lead": recorded(lambda x: printout(x, False)),
     "V5 constant": recorded(lambda x: lead(x, "V5", lambda y: 0 * y + 7)),
     "V5 constant for 3 s": recorded(lambda x: lead(x, "V5", lambda y: np.concatenate([y[:3500], 0 * y[3500:]]))),
     "all leads constant": recorded(lambda x: 0 * x + 7),

@@ -1,4 +1,4 @@
-"""How often interchanged limb electrodes are recognised, and how often they are seen where there are none.
+"""How often interchanged, inverted, doubled and wrongly scaled leads are recognised, and seen where there are none.
 
     python tests/bench/bench_electrodes.py
 
@@ -13,7 +13,20 @@ import pandas as pd
 from sklearn.model_selection import GroupKFold
 
 import ecgwb as wb
-from ecgwb.cohorts.electrodes import LOG_ODDS, SWAPS, evidence, fit_chest, fit_weights
+from ecgwb import Record
+from ecgwb.cohorts.electrodes import (
+    LOG_ODDS,
+    SWAPS,
+    UPRIGHT,
+    UPSIDE_DOWN,
+    evidence,
+    fit_chest,
+    fit_upright,
+    fit_weights,
+    near_twins,
+    polarity,
+    wrong_gains,
+)
 
 
 def evidences(cohort, chest):
@@ -58,6 +71,33 @@ def by_fifths(cohort):
     return sum(parts[1:], parts[0])
 
 
+def polarities(cohort):
+    pairs = zip(cohort["beat"].values, cohort["fiducial"].values, strict=True)
+    return np.stack([polarity(beat, fiducial) for beat, fiducial in pairs])
+
+
+def odds_by_fifths(cohort):
+    """Log-odds (record,) of each recording to be right side up, by weights that other patients gave."""
+    x, odds = polarities(cohort), np.zeros(cohort.sizes["record"])
+    for train, test in GroupKFold(5).split(x, groups=cohort["patient"]):
+        odds[test] = (x[test] * fit_upright(x[train])).sum(axis=(1, 2))
+    return odds
+
+
+def doubts(cohort):
+    """Shares of recordings, as they are, with near twins and with a wrong gain; and of gains of 10 that are found."""
+    no_third = Record(np.zeros((2, 10)), 500, ("I", "II"))
+    pairs = list(zip(cohort["beat"].values.astype(float), cohort["fiducial"].values, strict=True))
+    found = []
+    for k, lead in enumerate(wb.LEADS):
+        gain = np.ones((len(wb.LEADS), 1))
+        gain[k] = 10.0
+        found.append(np.mean([wrong_gains(gain * b, f, no_third).get(lead) == 10.0 for b, f in pairs]))
+    twins = np.mean([bool(near_twins(b, f)) for b, f in pairs])
+    return {"twins": twins, "wrong gain": np.mean([bool(wrong_gains(b, f, no_third)) for b, f in pairs]),
+            "gain of 10 found": np.mean(found)}  # fmt: skip
+
+
 if __name__ == "__main__":
     ptbxl, ludb = wb.open_cohort("ptbxl500"), wb.open_cohort("ludb")
     chest, weights = constants(ptbxl)
@@ -71,3 +111,11 @@ if __name__ == "__main__":
         axis=1,
     )
     print((100 * table).round(1).to_string())
+    print("UPRIGHT", fit_upright(polarities(ptbxl)).round(1).tolist())
+    odds = {"LUDB": (polarities(ludb) * UPRIGHT).sum(axis=(1, 2)), "PTB-XL-500": odds_by_fifths(ptbxl)}
+    rows = {
+        name: {"called upside down": np.mean(z < -UPSIDE_DOWN), "inverted, found": np.mean(-z < -UPSIDE_DOWN)}
+        | doubts(cohort)
+        for (name, z), cohort in zip(odds.items(), (ludb, ptbxl), strict=True)
+    }
+    print((100 * pd.DataFrame(rows)).round(1).to_string())
