@@ -244,6 +244,7 @@ def build(inputs: Inputs, place: Path, client: Any = None) -> None:
             f"{source.name}: none of {inputs.n} recordings could be used; "
             f"record {first['record']!r} failed at step {first['step']!r}: {first['reason']}"
         )
+    n_records, left_out = inputs.n - len(left_out), [*source.left_out.rows(), *left_out]
     attrs = {
         "source": source.name,
         "credit": source.credit,
@@ -258,7 +259,7 @@ def build(inputs: Inputs, place: Path, client: Any = None) -> None:
         "excluded": json.dumps(left_out, ensure_ascii=False),
         "metadata_without_record": json.dumps(without_record),
         "records_without_metadata": json.dumps(without_row),
-        "n_records": inputs.n - len(left_out),
+        "n_records": n_records,
         "who_is_who": json.dumps(who_is_who(stores.columns(files, WHO)), ensure_ascii=False),
     }
     stores.put_together(files, FORM, COORDS, attrs, place / "store")
@@ -302,6 +303,8 @@ class Inputs:
     def check(self) -> tuple[list[str], list[str]]:
         """The metadata rows without a recording, and the recordings without a row, once all chunks were asked for."""
         name, rows, used = self.source.name, self.source.rows, self.source.used
+        if not self.names and self.source.left_out.n:
+            raise RecordError(f"{name}: no recording can be had; {self.source.left_out.lines()[0]}")
         if not self.names:
             passed = f"; passed by: {self.source.passed_by}" if self.source.passed_by else ""
             raise RecordError(

@@ -17,6 +17,7 @@ import wfdb
 from .channels import NOTHING_TOLD, Channels, Told
 from .people import age_of, sex_of
 from .record import LIMB_TOLERANCE, RecordError, limb_error
+from .snomed import statements
 
 _MICRO = re.compile(rb"/(\xc2\xb5|\xce\xbc|\xb5)V", re.IGNORECASE)  # both Greek letters in UTF-8, and Latin-1's
 # Bytes a sample takes in each WFDB format that is not compressed.
@@ -195,7 +196,7 @@ def _read_comments(comments: Iterable[str]) -> dict[str, Any]:
             found["rhythm"] = value
         elif key in ("diagnoses", "diagnosis", "dx"):
             in_list = True
-            diagnoses += [value] if value else []
+            diagnoses += statements(value) if value.lower() not in ("", "unknown", "nan") else []
         elif in_list and text and (not colon or _CLINICAL.search(key)):
             diagnoses.append(text.rstrip("."))
     if diagnoses:
