@@ -67,6 +67,7 @@ WORTH_A_LOOK = {
     "lead_saturated": (0.005, "{} is saturated for {:.1%} of it"),
     "lead_noise": (10.0, "{} is noisy ({:.0f} µV)"),
 }
+ALONE_MS = 60_000.0  # a longer recording is not held in memory beside others
 # Beyond what any of LUDB's and PTB-XL-500's people have: 975 to 7,520 µV, 71 ms, and 263 to 588 ms.
 USUAL_SPAN_UV, USUAL_QRS_MS, USUAL_QT_MS = (700.0, 10_000.0), 68.0, (255.0, 600.0)
 
@@ -85,25 +86,36 @@ def build_chunk(items: Sequence[Item], waves: pd.DataFrame | None = None, beats:
         reason = str(e) if isinstance(e, RecordError | OSError) else f"{type(e).__name__}: {e}"
         failures.append({"record": item.record_id, "step": step, "reason": reason})
 
+    rows: dict[str, dict[str, Any]] = {}
+
+    def average(item: Item, record: Record, found: pd.DataFrame | None) -> None:
+        try:
+            by_hand = read_annotations(item.annotated) if item.annotated else None
+            arrays = (file_beat_arrays if beats == "file" else beat_arrays)(record, found, annotations=by_hand)
+            rows[item.record_id] = _labelled(arrays, item, record)
+        except Exception as e:
+            failed(item, "beat", e)
+
     records: list[tuple[Item, Record]] = []
     for item in items:
         try:
-            records.append((item, item.read()))
+            record = item.read()
         except Exception as e:
             failed(item, "read", e)
+            continue
+        if waves is None and record.duration_ms > ALONE_MS:
+            average(item, record, None)
+        else:
+            records.append((item, record))
     if waves is None:
         waves = _delineate_together([replace(record, record_id=item.record_id) for item, record in records])
     by_record = dict(iter(waves.groupby("record")))
-    rows: list[dict[str, Any]] = []
     for item, record in records:
-        try:
-            found = by_record.get(item.record_id)  # None, where the whole chunk was refused: delineated alone
-            by_hand = read_annotations(item.annotated) if item.annotated else None
-            arrays = (file_beat_arrays if beats == "file" else beat_arrays)(record, found, annotations=by_hand)
-            rows.append(_labelled(arrays, item, record))
-        except Exception as e:
-            failed(item, "beat", e)
-    return _stacked(rows) | {"failures": np.array(json.dumps(failures, ensure_ascii=False))}
+        # None, where the whole chunk was refused: delineated alone
+        average(item, record, by_record.get(item.record_id))
+    return _stacked([rows[i.record_id] for i in items if i.record_id in rows]) | {
+        "failures": np.array(json.dumps(failures, ensure_ascii=False))
+    }
 
 
 def _delineate_together(records: list[Record]) -> pd.DataFrame:
@@ -293,6 +305,7 @@ def build(inputs: Inputs, place: Path, client: Any = None) -> None:
             f"{source.name}: none of {inputs.n} recordings could be used; "
             f"record {first['record']!r} failed at step {first['step']!r}: {first['reason']}"
         )
+    n_records, left_out = inputs.n - len(left_out), [*source.left_out.rows(), *left_out]
     attrs = {
         "source": source.name,
         "credit": source.credit,
@@ -308,7 +321,7 @@ def build(inputs: Inputs, place: Path, client: Any = None) -> None:
         "excluded": json.dumps(left_out, ensure_ascii=False),
         "metadata_without_record": json.dumps(without_record),
         "records_without_metadata": json.dumps(without_row),
-        "n_records": inputs.n - len(left_out),
+        "n_records": n_records,
         "who_is_who": json.dumps(who_is_who(stores.columns(files, WHO)), ensure_ascii=False),
     }
     stores.put_together(files, FORM, COORDS, attrs, place / "store")
@@ -352,6 +365,8 @@ class Inputs:
     def check(self) -> tuple[list[str], list[str]]:
         """The metadata rows without a recording, and the recordings without a row, once all chunks were asked for."""
         name, rows, used = self.source.name, self.source.rows, self.source.used
+        if not self.names and self.source.left_out.n:
+            raise RecordError(f"{name}: no recording can be had; {self.source.left_out.lines()[0]}")
         if not self.names:
             passed = f"; passed by: {self.source.passed_by}" if self.source.passed_by else ""
             raise RecordError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import filelock
 import pandas as pd
 import xarray as xr
 
+from ..recordings.channels import Told
 from ..recordings.record import RecordError
 from .beats import RHYTHM
 from .building import build_at
@@ -135,6 +136,9 @@ def build_cohort(
     client: Any = None,
     *,
     columns: Mapping[str, str] | None = None,
+    leads: Mapping[str, str] | Sequence[str] | None = None,
+    fs: float | None = None,
+    unit: str | None = None,
     beats: str = "ours",
 ) -> xr.Dataset:
     """Read, delineate and average every recording of a source.
@@ -157,6 +161,9 @@ def build_cohort(
         record back; only this process writes.
     columns : mapping of str, optional
         What the table's columns hold, where their names do not say it: ``{"patient": "case", "record": "file"}``.
+    leads, fs, unit : optional
+        What the files do not say, as of `read_record`: the leads in their order, or {name in the file: lead}; Hz; such
+        as "mV".
     beats : {"ours", "file"}
         "file" takes the representative beat that a recording came with, as GE MUSE's do, in place of the one made of
         its beats; recordings without one are left out.
@@ -184,7 +191,7 @@ def build_cohort(
     """
     if beats not in ("ours", "file"):
         raise ValueError(f"beats is {beats!r}; expected 'ours' or 'file'")
-    found = list_source(source, metadata, columns)
+    found = list_source(source, metadata, columns, Told(leads, fs, unit))
     if found.ignored:
         warnings.warn(
             f"metadata columns not kept: {', '.join(found.ignored)}. Kept are {', '.join(METADATA)}; add a number of "
@@ -200,7 +207,7 @@ def build_cohort(
         out = Path(out).expanduser()
         build_at(out, found, client, beats)
         cohort = open_store(out)
-    for line in [*found.notes.lines(), *_lines_of_join(cohort), *lines_of_doubt(cohort)]:
+    for line in [*found.notes.lines(), *found.left_out.lines(), *_lines_of_join(cohort), *lines_of_doubt(cohort)]:
         warnings.warn(line, stacklevel=2)
     return cohort
 

@@ -116,7 +116,7 @@ def _names(kind: Format | None, file: Path) -> list[str]:
     """What the recordings in a file are called."""
     try:
         return kind.names(file) if kind else [""]
-    except (RecordError, OSError):
+    except (RecordError, OSError, ImportError):
         return [""]  # reading says why not
 
 

@@ -67,6 +67,35 @@ class Item:
     stands_in: bool = False  # the patient in `metadata` is but the record's name
 
 
+class LeftOut:
+    """Recordings that a list names and that are not to be had: the first thousand by name, all of them by number."""
+
+    NAMED = 1000
+
+    def __init__(self) -> None:
+        self.n = 0
+        self._first: list[dict[str, str]] = []
+
+    def add(self, record: str, reason: str, n: int = 1) -> None:
+        """Counts `n` recordings under one name and reason."""
+        self.n += n
+        if len(self._first) < self.NAMED:
+            self._first.append({"record": record, "step": "list", "reason": reason})
+        elif len(self._first) == self.NAMED:
+            self._first.append({"record": "", "step": "list", "reason": "and more, which are not named here"})
+
+    def rows(self) -> list[dict[str, str]]:
+        """As `excluded` shows them."""
+        return list(self._first)
+
+    def lines(self) -> list[str]:
+        """The warning, if there is anything to warn of."""
+        if not self.n:
+            return []
+        first = self._first[0]
+        return [f"{self.n} recordings of the list are left out, such as {first['record']!r}: {first['reason']}"]
+
+
 @dataclass(frozen=True)
 class Source:
     """A list of recordings and what is known of the whole."""
@@ -81,6 +110,7 @@ class Source:
     ignored: list[str] = field(default_factory=list)  # metadata columns that a cohort does not keep
     notes: Notes = field(default_factory=Notes)  # what is to be said of it
     passed_by: str = ""  # which files were, in words
+    left_out: LeftOut = field(default_factory=LeftOut)  # complete once all items were asked for
 
 
 # ---------------------------------------------------------------- files of recordings
@@ -92,7 +122,8 @@ def item_of(
 ) -> Item:  # fmt: skip
     """One recording in files, by their path with or without an ending, and its name inside a file of several."""
     read = partial(read_flagged, base, inside, told)
-    return Item(name, read, metadata or {}, annotated, f"{state_of(base)} {inside}".strip())
+    words = "" if told == NOTHING_TOLD else repr(told)
+    return Item(name, read, metadata or {}, annotated, f"{state_of(base)} {inside} {words}".strip())
 
 
 def whole(number: Any) -> str:

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from ..recordings.record import RecordError
-from .items import Source, hash_files, header_of, item_of, whole
+from ..recordings.arrays import open_hdf5, own_member, rows_of
+from ..recordings.channels import NOTHING_TOLD, Channels, Told, to_record
+from ..recordings.people import OLDEST, sex_of
+from ..recordings.record import LEADS12, Record, RecordError
+from .items import Item, LeftOut, Notes, Source, hash_files, header_of, item_of, whole
 from .tables import read_table
 
 CREDITS = {
     "ludb": "LUDB 1.0.1, Kalyakulina et al., IEEE Access 8:186181 (2020), doi 10.1109/ACCESS.2020.3029211; ODC-By 1.0",
     "ptbxl": "PTB-XL, Wagner et al., Scientific Data 7:154 (2020), doi 10.1038/s41597-020-0495-6; CC BY 4.0",
+    "mimic": "MIMIC-IV-ECG, Gow et al., PhysioNet (2023), doi 10.13026/4nqg-sb35; ODbL 1.0",
+    "code15": "CODE-15%, Ribeiro et al., Zenodo (2021), doi 10.5281/zenodo.4916206; CC BY 4.0",
+    "chapman": "Chapman-Shaoxing-Ningbo, Zheng et al., Scientific Data 7:48 (2020), doi 10.1038/s41597-020-0386-x; "
+    "CC BY 4.0",
+    "cinc": "PhysioNet/Computing in Cardiology Challenge 2021, Reyna et al., doi 10.13026/34va-7q14; CC BY 4.0",
     "synthetic": "deepfake-ecg, Thambawita et al., Sci Rep 11:21896 (2021), doi 10.1038/s41598-021-01295-2; MIT",
 }
 SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
@@ -31,6 +43,9 @@ MEASURED_12SL = {  # what PTB-XL+ calls them in features/12sl_features.csv, our 
     "r_v5_12sl": ("R_Amp_V5", "µV", 1000.0),
     "t_v5_12sl": ("T_Amp_V5", "µV", 1000.0),
 }
+
+
+# ---------------------------------------------------------------- LUDB and PTB-XL
 
 
 def of_ludb(folder: Path, sha256: str | None = None) -> Source:
@@ -113,3 +128,276 @@ def _measured_by_12sl(folder: Path) -> dict[str, dict[str, float]]:
     table = table.mul(pd.Series({ours: factor for ours, (_, _, factor) in MEASURED_12SL.items()})[table.columns])
     rows = table.to_dict("index").items()
     return {whole(k): {str(n): v for n, v in row.items() if not pd.isna(v)} for k, row in rows}
+
+
+# ---------------------------------------------------------------- MIMIC-IV-ECG
+
+_OF_MIMIC = {"subject_id", "study_id", "path"}
+# Positions that machine_measurements.csv gives, in ms from one start; it has 0 and 29999 where there is none.
+_POSITIONS = ("rr_interval", "p_onset", "qrs_onset", "qrs_end", "t_end")
+_NO_POSITION = (0, 29999)
+_LONGEST_MS = {"pr": 1000.0, "qrs": 500.0, "qt": 1000.0}
+_AT_ONCE = 1000  # rows of a table that are objects at a time
+
+
+def is_mimic(file: Path) -> bool:
+    """Whether a CSV lists recordings as MIMIC-IV-ECG's ``record_list.csv`` does."""
+    try:
+        with file.open("rb") as start:
+            columns = start.readline(4096).decode("utf-8-sig", "replace").strip().split(",")
+    except OSError:
+        return False
+    return {c.strip().strip('"') for c in columns} >= _OF_MIMIC
+
+
+def of_mimic(file: Path, told: Told = NOTHING_TOLD) -> Source:
+    """The recordings of a list such as ``record_list.csv``; ``subject_id`` is the patient.
+
+    Beside it, ``machine_measurements.csv`` gives what the recorder measured and said, and ``patients.csv`` of MIMIC-IV
+    sex and age, which the list itself may have, too. No time of a recording is kept.
+    """
+    folder, notes = file.parent, Notes()
+    table = pd.read_csv(file, usecols=lambda c: c in (*_OF_MIMIC, *_WHO, "ecg_time"), dtype={"path": str})
+    for beside in (folder / "patients.csv", folder / "patients.csv.gz"):
+        if beside.is_file() and "gender" not in table:
+            people = pd.read_csv(beside, usecols=lambda c: c in ("subject_id", *_WHO))
+            table = table.merge(people.drop_duplicates("subject_id"), on="subject_id", how="left")
+    table["age"], table["sex"] = _mimic_ages(table, notes), _sexes(table.get("gender"), len(table), notes)
+    table = table[["subject_id", "study_id", "path", "age", "sex"]]
+    files = [file, folder / "machine_measurements.csv"]
+    if files[1].is_file():
+        table = table.merge(_mimic_measured(files[1], table["study_id"]), on="study_id", how="left")
+    left_out = LeftOut()
+    digest = hashlib.sha256(b"".join(_digest(f) for f in files if f.is_file())).hexdigest()
+    return Source(
+        "mimic-iv-ecg",
+        _mimic_items(table, folder, told, left_out),
+        digest,
+        CREDITS["mimic"],
+        notes=notes,
+        left_out=left_out,
+    )
+
+
+_WHO = ("gender", "anchor_age", "anchor_year")
+
+
+def _digest(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").digest()
+
+
+def _mimic_ages(table: pd.DataFrame, notes: Notes) -> pd.Series:
+    """Ages at the recording: MIMIC gives that in one year of its shifted calendar, and 91 for whoever is over 89."""
+    if "anchor_age" not in table:
+        return pd.Series(np.nan, table.index)
+    age = pd.to_numeric(table["anchor_age"], errors="coerce")
+    if {"anchor_year", "ecg_time"} <= set(table):
+        years = pd.to_numeric(table["ecg_time"].astype(str).str[:4], errors="coerce") - table["anchor_year"]
+        age = age.where(age > 89, age + years.fillna(0))
+    else:
+        notes.add("ages are MIMIC-IV's anchor_age, of another year than the recording; add anchor_year and ecg_time")
+    return age.where(age.between(0, OLDEST)).clip(upper=OVER_89)
+
+
+def _sexes(cells: pd.Series | None, n: int, notes: Notes) -> pd.Series:
+    if cells is None:
+        return pd.Series([""] * n)
+    known = {cell: sex_of(cell) for cell in cells.unique()}
+    doubts = cells.map({cell: bool(doubt) for cell, (_, doubt) in known.items()}).sum()
+    if doubts:
+        notes.add(f"{doubts} sexes are not understood, and left out")
+    return cells.map({cell: sex for cell, (sex, _) in known.items()})
+
+
+def _mimic_measured(file: Path, wanted: pd.Series) -> pd.DataFrame:
+    """Per study: what the recorder measured (ms, bpm), NaN where it did not, and its report as one text."""
+    parts = []
+    columns = ("study_id", *_POSITIONS)
+    with pd.read_csv(
+        file, usecols=lambda c: c in columns or str(c).startswith("report_"), dtype=str, chunksize=50_000
+    ) as chunks:
+        for chunk in chunks:
+            chunk["study_id"] = pd.to_numeric(chunk["study_id"], errors="coerce")
+            parts.append(_intervals(chunk[chunk["study_id"].isin(wanted)]))
+    return pd.concat(parts).drop_duplicates("study_id")
+
+
+def _intervals(rows: pd.DataFrame) -> pd.DataFrame:
+    at = {c: pd.to_numeric(rows[c], errors="coerce") if c in rows else np.nan for c in _POSITIONS}
+    at = {c: x.mask(x.isin(_NO_POSITION)) if isinstance(x, pd.Series) else x for c, x in at.items()}
+    out = pd.DataFrame({"study_id": rows["study_id"]})
+    out["pr"] = at["qrs_onset"] - at["p_onset"]
+    out["qrs"] = at["qrs_end"] - at["qrs_onset"]
+    out["qt"] = at["t_end"] - at["qrs_onset"]
+    for name, longest in _LONGEST_MS.items():
+        out[name] = out[name].where(out[name].between(0, longest, inclusive="right"))
+    hr = 60_000 / at["rr_interval"]
+    out["hr"] = hr.where(hr.between(10, 400)) if isinstance(hr, pd.Series) else hr
+    reports = sorted((c for c in map(str, rows) if re.fullmatch(r"report_\d+", c)), key=lambda c: int(c[7:]))
+    cells = rows[reports].fillna("").to_numpy(dtype=str)
+    out["diagnosis"] = ["; ".join(_statement(x) for x in row if x.strip()) for row in cells]
+    return out
+
+
+def _statement(text: str) -> str:
+    """A line of a report on its own: "; " parts the statements of a diagnosis."""
+    return " ".join(text.replace(";", ",").split()).rstrip(".")
+
+
+def _mimic_items(table: pd.DataFrame, folder: Path, told: Told, left_out: LeftOut) -> Iterator[Item]:
+    """One by one, so that of a list of 800,000 no file is looked at before its turn."""
+    for start in range(0, len(table), _AT_ONCE):
+        for row in table.iloc[start : start + _AT_ONCE].to_dict("records"):
+            name, base = whole(row["study_id"]), folder / str(row["path"])
+            if ".." in base.parts:
+                left_out.add(name, "its path leads out of its folder")
+            elif not header_of(base.with_suffix("")).is_file():
+                left_out.add(name, "its files are not here")
+            else:
+                measured = {k: float(row[k]) for k in ("pr", "qrs", "qt", "hr") if not pd.isna(row.get(k))}
+                known = {
+                    "patient": f"mimic-{whole(row['subject_id'])}",
+                    **({} if pd.isna(row["age"]) else {"age": float(row["age"])}),
+                    **({"sex": row["sex"]} if row["sex"] else {}),
+                    **({"diagnosis": row["diagnosis"]} if isinstance(row.get("diagnosis"), str) else {}),
+                    **({"measured": measured} if measured else {}),
+                }
+                yield item_of(name, base, known, told=told)
+
+
+# ---------------------------------------------------------------- CODE-15%
+
+CODE15_FS = 400.0
+# The data set states no unit. Its authors write "at the scale 1e-4V" and, when asked, "make sure your ECG is scaled as
+# millivolts" (github.com/antonior92/automatic-ecg-diagnosis, issue 3); so does the PhysioNet Challenge 2025. But others
+# found it 1.4 to 2 times as large as recordings in mV (github.com/antonior92/ecg-age-prediction, issue 5).
+CODE15_UNIT = "mV"
+_UNIT_NOTE = (
+    "CODE-15% states no unit: its amplitudes are read as mV, as the PhysioNet Challenge 2025 does, but others found "
+    "them about twice those of other data sets. Do not compare amplitudes with theirs; unit= reads them otherwise"
+)
+CODE15_LABELS = ("1dAVb", "RBBB", "LBBB", "SB", "ST", "AF")
+
+
+_OF_CODE15 = ("exam_id", "age", "is_male", "patient_id", "trace_file")
+
+
+def is_code15(folder: Path) -> bool:
+    """Whether a folder has the table of CODE-15%."""
+    try:
+        with (folder / "exams.csv").open("rb") as start:
+            columns = start.readline(4096).decode("utf-8-sig", "replace")
+    except OSError:
+        return False
+    return {c.strip().strip('"') for c in columns.split(",")} >= set(_OF_CODE15)
+
+
+def of_code15(folder: Path, told: Told = NOTHING_TOLD) -> Source:
+    """The exams of CODE-15%: ``exams.csv`` and those of ``exams_part*.hdf5`` that are here."""
+    file, left_out, notes = folder / "exams.csv", LeftOut(), Notes()
+    if told.unit is None:
+        notes.add(_UNIT_NOTE)
+    table = pd.read_csv(file, usecols=lambda c: c in (*_OF_CODE15, "normal_ecg", *CODE15_LABELS))
+    parts = {str(p): _part_of(folder, str(p)) for p in table["trace_file"].unique()}
+    states = " ".join(f"{p} {f.stat().st_size}" for p, f in sorted(parts.items()) if f)
+    digest = hashlib.sha256(_digest(file) + states.encode()).hexdigest()
+    items = _code15_items(table, parts, told, left_out)
+    return Source("code15", items, digest, CREDITS["code15"], notes=notes, left_out=left_out)
+
+
+def _part_of(folder: Path, name: str) -> Path | None:
+    """A part in the folder, or in the folder it was unzipped to."""
+    places = (folder / name, folder / Path(name).stem / name)
+    return next((p for p in places if name == Path(name).name and p.is_file()), None)
+
+
+def _code15_items(
+    table: pd.DataFrame, parts: Mapping[str, Path | None], told: Told, left_out: LeftOut
+) -> Iterator[Item]:
+    for part, exams in table.groupby("trace_file", sort=True):
+        file = parts[str(part)]
+        try:
+            if file is None:
+                raise RecordError("the file is not here")
+            row_of = _rows_of_part(file)
+        except (RecordError, ImportError) as e:
+            left_out.add(str(part), f"its {len(exams)} exams are left out: {e}", len(exams))
+            continue
+        state = f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns} {told}"
+        for start in range(0, len(exams), _AT_ONCE):
+            for exam in exams.iloc[start : start + _AT_ONCE].to_dict("records"):
+                name = whole(exam["exam_id"])
+                row = row_of.get(name)
+                if row is None:
+                    left_out.add(name, f"it is not in {file.name}")
+                else:
+                    read = partial(read_code15, file, row, name, told)
+                    yield Item(name, read, _code15_metadata(exam), fingerprint=f"{state} {row}")
+
+
+def _rows_of_part(file: Path) -> dict[str, int]:
+    """Which row of a part is each exam's; an id of 0 fills up."""
+    with open_hdf5(file) as opened:
+        ids = own_member(opened, "exam_id") if "exam_id" in opened else None
+        if ids is None or ids.dtype.kind not in "iu":
+            raise RecordError(f"{file.name} has no dataset 'exam_id' of whole numbers")
+        return {str(x): k for k, x in enumerate(rows_of(file, ids).ravel()) if x}
+
+
+def _code15_metadata(exam: Mapping[Any, Any]) -> dict[str, Any]:
+    def true(column: str) -> bool:
+        return str(exam.get(column)).strip().lower() in ("true", "1", "1.0")
+
+    labels = [label for label in CODE15_LABELS if true(label)] + (["normal ECG"] if true("normal_ecg") else [])
+    male = str(exam["is_male"]).strip().lower()
+    known: dict[str, Any] = {"patient": f"code15-{whole(exam['patient_id'])}", "diagnosis": "; ".join(labels)}
+    if male in ("true", "false", "1", "0", "1.0", "0.0"):
+        known["sex"] = "male" if true("is_male") else "female"
+    age = pd.to_numeric(exam["age"], errors="coerce")
+    return known | ({"age": float(age)} if 0 <= age <= OLDEST else {})
+
+
+def read_code15(file: Path, row: int, name: str, told: Told = NOTHING_TOLD) -> Record:
+    """An exam of CODE-15% without the zeros that fill it up on both sides.
+
+    Raises
+    ------
+    RecordError
+        When its row holds nothing but zeros, or the file is damaged.
+    """
+    with open_hdf5(file) as opened:
+        tracings = own_member(opened, "tracings") if "tracings" in opened else None
+        if tracings is None or tracings.ndim != 3 or tracings.shape[2] != len(LEADS12):
+            raise RecordError(f"record {name!r}: {file.name} has no dataset 'tracings' of (exam, sample, 12 leads)")
+        signal = rows_of(file, tracings, row).astype(float).T
+    there = np.flatnonzero(np.any(signal != 0, axis=0))
+    if not len(there):
+        raise RecordError(f"record {name!r}: it holds nothing but zeros")
+    signal = signal[:, there[0] : there[-1] + 1]
+    unit = told.unit or CODE15_UNIT
+    return to_record(Channels(signal, told.fs or CODE15_FS, LEADS12, (unit,) * len(LEADS12)), name)
+
+
+# ---------------------------------------------------------------- collections known by their headers
+
+_DX = re.compile(rb"^#\s*Dx:\s*\d{6,}", re.MULTILINE)
+
+
+def named_by_headers(source: Source, folder: Path) -> Source:
+    """A folder of recordings with the credit of the collection that it is part of, and what that says of people.
+
+    In Chapman-Shaoxing-Ningbo each recording is a person's only one. The headers of the Challenges of 2020 and 2021
+    do not say whose a recording is.
+    """
+    if (folder / "ConditionNames_SNOMED-CT.csv").is_file():
+        items = [replace(i, metadata={"patient": f"chapman-{i.record_id}"} | i.metadata) for i in source.items]
+        return replace(source, items=items, credit=CREDITS["chapman"])
+    header = next(iter(folder.rglob("*.hea")), None)
+    if header is None or not _DX.search(header.read_bytes()[:65536]):
+        return source
+    source.notes.add(
+        "headers of this kind (PhysioNet Challenges 2020 and 2021) do not say whose a recording is: each counts as a "
+        "person's only one, though PTB-XL, PTB and St Petersburg have several of some people; metadata= may say more"
+    )
+    return replace(source, credit=CREDITS["cinc"])

@@ -12,6 +12,7 @@ import tarfile
 import tempfile
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import starmap
 from pathlib import Path
@@ -29,7 +30,7 @@ from .cache import cache_dir
 from .files import KNOWN, MAKE_RECORDS, SIGNALS, named_by_path, recordings_in, walk, within
 from .guards import kind_of
 from .items import Item, Notes, Source, hash_files, item_of
-from .layouts import CREDITS, of_ludb, of_ptbxl
+from .layouts import CREDITS, is_code15, is_mimic, named_by_headers, of_code15, of_ludb, of_mimic, of_ptbxl
 from .tables import id_text, join, read_table, tidy, understood
 
 _DATA = Path(__file__).parent / "data"
@@ -71,9 +72,10 @@ def list_source(
     Parameters
     ----------
     source : str, Path, DataFrame, or iterable of Record, str or Path
-        "ludb", "ptbxl500", "synthetic:N"; a folder of LUDB, of PTB-XL, or of recordings of any known format (searched
-        through, links followed); a file, a pattern such as "data/*.hea", or a list of these; a table with a ``path``
-        column, or the CSV file of one (its paths start from its folder); or records already in memory.
+        "ludb", "ptbxl500", "synthetic:N"; a folder of LUDB, PTB-XL, MIMIC-IV-ECG, CODE-15%, Chapman-Shaoxing-Ningbo,
+        or of recordings of any known format (searched through, links followed); a file, a pattern such as
+        "data/*.hea", or a list of these; a table with a ``path`` column, or the CSV file of one (its paths start from
+        its folder); or records already in memory.
     metadata : DataFrame or path of a CSV, optional
         One row a record, joined on the column that holds the recordings' names.
     columns : mapping of str, optional
@@ -94,6 +96,8 @@ def list_source(
     if columns and metadata is None and not _is_table(source):
         raise RecordError("columns= says what columns of a table hold, and there is none; give it as metadata=")
     found = _find(source, None if metadata is not None else columns, told)
+    if told != NOTHING_TOLD and found.sha256:  # a cohort of files read otherwise is another
+        found = replace(found, sha256=hashlib.sha256(f"{found.sha256} {told}".encode()).hexdigest())
     return found if metadata is None else join(found, metadata, columns)
 
 
@@ -124,7 +128,11 @@ def _find(source: Any, columns: Mapping[str, str] | None, told: Told) -> Source:
             return of_ludb(place)
         if (place / "ptbxl_database.csv").is_file():
             return of_ptbxl(place)
-        return _of_folder(place, told)
+        if is_mimic(place / "record_list.csv"):
+            return of_mimic(place / "record_list.csv", told)
+        if is_code15(place):
+            return of_code15(place, told)
+        return named_by_headers(_of_folder(place, told), place)
     if place.is_file() or place.with_name(f"{place.name}.hea").is_file():
         return _of_file(place, columns, told)
     files = sorted(map(Path, glob.glob(str(place), recursive=True))) if glob.has_magic(str(place)) else []
@@ -156,6 +164,8 @@ def _of_files(
 
 def _of_file(file: Path, columns: Mapping[str, str] | None, told: Told) -> Source:
     """A recording, or a table of paths."""
+    if columns is None and is_mimic(file):
+        return of_mimic(file, told)
     if file.suffix in SIGNALS or not file.is_file() or format_of(file, told) is not None:
         notes = Notes()
         return _of_files(file.stem, within([file], notes), told, notes)

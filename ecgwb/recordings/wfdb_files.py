@@ -26,6 +26,7 @@ from .channels import NOTHING_TOLD, Channels, Told, uv_per
 from .leads import is_lead, told_leads
 from .people import age_of, sex_of
 from .record import LIMB_TOLERANCE, RecordError, limb_error
+from .snomed import statements
 
 # Bytes a sample takes in each WFDB format that is not compressed.
 _BYTES = {"8": 1, "16": 2, "24": 3, "32": 4, "61": 2, "80": 1, "160": 2, "212": 1.5, "310": 4 / 3, "311": 4 / 3}
@@ -482,7 +483,7 @@ def _read_comments(comments: Iterable[str]) -> dict[str, Any]:
             found["rhythm"] = value
         elif key in ("diagnoses", "diagnosis", "dx"):
             in_list = True
-            diagnoses += [value] if value else []
+            diagnoses += statements(value) if value.lower() not in ("", "unknown", "nan") else []
         elif in_list and text and (not colon or _CLINICAL.search(key)):
             diagnoses.append(text.rstrip("."))
     if diagnoses:
