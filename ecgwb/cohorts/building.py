@@ -151,7 +151,7 @@ def _labelled(beat: dict[str, Any], item: Item, record: Record) -> dict[str, Any
     return {
         **beat,
         **{k: float(meta[k]) for k in MEASURED_12SL if k in meta},
-        **_measured_by_file(of_record),
+        **_measured_by_file(meta),
         "record": item.record_id,
         "age": float(meta.get("age", np.nan)),
         "fold": int(meta.get("fold", -1)),
