@@ -7,6 +7,7 @@ of the ECG does to the prediction is shown by edits (`ecgwb.edits`), not by a ma
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -28,7 +29,7 @@ from ..models.activations import (
     upsampling,
 )
 from ..models.interface import EcgNetwork, ecg_network
-from ..models.prediction import on_workers, pieces, unusable, warn_saturated
+from ..models.prediction import callers_level, on_workers, pieces, unusable, warn_saturated
 from ..models.spec import ModelError, ModelSpec, differentiating, evaluating, spec_of
 from ..models.wrapping import made_up
 
@@ -120,13 +121,14 @@ def _maps(
     network, read, where = ecg_network(model), reading(model, layer), positions(model, layer)
     out: np.ndarray | None = None
     usable = np.zeros(cohort.sizes["record"], dtype=bool)
-    answers = np.full((len(usable), len(wanted)), np.nan)
+    answers, lost = np.full((len(usable), len(wanted)), np.nan), 0.0
     with evaluating(model):
         head = _head(network, read, outputs)
         for rows, part, ok in pieces(model, cohort, "ecgradcam"):
             z = network.enter(part)
             with activations_only(read, len(z)) as seen, torch.no_grad():
                 y = network.answer(z, len(part))[:, outputs]
+            lost = max(lost, float(-seen[0].detach().min()) if head.rectifies else 0.0)
             coarse = _coarse(seen[0], seen[1], y, head, variant)
             coarse = coarse.to(torch.promote_types(coarse.dtype, torch.float32))  # NumPy has no bfloat16
             coarse = coarse.clamp(min=0) if relu and variant == "gradcam" else coarse
@@ -144,6 +146,13 @@ def _maps(
         receptive_field_ms=where.field * 1000.0 / spec.fs,
     )
     warn_saturated(spec, answers[usable])
+    if lost > 0 and variant in ("gradcam", OF_TOKENS):
+        warnings.warn(
+            f"layer {layer!r} lies before a ReLU: the network sees none of its negative values, the map counts "
+            "them, and so it has no unit and does not add up. Choose a layer behind that ReLU; where it is F.relu in "
+            "forward(), make it a module, self.relu = nn.ReLU()",
+            stacklevel=callers_level(),
+        )
     bias = head.bias.cpu().numpy()
     if variant in ("gradcam", OF_TOKENS) and not relu and _add_up(out[usable], bias, answers[usable]):
         return with_units(maps, [spec.unit(t) for t in wanted], bias, adds_up="mean")
@@ -274,28 +283,34 @@ class _Head(NamedTuple):
 
     bias: torch.Tensor  # (target,) the outputs when the layer gives zeros
     weights: torch.Tensor | None  # (target, channel) where it may be average pooling and a linear layer
+    rectifies: bool  # whether it begins with a ReLU: negative activations do what zeros do
 
 
 def _head(network: EcgNetwork, read: Reading, outputs: list[int]) -> _Head:
-    """The outputs when the layer gives zeros, and the slope if it is the same there, elsewhere and at all positions."""
+    """The outputs when the layer gives zeros, and the slope if it is the same there, elsewhere and at all positions.
+
+    And whether values below zero do what zeros do.
+    """
     given: list[torch.Tensor] = []
 
     def give(output: torch.Tensor) -> torch.Tensor:
         standard = read.standard(output, len(z))
         some = torch.randn(standard.shape[1:], generator=torch.Generator().manual_seed(0)).to(standard)
-        half = len(z) // 2  # the windows of each of two records
-        given.append(torch.cat([torch.zeros_like(standard[:half]), some.expand(half, *some.shape)]).requires_grad_())
+        each = len(z) // 3  # the windows of each of three records
+        kinds = torch.stack([torch.zeros_like(some), some, -some.abs()])
+        given.append(kinds.repeat_interleave(each, dim=0).requires_grad_())
         return read.back(given[0], output.shape).clone()
 
-    x = torch.zeros_like(made_up(network, 2))
+    x = torch.zeros_like(made_up(network, 3))
     with torch.enable_grad():
         z = network.enter(x)
         with replaced(read, give):
-            y = network.answer(z, 2)[:, outputs]
-        g = torch.stack([_slopes(t, given[0]) for t in y.T])
+            y = network.answer(z, 3)[:, outputs]
+        g = torch.stack([_slopes(t, given[0]) for t in y.T])[:, : 2 * len(z) // 3]
+    rectifies = bool(torch.equal(y[0], y[2]) and not torch.equal(y[0], y[1]))
     slope = g.mean(dim=(1, 3))  # (target, piece, channel, position) -> (target, channel)
     even = (g - slope[:, None, :, None]).abs().max() <= 1e-6 * g.abs().max()
-    return _Head(y[0].detach(), slope * g.shape[3] if even else None)
+    return _Head(y[0].detach(), slope * g.shape[3] if even else None, rectifies)
 
 
 def _slopes(y: torch.Tensor, a: torch.Tensor) -> torch.Tensor:

@@ -185,7 +185,8 @@ def _doubts_of_record(beat: dict[str, Any], record: Record) -> list[str]:
             flags.append(f"{LEADS[a]} and {LEADS[b]} hold the same signal")
     for one, other, gain in near_twins(beat["beat"], beat["fiducial"]):
         flags.append(f"{other} is {gain:.2f} times {one} but for noise: one signal in two leads, perhaps")
-    for lead, gain in wrong_gains(beat["beat"], beat["fiducial"], record).items():
+    told = any(f.startswith("units differ between leads") for f in flags)
+    for lead, gain in () if told else wrong_gains(beat["beat"], beat["fiducial"], record).items():
         size = f"{gain:g} times too large" if gain > 1 else f"{1 / gain:g} times too small"
         flags.append(f"{lead} is {size} beside the other leads: a wrong gain or unit of it, perhaps")
     return flags

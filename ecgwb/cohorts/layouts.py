@@ -384,6 +384,14 @@ def read_code15(file: Path, row: int, name: str, told: Told = NOTHING_TOLD) -> R
 _DX = re.compile(rb"^#\s*Dx:\s*\d{6,}", re.MULTILINE)
 
 
+def _beginning(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(65536)
+    except OSError:  # reading it will say why
+        return b""
+
+
 def named_by_headers(source: Source, folder: Path) -> Source:
     """A folder of recordings with the credit of the collection that it is part of, and what that says of people.
 
@@ -393,8 +401,8 @@ def named_by_headers(source: Source, folder: Path) -> Source:
     if (folder / "ConditionNames_SNOMED-CT.csv").is_file():
         items = [replace(i, metadata={"patient": f"chapman-{i.record_id}"} | i.metadata) for i in source.items]
         return replace(source, items=items, credit=CREDITS["chapman"])
-    header = next(iter(folder.rglob("*.hea")), None)
-    if header is None or not _DX.search(header.read_bytes()[:65536]):
+    header = next((h for h in folder.rglob("*.hea") if h.is_file()), None)  # not a link to nowhere
+    if header is None or not _DX.search(_beginning(header)):
         return source
     source.notes.add(
         "headers of this kind (PhysioNet Challenges 2020 and 2021) do not say whose a recording is: each counts as a "

@@ -295,9 +295,10 @@ def _groups_of(
         more = {in_words(more).split(",")[0]: more}
     if more is not None and not isinstance(more, Mapping):
         raise TypeError(f"replication is {kind_of(more)}; expected a cohort, or a mapping of names to cohorts")
+    test = None if test is None else check(test)
     if test is not None:
         warn_of_leaks([cohort, test], stacklevel=3)
-    found, other = (cohort, check(test)) if test is not None else split(cohort)
+    found, other = (cohort, test) if test is not None else split(cohort)
     out = {"discovery": found, "test": other} | {str(k): check(v) for k, v in (more or {}).items()}
     if len(out) < 2 + len(more or {}):
         raise ValueError("a replication is called 'discovery' or 'test'; give it another name")

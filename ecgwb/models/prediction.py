@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -108,6 +109,18 @@ def _outputs(model: nn.Module, cohort: xr.Dataset) -> xr.DataArray:
     return xr.DataArray(out, dims=("record", "target"), attrs={"excluded": json.dumps(unusable(cohort, usable))})
 
 
+def callers_level() -> int:
+    """How many frames up from the function that asks the user's code lies: not ours, nor decorators of torch."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals["__name__"].partition(".")[0] in (
+        "ecgwb",
+        "torch",
+        "contextlib",
+    ):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
 def warn_saturated(spec: ModelSpec, values: np.ndarray) -> None:
     """Warns of probabilities that are 1 or 0 to the last digit, of which log-odds are but a bound."""
     full = (np.abs(values) >= SATURATED) & ((values > 0) | (values < -80))
@@ -116,7 +129,7 @@ def warn_saturated(spec: ModelSpec, values: np.ndarray) -> None:
             f"{int(full.any(axis=1).sum())} of {len(values)} records have a probability of 0 or 1 to the last digit: "
             "their log-odds are only a bound, and maps by gradients are 0 there. Take the network's output before its "
             "sigmoid, with link='logit' or 'softmax'",
-            stacklevel=4,
+            stacklevel=callers_level(),
         )
 
 

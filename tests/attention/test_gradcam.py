@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -214,11 +216,20 @@ def test_a_callers_inference_mode_changes_nothing(tiny, cohort):
         xr.testing.assert_identical(a, b)
 
 
-def test_an_in_place_layer_behind_the_chosen_one_is_no_trouble(cohort):
+def test_an_in_place_layer_behind_the_chosen_one_is_told_of_and_no_trouble(cohort):
     net = nn.Sequential(
         nn.Conv1d(8, 4, 3), nn.ReLU(inplace=True), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 2)
     )
-    assert np.isfinite(wb.ecgradcam(wrapped(net, layer="0"), cohort)).all()
+    with pytest.warns(UserWarning, match="layer '0' lies before a ReLU") as warned:
+        maps = wb.ecgradcam(wrapped(net, layer="0"), cohort)
+    assert np.isfinite(maps).all()
+    assert Path(warned[0].filename) == Path(__file__)
+
+
+@pytest.mark.parametrize("pool", [nn.AdaptiveMaxPool1d(1), nn.AdaptiveAvgPool1d(1)])
+def test_only_a_relu_right_behind_the_layer_is_told_of(cohort, pool):
+    net = nn.Sequential(nn.Conv1d(8, 4, 3), nn.LeakyReLU(), pool, nn.Flatten(), nn.Linear(4, 2))
+    wb.ecgradcam(wrapped(net, layer="0"), cohort)  # a warning would be an error
 
 
 def test_records_that_cannot_be_used_are_nan_and_listed(tiny, cohort):

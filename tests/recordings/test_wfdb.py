@@ -237,7 +237,7 @@ def test_a_file_that_was_renamed_is_pointed_to_and_letters_of_other_case_are_fou
         (["Age: 62  Sex: M"], {"age": 62.0, "sex": "male"}),
         (["69 M 1085 1629 x1", "Aldomet, Inderal"], {"age": 69.0, "sex": "male"}),
         (["Age: 74", "Sex: Female", "Dx: 426783006,59118001", "Rx: Unknown", "Hx: Unknown"],
-         {"age": 74.0, "sex": "female", "diagnosis": "426783006,59118001"}),
+         {"age": 74.0, "sex": "female", "diagnosis": "sinus rhythm; right bundle branch block"}),
         (["Age: NaN", "Sex: Unknown"], {}),
     ],
 )  # fmt: skip
