@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import ecgwb as wb
+from ecgwb.__main__ import main
 from ecgwb.cohorts.items import Notes
 from ecgwb.cohorts.tables import id_text, read_table, tidy, understood
 
@@ -199,3 +200,20 @@ def test_a_table_without_pandas_guesses_keeps_na_as_a_name(tmp_path):
     assert "patient of 1" in notes.lines()[0]
     ours, left = understood(table, None, notes)
     assert (list(ours), left) == (["record", "patient", "age"], [])
+
+
+def test_the_command_line_says_what_files_and_tables_do_not(tmp_path):
+    rhythms = wb.open_cohort("ludb", rhythm=True).isel(record=slice(2))
+    folder = tmp_path / "arrays"
+    folder.mkdir()
+    for name, x in zip("ab", rhythms["rhythm"].values, strict=True):
+        np.save(folder / f"{name}.npy", x.astype(float))
+    (tmp_path / "people.csv").write_text("record,case\na,p1\nb,p2\n")
+    told = ["--leads", *wb.LEADS, "--fs", "500", "--unit", "uV", "--columns", "patient=case"]
+    out = tmp_path / "mine.zarr"
+    assert main(["build", str(folder), str(out), "--metadata", str(tmp_path / "people.csv"), *told]) == 0
+    made = wb.open_cohort(out)
+    assert made["patient"].values.tolist() == ["p1", "p2"]
+    np.testing.assert_allclose(made["r_v5"], rhythms["r_v5"], atol=20)
+    with pytest.raises(SystemExit):
+        main(["build", str(folder), str(tmp_path / "other.zarr"), "--columns", "case"])
