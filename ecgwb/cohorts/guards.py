@@ -78,9 +78,9 @@ def check(cohort: Any, *needs: str, all_leads: bool = True) -> xr.Dataset:
     if fs != FS:
         raise RecordError(f"the cohort has the sampling rate {fs!r}; its beats are sampled at {FS} Hz")
     built = cohort.attrs.get("n_records")
-    if isinstance(built, int) and cohort.sizes["record"] > built:
+    if isinstance(built, int) and (n := _recordings(cohort)) > built:
         raise RecordError(
-            f"the cohort holds {cohort.sizes['record']} records and was built of {built}: it was joined by hand, so "
+            f"the cohort holds {n} records and was built of {built}: it was joined by hand, so "
             "that its source, folds and left-out records are those of the first part alone; join by "
             "wb.cohorts.concat([a, b])"
         )
@@ -169,6 +169,12 @@ def kind_of(value: Any) -> str:
     """A value in an error's words: "str 'ludb'", "a DataFrame"."""
     name = type(value).__name__
     return f"{name} {value!r}" if isinstance(value, (str, int, float, Path, type(None))) else f"a {name}"
+
+
+def _recordings(cohort: xr.Dataset) -> int:
+    """How many recordings there are: of one that is there again and again, to be edited in many ways, one."""
+    n = cohort.sizes["record"]
+    return len(np.unique(cohort["samples"].values)) if n and "samples" in cohort.coords else n
 
 
 def _check_records(data: xr.Dataset | xr.DataArray, what: str, source: str) -> None:

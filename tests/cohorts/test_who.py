@@ -230,6 +230,12 @@ def test_a_network_that_learnt_from_a_joined_cohort_knows_its_people_in_each_par
         assert _seen(model.spec, cohort).all()
 
 
+def test_a_recording_may_be_there_again_and_again(somebody):
+    many = somebody[0].isel(record=np.repeat([0, 1, 2], 4))
+    many = many.assign_coords(record=[str(k) for k in range(12)])
+    assert wb.cohorts.check(many).sizes["record"] == 12
+
+
 def test_cohorts_joined_by_hand_are_noticed(somebody, others):
     renamed = others.assign_coords(record=["d", "e", "f"])
     by_hand = xr.concat([somebody[0], renamed], "record", data_vars="minimal", coords="minimal", compat="override",
