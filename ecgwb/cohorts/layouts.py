@@ -17,6 +17,7 @@ from ..recordings.arrays import open_hdf5, own_member, rows_of
 from ..recordings.channels import NOTHING_TOLD, Channels, Told, to_record
 from ..recordings.people import OLDEST, sex_of
 from ..recordings.record import LEADS12, Record, RecordError
+from .guards import counted
 from .items import Item, LeftOut, Notes, Source, hash_files, header_of, item_of, whole
 from .tables import read_table
 
@@ -206,7 +207,7 @@ def _sexes(cells: pd.Series | None, n: int, notes: Notes) -> pd.Series:
     known = {cell: sex_of(cell) for cell in cells.unique()}
     doubts = cells.map({cell: bool(doubt) for cell, (_, doubt) in known.items()}).sum()
     if doubts:
-        notes.add(f"{doubts} sexes are not understood, and left out")
+        notes.add(f"{counted(int(doubts), 'sex is', 'sexes are')} not understood, and left out")
     return cells.map({cell: sex for cell, (sex, _) in known.items()})
 
 
@@ -322,7 +323,7 @@ def _code15_items(
                 raise RecordError("the file is not here")
             row_of = _rows_of_part(file)
         except (RecordError, ImportError) as e:
-            left_out.add(str(part), f"its {len(exams)} exams are left out: {e}", len(exams))
+            left_out.add(str(part), f"its {counted(len(exams), 'exam is', 'exams are')} left out: {e}", len(exams))
             continue
         state = f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns} {told}"
         for start in range(0, len(exams), _AT_ONCE):
