@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -383,6 +384,7 @@ def read_code15(file: Path, row: int, name: str, told: Told = NOTHING_TOLD) -> R
 # ---------------------------------------------------------------- collections known by their headers
 
 _DX = re.compile(rb"^#\s*Dx:\s*\d{6,}", re.MULTILINE)
+_LOOKED_AT = 20  # headers, since one may say "Unknown"
 
 
 def _beginning(file: Path) -> bytes:
@@ -399,11 +401,11 @@ def named_by_headers(source: Source, folder: Path) -> Source:
     In Chapman-Shaoxing-Ningbo each recording is a person's only one. The headers of the Challenges of 2020 and 2021
     do not say whose a recording is.
     """
-    if (folder / "ConditionNames_SNOMED-CT.csv").is_file():
+    if (folder / "ConditionNames_SNOMED-CT.csv").is_file() or "WFDBRecords" in folder.resolve().parts:
         items = [replace(i, metadata={"patient": f"chapman-{i.record_id}"} | i.metadata) for i in source.items]
         return replace(source, items=items, credit=CREDITS["chapman"])
-    header = next((h for h in folder.rglob("*.hea") if h.is_file()), None)  # not a link to nowhere
-    if header is None or not _DX.search(_beginning(header)):
+    headers = islice((h for h in folder.rglob("*.hea") if h.is_file()), _LOOKED_AT)  # not links to nowhere
+    if not any(_DX.search(_beginning(h)) for h in headers):
         return source
     source.notes.add(
         "headers of this kind (PhysioNet Challenges 2020 and 2021) do not say whose a recording is: each counts as a "
