@@ -146,6 +146,11 @@ def check_landmarks(marks: np.ndarray, records: np.ndarray) -> None:
             raise RecordError(f"record {str(records[rows[0]])!r}: {what}: {seen}")
 
 
+def counted(n: int, one: str, several: str) -> str:
+    """A number before the words that go with it: "1 recording is", "2 recordings are"."""
+    return f"{n} {one if n == 1 else several}"
+
+
 def json_attribute(data: xr.Dataset | xr.DataArray, name: str, default: Any) -> Any:
     """What an attribute holds that the package stores as JSON, such as ``excluded``; the default where there is none.
 

@@ -118,7 +118,7 @@ def test_a_row_that_fits_two_recordings_by_its_ending_fits_none(ludb_folder, tmp
     cohort, said = built(tmp_path, rows)
     assert cohort["record"].values.tolist() == ["a/x", "b/x"]
     assert cohort["age"].values.tolist() == [40, 64]  # of the table, and of the header
-    assert any("1 metadata rows fit no recording, such as 'x'; 1 recordings have no metadata row, such as 'b/x'" in line
+    assert any("1 metadata row fits no recording, such as 'x'; 1 recording has no metadata row, such as 'b/x'" in line
                for line in said)  # fmt: skip
     assert json.loads(cohort.attrs["records_without_metadata"]) == ["b/x"]
 
