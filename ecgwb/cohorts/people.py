@@ -437,7 +437,7 @@ def with_statements(cohort: xr.Dataset, by: str = "diagnosis") -> xr.Dataset:
     """
     texts = pd.Series(column(cohort, by).astype(str)).str.replace(r"\s*;\s*", ";", regex=True).str.strip()
     texts = texts.replace("nan", "")
-    table = texts.str.get_dummies(";").astype(float).where(texts != "")
+    table = texts.str.get_dummies(";").drop(columns="", errors="ignore").astype(float).where(texts != "")
     taken = [name for name in table if name in cohort.variables]
     if taken:
         raise RecordError(f"the cohort has a variable {taken[0]!r} already; rename it: cohort.rename")
