@@ -178,8 +178,10 @@ def kind_of(value: Any) -> str:
 
 def _recordings(cohort: xr.Dataset) -> int:
     """How many recordings there are: of one that is there again and again, to be edited in many ways, one."""
-    n = cohort.sizes["record"]
-    return len(np.unique(cohort["samples"].values)) if n and "samples" in cohort.coords else n
+    if "samples" not in cohort.coords or "patient" not in cohort.coords:
+        return cohort.sizes["record"]
+    each = zip(cohort["samples"].values.tolist(), cohort["patient"].values.tolist(), strict=True)
+    return len(set(each))  # the same samples under two patients were two records
 
 
 def _check_records(data: xr.Dataset | xr.DataArray, what: str, source: str) -> None:
