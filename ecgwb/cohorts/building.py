@@ -283,7 +283,7 @@ def build_at(out: Path, found: Source, client: Any = None, beats: str = "ours") 
 def build(inputs: Inputs, place: Path, client: Any = None) -> None:
     """The cohort as the Zarr store ``place/store``; chunks whose parts lie in `place` are not made again."""
     source = inputs.source
-    waves = ludb_out_of_fold() if source.name == "ludb" else None
+    waves = ludb_out_of_fold() if source.out_of_fold else None
     files: list[Path] = []
     with tqdm(total=inputs.n or None, desc=source.name, unit="record") as bar:
 

@@ -55,7 +55,7 @@ def of_ludb(folder: Path, sha256: str | None = None) -> Source:
         base, name = header.with_suffix(""), header.stem
         people = {"patient": f"ludb-{name}", "fold": (int(name) if name.isdigit() else 0) % 5}
         items.append(item_of(name, base, people, annotated=base))
-    return Source("ludb", items, sha256 or hash_files(headers), CREDITS["ludb"])
+    return Source("ludb", items, sha256 or hash_files(headers), CREDITS["ludb"], out_of_fold=True)
 
 
 def of_ptbxl(folder: Path, sha256: str | None = None, name: str = "ptbxl") -> Source:
