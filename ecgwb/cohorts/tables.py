@@ -46,6 +46,7 @@ _NO_ONE = re.compile(r"|[-?.]+|nan|none|null|n/?a|<na>|nat|unknown|not known|mis
 _ENDING = re.compile(
     r"\.(hea|dat|mat|xml|ecg|dcm|dicom|scp|edf|bdf|npy|npz|csv|tsv|txt|parquet|h5|hdf5|json|zip|gz)$", re.IGNORECASE
 )
+_TEXTS = ("diagnosis", "superclass", "rhythm_label", "device", "site")
 _WHOLE = re.compile(r"(-?\d+)\.0+")
 _ABSENT = ["", "NA", "N/A", "n/a", "<NA>", "NaN", "nan", "null", "NULL", "None", "#N/A"]  # of columns without names
 _SEPARATORS = (",", ";", "\t", "|")
@@ -326,9 +327,10 @@ def tidy(row: Mapping[Any, Any], notes: Notes | None = None) -> dict[str, Any]:
             out["patient"] = patient
         else:
             left_out("patient")
-    out |= {
+    texts = {
         k: str(given[k]).strip() for k in ("diagnosis", "superclass", "rhythm_label", "device", "site") if k in given
     }
+    out |= {k: text for k, text in texts.items() if text}  # an empty cell does not take away what the file says
     return out | ({"flags": doubts} if doubts else {})
 
 
