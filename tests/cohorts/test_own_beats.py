@@ -1,5 +1,7 @@
 """The beat and the measurements that a recording came with, beside ours."""
 
+import json
+
 import numpy as np
 import pytest
 import scipy.signal
@@ -107,3 +109,9 @@ def test_what_cannot_be_meant_is_refused(made):
     short = Record(made[0].signal, 500, LEADS12, "short", median=Record(made[0].signal[:, :200], 500, LEADS12))
     with pytest.raises(wb.RecordError, match="400 ms long; expected 500 ms or more"):
         wb.build_cohort([short], beats="file")
+
+
+def test_a_joined_cohort_says_whose_beats_its_are(cohort, ptbxl):
+    both = wb.cohorts.concat([cohort, ptbxl.sel(record=["30", "31", "32"])], names=["theirs", "ours"])
+    assert both.attrs["beats"] == "file; ours"
+    assert [part["beats"] for part in json.loads(both.attrs["joined"])] == ["file", "ours"]
