@@ -227,3 +227,12 @@ def test_a_table_without_pandas_guesses_keeps_na_as_a_name(tmp_path):
     assert "patient of 1" in notes.lines()[0]
     ours, left = understood(table, None, notes)
     assert (list(ours), left) == (["record", "patient", "age"], [])
+
+
+def test_a_packed_table_without_end_is_not_unpacked(records, tmp_path):
+    with gzip.open(tmp_path / "people.csv.gz", "wb", compresslevel=1) as file:
+        file.write(b"record,age\np1,50\n")
+        for _ in range(257):
+            file.write(bytes(2**20))
+    with pytest.raises(wb.RecordError, match="more than 256 MiB of text"):
+        built(records, tmp_path / "people.csv.gz")
