@@ -25,9 +25,15 @@ def main(argv: list[str] | None = None) -> int:
     only = "exhibits or notebooks, as 3c_map_qt; the notebooks that make them run as a whole"
     paper.add_argument("--only", nargs="+", default=(), metavar="NAME", help=only)
     build = commands.add_parser("build", help="make a cohort of a folder of recordings")
-    build.add_argument("source", help="a folder of WFDB records, of LUDB or of PTB-XL")
+    build.add_argument("source", help="a folder of recordings, or a table of their paths")
     build.add_argument("out", help="the Zarr store to write, such as my.zarr")
     build.add_argument("--metadata", help="CSV with a column 'record', and age, sex, patient, ...")
+    name_is = "what a column of the table is called, where it is not usual"
+    build.add_argument("--columns", nargs="+", default=(), metavar="PATIENT=SUBJECT", type=pair, help=name_is)
+    build.add_argument("--leads", nargs="+", metavar="LEAD", help="of files that do not name theirs, in their order")
+    build.add_argument("--fs", type=float, help="Hz, of files that do not say it")
+    build.add_argument("--unit", help="such as mV, of files that do not say it")
+    build.add_argument("--beats", default="ours", choices=("ours", "file"), help="whose representative beat is taken")
     build.add_argument("--scheduler", help="address of a running Dask scheduler, to work on its workers")
     a = parser.parse_args(argv)
     try:
@@ -37,7 +43,8 @@ def main(argv: list[str] | None = None) -> int:
             )
         else:
             with connect(a.scheduler) if a.scheduler else nullcontext() as client:
-                cohort = build_cohort(a.source, a.out, a.metadata, client)
+                told = {"leads": a.leads, "fs": a.fs, "unit": a.unit, "beats": a.beats, "columns": dict(a.columns)}
+                cohort = build_cohort(a.source, a.out, a.metadata, client, **told)
             left_out = excluded(cohort)
             print(f"{a.out}: {cohort.sizes['record']} records, {len(left_out)} left out")
             if len(left_out):
@@ -46,6 +53,13 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {e}", file=sys.stderr)
         return 1
     return 0
+
+
+def pair(text: str) -> tuple[str, str]:
+    ours, equals, theirs = text.partition("=")
+    if not (ours and equals and theirs):
+        raise argparse.ArgumentTypeError(f"{text!r} is no pair, such as patient=subject")
+    return ours, theirs
 
 
 def connect(scheduler: str) -> Any:

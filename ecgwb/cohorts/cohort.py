@@ -22,7 +22,7 @@ from ..recordings.record import RecordError
 from .beats import RHYTHM
 from .building import build_at
 from .cache import COHORT, cache_dir, content_key
-from .guards import json_attribute, kind_of
+from .guards import counted, json_attribute, kind_of
 from .items import METADATA
 from .packed import PACKED, unpack
 from .people import lines_of_doubt
@@ -219,9 +219,13 @@ def _lines_of_join(cohort: xr.Dataset) -> list[str]:
     where = {"metadata_without_record": rows, "records_without_metadata": records}
     parts = []
     if rows:
-        parts.append(f"{len(rows)} metadata rows fit no recording, such as {rows[0]!r}")
+        parts.append(
+            f"{counted(len(rows), 'metadata row fits', 'metadata rows fit')} no recording, such as {rows[0]!r}"
+        )
     if records:
-        parts.append(f"{len(records)} recordings have no metadata row, such as {records[0]!r}")
+        parts.append(
+            f"{counted(len(records), 'recording has', 'recordings have')} no metadata row, such as {records[0]!r}"
+        )
     listed = " and ".join(f"attrs[{name!r}]" for name, some in where.items() if some)
     return [f"{'; '.join(parts)}; {listed} list{'' if ' and ' in listed else 's'} them"] if parts else []
 

@@ -12,6 +12,7 @@ from ..recordings.channels import NOTHING_TOLD, Told
 from ..recordings.reading import FORMATS, Format, format_of
 from ..recordings.record import RecordError
 from ..recordings.wfdb_files import segments_of
+from .guards import counted
 from .items import Notes
 
 SIGNALS = (".dat", ".mat")  # of WFDB: their header is the recording
@@ -43,8 +44,8 @@ def walk(folder: Path, notes: Notes) -> Iterator[Path]:
         folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in _NO_FOLDERS)
         yield from (Path(place, f) for f in sorted(files) if not f.startswith("."))
     if closed:
-        first = closed[0]
-        notes.add(f"{len(closed)} folders cannot be opened, such as {first.filename!r} ({first.strerror})")
+        first, many = closed[0], counted(len(closed), "folder", "folders")
+        notes.add(f"{many} cannot be opened, such as {first.filename!r} ({first.strerror})")
 
 
 def within(paths: Iterable[Path], notes: Notes) -> dict[Path, bool]:
@@ -108,7 +109,7 @@ def recordings_in(
         for stem, (file, names) in zip(stems, whole, strict=True)
         for name in names
     ]
-    words = f"{len(passed)} files of no known format, such as {passed[0].name!r}" if passed else ""
+    words = f"{counted(len(passed), 'file', 'files')} of no known format, such as {passed[0].name!r}" if passed else ""
     return out, words
 
 

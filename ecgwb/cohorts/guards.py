@@ -78,9 +78,9 @@ def check(cohort: Any, *needs: str, all_leads: bool = True) -> xr.Dataset:
     if fs != FS:
         raise RecordError(f"the cohort has the sampling rate {fs!r}; its beats are sampled at {FS} Hz")
     built = cohort.attrs.get("n_records")
-    if isinstance(built, int) and cohort.sizes["record"] > built:
+    if isinstance(built, int) and (n := _recordings(cohort)) > built:
         raise RecordError(
-            f"the cohort holds {cohort.sizes['record']} records and was built of {built}: it was joined by hand, so "
+            f"the cohort holds {n} records and was built of {built}: it was joined by hand, so "
             "that its source, folds and left-out records are those of the first part alone; join by "
             "wb.cohorts.concat([a, b])"
         )
@@ -146,6 +146,11 @@ def check_landmarks(marks: np.ndarray, records: np.ndarray) -> None:
             raise RecordError(f"record {str(records[rows[0]])!r}: {what}: {seen}")
 
 
+def counted(n: int, one: str, several: str) -> str:
+    """A number before the words that go with it: "1 recording is", "2 recordings are"."""
+    return f"{n} {one if n == 1 else several}"
+
+
 def json_attribute(data: xr.Dataset | xr.DataArray, name: str, default: Any) -> Any:
     """What an attribute holds that the package stores as JSON, such as ``excluded``; the default where there is none.
 
@@ -169,6 +174,12 @@ def kind_of(value: Any) -> str:
     """A value in an error's words: "str 'ludb'", "a DataFrame"."""
     name = type(value).__name__
     return f"{name} {value!r}" if isinstance(value, (str, int, float, Path, type(None))) else f"a {name}"
+
+
+def _recordings(cohort: xr.Dataset) -> int:
+    """How many recordings there are: of one that is there again and again, to be edited in many ways, one."""
+    n = cohort.sizes["record"]
+    return len(np.unique(cohort["samples"].values)) if n and "samples" in cohort.coords else n
 
 
 def _check_records(data: xr.Dataset | xr.DataArray, what: str, source: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from ..recordings.channels import NOTHING_TOLD, Told
 from ..recordings.reading import read_flagged
 from ..recordings.record import Record
+from .guards import counted
 
 METADATA = ("age", "sex", "patient", "diagnosis", "superclass", "rhythm_label", "device", "site", "fold")
 """The columns a cohort carries along `record`. Nothing else of a header or table is kept: no names, no dates."""
@@ -93,7 +94,8 @@ class LeftOut:
         if not self.n:
             return []
         first = self._first[0]
-        return [f"{self.n} recordings of the list are left out, such as {first['record']!r}: {first['reason']}"]
+        many = counted(self.n, "recording of the list is", "recordings of the list are")
+        return [f"{many} left out, such as {first['record']!r}: {first['reason']}"]
 
 
 @dataclass(frozen=True)

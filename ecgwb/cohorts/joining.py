@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from .beats import RHYTHM
-from .guards import check, json_attribute
+from .guards import check, counted, json_attribute
 from .people import WHO, patients_of, stand_ins, who_is_who
 
 _MUST_AGREE = ("fs", "filters", "units", "edited")  # attributes without which numbers of the parts cannot be compared
@@ -162,9 +162,10 @@ def _same_recordings(parts: list[_Part]) -> None:
         a, one, b, other = both[0]
         lost = [record for _, _, part, record in both if part is b]
         more = ", and so on" if len(lost) > 3 else ""
+        it, many = "it" if len(both) == 1 else "them", counted(len(both), "recording is", "recordings are")
         raise ValueError(
-            f"{len(both)} recordings are in two of the cohorts, such as {one!r} of {a.name!r}, which is {other!r} of "
-            f"{b.name!r}; leave them out of one: cohort.drop_sel(record={lost[:3]!r}{more})"
+            f"{many} in two of the cohorts, such as {one!r} of {a.name!r}, which is {other!r} of {b.name!r}; "
+            f"leave {it} out of one: cohort.drop_sel(record={lost[:3]!r}{more})"
         )
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..recordings.arrays import open_hdf5, own_member, rows_of
 from ..recordings.channels import NOTHING_TOLD, Channels, Told, to_record
 from ..recordings.people import OLDEST, sex_of
 from ..recordings.record import LEADS12, Record, RecordError
+from .guards import counted
 from .items import Item, LeftOut, Notes, Source, hash_files, header_of, item_of, whole
 from .tables import id_text, read_table
 
@@ -243,7 +245,7 @@ def _sexes(cells: pd.Series | None, n: int, notes: Notes) -> pd.Series:
     known = {cell: sex_of(cell) for cell in cells.unique()}
     doubts = cells.map({cell: bool(doubt) for cell, (_, doubt) in known.items()}).sum()
     if doubts:
-        notes.add(f"{doubts} sexes are not understood, and left out")
+        notes.add(f"{counted(int(doubts), 'sex is', 'sexes are')} not understood, and left out")
     return cells.map({cell: sex for cell, (sex, _) in known.items()})
 
 
@@ -363,7 +365,7 @@ def _code15_items(
                 raise RecordError("the file is not here")
             row_of = _rows_of_part(file)
         except (RecordError, ImportError) as e:
-            left_out.add(str(part), f"its {len(exams)} exams are left out: {e}", len(exams))
+            left_out.add(str(part), f"its {counted(len(exams), 'exam is', 'exams are')} left out: {e}", len(exams))
             continue
         state = f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns} {told}"
         for start in range(0, len(exams), _AT_ONCE):
@@ -423,6 +425,7 @@ def read_code15(file: Path, row: int, name: str, told: Told = NOTHING_TOLD) -> R
 # ---------------------------------------------------------------- collections known by their headers
 
 _DX = re.compile(rb"^#\s*Dx:\s*\d{6,}", re.MULTILINE)
+_LOOKED_AT = 20  # headers, since one may say "Unknown"
 
 
 def _beginning(file: Path) -> bytes:
@@ -439,11 +442,11 @@ def named_by_headers(source: Source, folder: Path) -> Source:
     In Chapman-Shaoxing-Ningbo each recording is a person's only one. The headers of the Challenges of 2020 and 2021
     do not say whose a recording is.
     """
-    if (folder / "ConditionNames_SNOMED-CT.csv").is_file():
+    if (folder / "ConditionNames_SNOMED-CT.csv").is_file() or "WFDBRecords" in folder.resolve().parts:
         items = [replace(i, metadata={"patient": f"chapman-{i.record_id}"} | i.metadata) for i in source.items]
         return replace(source, items=items, credit=CREDITS["chapman"])
-    header = next((h for h in folder.rglob("*.hea") if h.is_file()), None)  # not a link to nowhere
-    if header is None or not _DX.search(_beginning(header)):
+    headers = islice((h for h in folder.rglob("*.hea") if h.is_file()), _LOOKED_AT)  # not links to nowhere
+    if not any(_DX.search(_beginning(h)) for h in headers):
         return source
     source.notes.add(
         "headers of this kind (PhysioNet Challenges 2020 and 2021) do not say whose a recording is: each counts as a "

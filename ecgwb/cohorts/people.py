@@ -14,7 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from ..recordings.record import LEADS, Record, RecordError
-from .guards import check, json_attribute
+from .guards import check, counted, json_attribute
 
 TEST_SHARE = 1 / 3
 FEWEST_IN_GROUP = 10  # patients of a group that a number is worth
@@ -179,11 +179,15 @@ def lines_of_doubt(cohort: xr.Dataset) -> list[str]:
     return _sentences(json_attribute(cohort, "who_is_who", {}), cohort.sizes["record"])
 
 
+_ARE = ("recording is", "recordings are")
+
+
 def _sentences(doubts: Mapping[str, Any], n: int) -> list[str]:
     lines = []
     unnamed = doubts.get("unnamed", 0)
     if unnamed and n > 1:
-        who = f"none of the {n} recordings says" if unnamed == n else f"{unnamed} of {n} recordings do not say"
+        some = f"{unnamed} of {n} recordings {'does' if unnamed == 1 else 'do'} not say"
+        who = f"none of the {n} recordings says" if unnamed == n else some
         lines.append(
             f"{who} whose it is, and each counts as a person: splits leak where one person has two. Name them by a "
             "column patient: metadata=, or columns={'patient': 'its name'}"
@@ -192,17 +196,17 @@ def _sentences(doubts: Mapping[str, Any], n: int) -> list[str]:
     once = [rows for rows in doubts.get("same_recording", []) if rows not in two]
     if once:
         lines.append(
-            f"{len(once)} recordings are there more than once, with the same samples, such as {_named(once[0])}"
+            f"{counted(len(once), *_ARE)} there more than once, with the same samples, such as {_named(once[0])}"
         )
     if two:
         lines.append(
-            f"{len(two)} recordings are there more than once under different patients, such as {_named(two[0])}"
+            f"{counted(len(two), *_ARE)} there more than once under different patients, such as {_named(two[0])}"
         )
     alike = doubts.get("alike", [])
     if alike:
         lines.append(
-            f"{len(alike)} patients are written in different ways and count as different people, such as "
-            f"{_named(alike[0])}; write them the same where they are one"
+            f"{counted(len(alike), 'patient is', 'patients are')} written in different ways and counted "
+            f"as different people, such as {_named(alike[0])}; write them the same where they are one person"
         )
     return lines
 
@@ -433,7 +437,7 @@ def with_statements(cohort: xr.Dataset, by: str = "diagnosis") -> xr.Dataset:
     """
     texts = pd.Series(column(cohort, by).astype(str)).str.replace(r"\s*;\s*", ";", regex=True).str.strip()
     texts = texts.replace("nan", "")
-    table = texts.str.get_dummies(";").astype(float).where(texts != "")
+    table = texts.str.get_dummies(";").drop(columns="", errors="ignore").astype(float).where(texts != "")
     taken = [name for name in table if name in cohort.variables]
     if taken:
         raise RecordError(f"the cohort has a variable {taken[0]!r} already; rename it: cohort.rename")

@@ -28,7 +28,7 @@ from ..recordings.record import LEADS, Record, RecordError
 from ..recordings.wfdb_files import base_of
 from .cache import cache_dir
 from .files import KNOWN, MAKE_RECORDS, SIGNALS, named_by_path, recordings_in, walk, within
-from .guards import kind_of
+from .guards import counted, kind_of
 from .items import METADATA, Item, Notes, Source, hash_files, item_of
 from .layouts import CREDITS, is_code15, is_mimic, named_by_headers, of_code15, of_ludb, of_mimic, of_ptbxl
 from .tables import id_text, join, read_table, tidy, understood
@@ -187,7 +187,7 @@ def _of_table(table: pd.DataFrame, columns: Mapping[str, str] | None, told: Told
     base = file.parent if file else Path()
     nowhere = [k for k, p in enumerate(table["path"]) if not id_text(p)]
     if nowhere:
-        notes.add(f"{what}: {len(nowhere)} rows have no path and are passed over")
+        notes.add(f"{what}: {counted(len(nowhere), 'row has no path and is', 'rows have no path and are')} passed over")
         table = table.drop(index=nowhere)
     paths = [base / Path(str(p)).expanduser() for p in table["path"]]
     named = [id_text(x) for x in table["record"]] if "record" in table else []

@@ -179,8 +179,8 @@ def test_metadata_is_joined_and_what_does_not_join_is_named(folder):
     records = [wb.read_record(folder / str(i)) for i in (1, 2, 3)]
     with (
         pytest.warns(UserWarning, match="columns not kept: name"),
-        pytest.warns(UserWarning, match="1 metadata rows fit no recording, such as '99'; 1 recordings have no .* '3'"),
-        pytest.warns(UserWarning, match="1 of 3 recordings do not say whose it is"),
+        pytest.warns(UserWarning, match="1 metadata row fits no recording, such as '99'; 1 recording has no .* '3'"),
+        pytest.warns(UserWarning, match="1 of 3 recordings does not say whose it is"),
     ):
         cohort = wb.build_cohort(records, metadata=metadata)
     assert cohort["age"].values.tolist()[:2] == [40, 50]
@@ -196,8 +196,8 @@ def test_a_record_without_a_patient_is_no_one_elses(folder):
     records = [wb.Record((r := wb.read_record(folder / "1")).signal, 500, r.leads, n) for n in ("1", "2", "7")]
     rows = pd.DataFrame({"record": ["1", "2"], "patient": [7.0, 8.0]})
     with (
-        pytest.warns(UserWarning, match="1 recordings have no metadata row, such as '7'"),
-        pytest.warns(UserWarning, match="1 of 3 recordings do not say whose it is"),
+        pytest.warns(UserWarning, match="1 recording has no metadata row, such as '7'"),
+        pytest.warns(UserWarning, match="1 of 3 recordings does not say whose it is"),
         pytest.warns(UserWarning, match="more than once under different patients, such as '1' and '2' and '7'"),
     ):
         cohort = wb.build_cohort(records, metadata=rows)

@@ -307,6 +307,14 @@ def test_a_challenge_collection_is_read_without_loss(challenge):
     assert "Challenge 2021" in cohort.attrs["credit"]
 
 
+def test_a_challenge_is_known_though_its_first_header_has_no_code(tmp_path):
+    for n, codes in ((1, "Unknown"), (2, "426177001")):
+        as_mat(tmp_path / "georgia" / f"g{n}", f"E0000{n}", ptb(n), 500, header_of(n, 50, "Male", codes))
+    cohort, said = build(tmp_path / "georgia")
+    assert "Challenge 2021" in cohort.attrs["credit"]
+    assert any("PhysioNet Challenges" in x for x in said)
+
+
 def test_chapman_has_one_recording_a_person(tmp_path):
     for n, folder in ((1, "01/010"), (2, "01/011")):
         head = header_of(n, 60 + n, "Male", "426177001,164934002")
@@ -314,6 +322,9 @@ def test_chapman_has_one_recording_a_person(tmp_path):
     (tmp_path / "ConditionNames_SNOMED-CT.csv").write_text("Acronym Name,Full Name,Snomed_CT\nSB,Sinus,426177001\n")
     (tmp_path / "RECORDS").write_text("WFDBRecords/01/010/\n")
     cohort, said = build(tmp_path)
+    inside, _ = build(tmp_path / "WFDBRecords")
+    assert (inside["patient"].values == cohort["patient"].values).all()
+    assert inside.attrs["credit"] == cohort.attrs["credit"]
     assert cohort["patient"].values.tolist() == ["chapman-JS00001", "chapman-JS00002"]
     assert cohort["diagnosis"].values.tolist() == ["sinus bradycardia; T wave abnormal"] * 2
     assert "10.1038/s41597-020-0386-x" in cohort.attrs["credit"]

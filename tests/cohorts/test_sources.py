@@ -136,7 +136,7 @@ def test_names_differ_by_folder_and_where_that_is_not_enough_by_ending():
 
 def test_nothing_found_says_what_was_passed_by_and_how_arrays_are_given(tmp_path):
     (tmp_path / "x.abc").write_bytes(b"abc")
-    with pytest.raises(wb.RecordError, match=r"passed by: 1 files of no known format, such as 'x.abc'.*wb.Record\("):
+    with pytest.raises(wb.RecordError, match=r"passed by: 1 file of no known format, such as 'x.abc'.*wb.Record\("):
         wb.build_cohort(tmp_path)
     with pytest.raises(wb.RecordError, match=r"of no known format: WFDB.*wb.Record\("):
         wb.build_cohort(tmp_path / "x.abc")
@@ -151,7 +151,7 @@ def test_a_table_of_paths_with_other_columns_is_a_source(ludb_folder, tmp_path):
     table = pd.DataFrame({"where": ["files/s1", "files/s2.hea", None], "study_id": [11.0, 12.0, np.nan],
                           "subject_id": [7, 7, 8], "anchor_age": [50, ">89", 3]})  # fmt: skip
     table.to_csv(tmp_path / "t.csv", index=False)
-    with pytest.warns(UserWarning, match="1 rows have no path and are passed over"):
+    with pytest.warns(UserWarning, match="1 row has no path and is passed over"):
         cohort = wb.build_cohort(tmp_path / "t.csv", columns={"path": "where"})
     assert cohort["record"].values.tolist() == ["11", "12"]
     assert cohort["patient"].values.tolist() == ["7", "7"]

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import ecgwb as wb
+from ecgwb.__main__ import main
 from ecgwb.cohorts.items import Notes
 from ecgwb.cohorts.tables import id_text, read_table, tidy, understood
 
@@ -145,7 +146,7 @@ def test_a_row_that_fits_two_recordings_by_its_ending_fits_none(ludb_folder, tmp
     cohort, said = built(tmp_path, rows)
     assert cohort["record"].values.tolist() == ["a/x", "b/x"]
     assert cohort["age"].values.tolist() == [40, 64]  # of the table, and of the header
-    assert any("1 metadata rows fit no recording, such as 'x'; 1 recordings have no metadata row, such as 'b/x'" in line
+    assert any("1 metadata row fits no recording, such as 'x'; 1 recording has no metadata row, such as 'b/x'" in line
                for line in said)  # fmt: skip
     assert json.loads(cohort.attrs["records_without_metadata"]) == ["b/x"]
 
@@ -236,3 +237,20 @@ def test_a_packed_table_without_end_is_not_unpacked(records, tmp_path):
             file.write(bytes(2**20))
     with pytest.raises(wb.RecordError, match="more than 256 MiB of text"):
         built(records, tmp_path / "people.csv.gz")
+
+
+def test_the_command_line_says_what_files_and_tables_do_not(tmp_path):
+    rhythms = wb.open_cohort("ludb", rhythm=True).isel(record=slice(2))
+    folder = tmp_path / "arrays"
+    folder.mkdir()
+    for name, x in zip("ab", rhythms["rhythm"].values, strict=True):
+        np.save(folder / f"{name}.npy", x.astype(float))
+    (tmp_path / "people.csv").write_text("record,case\na,p1\nb,p2\n")
+    told = ["--leads", *wb.LEADS, "--fs", "500", "--unit", "uV", "--columns", "patient=case"]
+    out = tmp_path / "mine.zarr"
+    assert main(["build", str(folder), str(out), "--metadata", str(tmp_path / "people.csv"), *told]) == 0
+    made = wb.open_cohort(out)
+    assert made["patient"].values.tolist() == ["p1", "p2"]
+    np.testing.assert_allclose(made["r_v5"], rhythms["r_v5"], atol=20)
+    with pytest.raises(SystemExit):
+        main(["build", str(folder), str(tmp_path / "other.zarr"), "--columns", "case"])

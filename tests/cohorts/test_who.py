@@ -94,20 +94,20 @@ def test_a_recording_that_is_there_twice_is_found_in_any_order_of_leads_and_at_a
 
     twice = [*records(read, "a", "b", patient=("x", "y")), replace(turned, record_id="c", metadata={"patient": "z"})]
     cohort, said = spoken(wb.build_cohort, twice)
-    assert said == ["1 recordings are there more than once under different patients, such as 'a' and 'c'"]
+    assert said == ["1 recording is there more than once under different patients, such as 'a' and 'c'"]
     assert json.loads(cohort.attrs["who_is_who"])["two_patients"] == [["a", "c"]]
     assert "'a' and 'c'" in spoken(wb.split_patients, cohort)[1][0]
     assert spoken(wb.split_patients, cohort.isel(record=[0, 1]))[1] == []  # only what is still there
     twice[2].metadata["patient"] = "x"
     cohort, said = spoken(wb.build_cohort, twice)
-    assert said == ["1 recordings are there more than once, with the same samples, such as 'a' and 'c'"]
+    assert said == ["1 recording is there more than once, with the same samples, such as 'a' and 'c'"]
     assert spoken(wb.split_patients, cohort)[1] == []  # they are one person's, on one side
 
 
 def test_patients_written_in_different_ways_are_named(read):
     cohort, said = spoken(wb.build_cohort, records(read, *"abcd", patient=("P 07", "p7", "p70", "p7.0")))
     assert len(said) == 1
-    assert "1 patients are written in different ways" in said[0]
+    assert "1 patient is written in different ways" in said[0]
     assert json.loads(cohort.attrs["who_is_who"])["alike"] == [["P 07", "p7", "p7.0"]]
     assert "p7" in spoken(wb.split_patients, cohort)[1][0]
 
@@ -167,10 +167,10 @@ def test_names_stay_where_they_differ_and_sources_of_one_name_are_numbered(someb
 
 def test_a_recording_in_two_cohorts_is_refused(somebody, read):
     again = spoken(wb.build_cohort, records([read[1], read[4]], "r", "s", patient=("x", "t")))[0]
-    with pytest.raises(ValueError, match=r"1 recordings are in two .* 'b' of 'records-1', which is 'r' of 'records-2'"):
+    with pytest.raises(ValueError, match=r"1 recording is in two .* 'b' of 'records-1', which is 'r' of 'records-2'"):
         wb.cohorts.concat([somebody[0], again])
     without = [c.drop_vars("samples") for c in (somebody[0], again)]
-    with pytest.raises(ValueError, match="1 recordings are in two"):
+    with pytest.raises(ValueError, match="1 recording is in two"):
         wb.cohorts.concat(without)
     assert wb.cohorts.concat([somebody[0], again.drop_sel(record=["r"])]).sizes["record"] == 4
 
@@ -230,6 +230,12 @@ def test_a_network_that_learnt_from_a_joined_cohort_knows_its_people_in_each_par
         assert _seen(model.spec, cohort).all()
 
 
+def test_a_recording_may_be_there_again_and_again(somebody):
+    many = somebody[0].isel(record=np.repeat([0, 1, 2], 4))
+    many = many.assign_coords(record=[str(k) for k in range(12)])
+    assert wb.cohorts.check(many).sizes["record"] == 12
+
+
 def test_cohorts_joined_by_hand_are_noticed(somebody, others):
     renamed = others.assign_coords(record=["d", "e", "f"])
     by_hand = xr.concat([somebody[0], renamed], "record", data_vars="minimal", coords="minimal", compat="override",
@@ -254,4 +260,4 @@ def test_rows_without_a_patient_are_counted(read):
     table = pd.DataFrame({"record": list("abc"), "patient": ["x", None, "y"]})
     cohort, said = spoken(wb.build_cohort, records(read, *"abc"), metadata=table)
     assert cohort["patient"].values.tolist() == ["x", "b", "y"]
-    assert [line.split(",")[0] for line in said] == ["1 of 3 recordings do not say whose it is"]
+    assert [line.split(",")[0] for line in said] == ["1 of 3 recordings does not say whose it is"]
