@@ -46,6 +46,8 @@ SIMILAR = 0.9  # correlation with the record's own median beat from which on a b
 # fewer is not taken for the conducted one.
 FEW_ALIKE, MANY, RARE = 0.6, 0.35, 0.2
 FAINT_UV, HUGE_UV = 30.0, 1e5  # no ECG is as small in all eight leads, or as large in half of them
+# What a recording came with and what is in it may differ by filters and by which beats were taken, not by more.
+_QRS_MS, _LIKE, _GAIN = 100.0, 0.7, 1.4
 _MAX_LAG = 15  # samples (30 ms) that cross-correlation may move a beat
 _QRS_REACH_MS = 60.0  # of a QRS complex without boundaries, to either side
 _TOGETHER_MS = 100.0  # QRS marks of one beat lie within this of their neighbour lead's
@@ -262,7 +264,25 @@ def file_beat_arrays(
     taken = ("beat", "fiducial", "neighbour", *(k for k in TARGETS if k != "hr"))
     doubt = np.fmax(own["doubt"], out["doubt"])  # one beat repeated does not show how much beats differ
     unknown = {"n_beats": 0, "lead_beats": np.zeros(len(LEADS), int)}
-    return out | {k: own[k] for k in taken} | {"doubt": doubt} | unknown
+    unlike = {"unlike": _unlike(own["beat"], out["beat"])}
+    return out | {k: own[k] for k in taken} | {"doubt": doubt} | unknown | unlike
+
+
+def _unlike(theirs: np.ndarray, ours: np.ndarray) -> str:
+    """In words, where the QRS of one beat (lead, time) is of another shape, sign or size than that of the other."""
+    x = ours[:, np.abs(TIME) <= _QRS_MS]
+    best, gain = -1.0, 1.0
+    for lag in range(-_MAX_LAG, _MAX_LAG + 1):
+        y = np.roll(theirs, lag, axis=1)[:, np.abs(TIME) <= _QRS_MS]
+        product, size = float((x * y).sum()), float((x * x).sum())
+        like = product / np.sqrt(size * float((y * y).sum()))
+        if like > best:
+            best, gain = like, product / size
+    if best < _LIKE:
+        return f"the beat that came with the recording is not like those in it (their QRS correlate by {best:.2f})"
+    if not 1 / _GAIN < gain < _GAIN:
+        return f"the beat that came with the recording is {gain:.2g} times as large as those in it"
+    return ""
 
 
 def _repeated(median: Record, rr_ms: float, rid: str) -> Record:

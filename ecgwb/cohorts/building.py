@@ -145,6 +145,7 @@ def _labelled(beat: dict[str, Any], item: Item, record: Record) -> dict[str, Any
     named = bool(text["patient"]) and not (item.stands_in and meta["patient"] == item.metadata["patient"])
     text["patient"] = text["patient"] or item.record_id
     flags = [*item.metadata.get("flags", []), *_doubts_of_record(beat, record), *_doubts_of_beat(beat)]
+    flags += [unlike] if (unlike := beat.pop("unlike", "")) else []
     if record.fs < LOW_FS and _PACED.search(text["diagnosis"]):
         beat |= dict.fromkeys(("j_v5", "r_v5", "t_v5"), np.nan)
         flags.append(f"paced, and its spikes smeared at {record.fs:g} Hz: voltages cannot be read")
@@ -283,7 +284,7 @@ def build_at(out: Path, found: Source, client: Any = None, beats: str = "ours") 
 def build(inputs: Inputs, place: Path, client: Any = None) -> None:
     """The cohort as the Zarr store ``place/store``; chunks whose parts lie in `place` are not made again."""
     source = inputs.source
-    waves = ludb_out_of_fold() if source.name == "ludb" else None
+    waves = ludb_out_of_fold() if source.out_of_fold else None
     files: list[Path] = []
     with tqdm(total=inputs.n or None, desc=source.name, unit="record") as bar:
 

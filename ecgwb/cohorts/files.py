@@ -101,7 +101,7 @@ def recordings_in(
             continue
         found.append((file, _names(kind, file)))
         if file.suffix == ".hea" and file not in named:
-            parts.update(file.with_name(f"{name}.hea") for name in segments_of(file))
+            parts.update(file.parent / f"{name}.hea" for name in segments_of(file))  # a name may be of any kind
     whole = [(file, names) for file, names in found if file not in parts]
     stems = named_by_path([file for file, _ in whole], base)
     out = [

@@ -107,6 +107,7 @@ class Source:
     sha256: str  # empty where only reading all of it would tell
     credit: str = ""
     folds: str = ""  # whose: those of a data set that part patients
+    out_of_fold: bool = False  # LUDB itself: delineated by networks that had not seen the person
     rows: tuple[str, ...] = ()  # records that the metadata names
     used: dict[str, str] = field(default_factory=dict)  # of these, the recording that each row was joined to
     ignored: list[str] = field(default_factory=list)  # metadata columns that a cohort does not keep

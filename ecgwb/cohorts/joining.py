@@ -18,7 +18,7 @@ from .people import WHO, patients_of, stand_ins, who_is_who
 
 _MUST_AGREE = ("fs", "filters", "units", "edited")  # attributes without which numbers of the parts cannot be compared
 _LISTS = ("excluded", "metadata_without_record", "records_without_metadata", "landmarks_changed")
-_OF_A_PART = ("source", "folds", "credit", "sha256", "inputs", "landmarks", "ecgwb")
+_OF_A_PART = ("source", "folds", "credit", "sha256", "inputs", "landmarks", "beats", "ecgwb")
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,9 @@ def _attributes(parts: list[_Part], whole: xr.Dataset) -> dict[str, Any]:
         | {k: str(p.cohort.attrs[k]) for k in _OF_A_PART if p.cohort.attrs.get(k)}
         for p in parts
     ]
-    joined = {k: list(dict.fromkeys(str(x[k]) for x in of_parts if k in x)) for k in ("credit", "landmarks", "ecgwb")}
+    joined = {
+        k: list(dict.fromkeys(str(x[k]) for x in of_parts if k in x)) for k in ("credit", "landmarks", "beats", "ecgwb")
+    }
     content = json.dumps([[p.cohort.attrs.get("sha256", ""), p.records.tolist()] for p in parts])
     return {
         **attrs,

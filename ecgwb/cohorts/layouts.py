@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -20,7 +20,7 @@ from ..recordings.people import OLDEST, sex_of
 from ..recordings.record import LEADS12, Record, RecordError
 from .guards import counted
 from .items import Item, LeftOut, Notes, Source, hash_files, header_of, item_of, whole
-from .tables import read_table
+from .tables import id_text, read_table
 
 CREDITS = {
     "ludb": "LUDB 1.0.1, Kalyakulina et al., IEEE Access 8:186181 (2020), doi 10.1109/ACCESS.2020.3029211; ODC-By 1.0",
@@ -57,7 +57,7 @@ def of_ludb(folder: Path, sha256: str | None = None) -> Source:
         base, name = header.with_suffix(""), header.stem
         people = {"patient": f"ludb-{name}", "fold": (int(name) if name.isdigit() else 0) % 5}
         items.append(item_of(name, base, people, annotated=base))
-    return Source("ludb", items, sha256 or hash_files(headers), CREDITS["ludb"])
+    return Source("ludb", items, sha256 or hash_files(headers), CREDITS["ludb"], out_of_fold=True)
 
 
 def of_ptbxl(folder: Path, sha256: str | None = None, name: str = "ptbxl") -> Source:
@@ -78,13 +78,28 @@ def of_ptbxl(folder: Path, sha256: str | None = None, name: str = "ptbxl") -> So
 
 def _ptbxl_file(folder: Path, row: Mapping[Any, Any]) -> Path:
     """The recording at 500 Hz, or at 100 Hz where only that was fetched."""
-    high = folder / str(row["filename_hr"])
-    if not high.is_relative_to(folder) or ".." in high.relative_to(folder).parts:
-        raise RecordError(f"ptbxl_database.csv names the file {row['filename_hr']!r}, outside its own folder")
+    high = _inside(folder, row["filename_hr"])
     if isinstance(row.get("filename_lr"), str) and not header_of(high).is_file():
-        low = folder / row["filename_lr"]
+        low = _inside(folder, row["filename_lr"])
         return low if header_of(low).is_file() else high
     return high
+
+
+def _inside(folder: Path, name: Any) -> Path:
+    if leads_out(folder, name):
+        raise RecordError(f"ptbxl_database.csv names the file {name!r}, outside its own folder")
+    return folder / str(name)
+
+
+def leads_out(folder: Path, name: Any) -> bool:
+    """Whether a table's path leads out of the table's folder."""
+    path = folder / str(name)
+    return not path.is_relative_to(folder) or ".." in path.relative_to(folder).parts
+
+
+def _patient(data_set: str, number: Any) -> dict[str, str]:
+    """Whose a recording is; nobody's where the cell is empty, since all such would be one person."""
+    return {"patient": f"{data_set}-{whole(number)}"} if id_text(number) else {}
 
 
 def _superclasses(folder: Path) -> dict[str, str]:
@@ -100,14 +115,15 @@ def _ptbxl_metadata(row: Mapping[Any, Any], classes: Mapping[str, str]) -> dict[
     codes = re.findall(r"'([^']+)'\s*:", str(row.get("scp_codes", "")))  # "{'NORM': 100.0, 'SR': 0.0}"
     known: dict[str, Any] = {
         "sex": {0: "male", 1: "female"}.get(row["sex"], ""),
-        "patient": f"ptbxl-{whole(row['patient_id'])}",
+        **_patient("ptbxl", row["patient_id"]),
         "diagnosis": "; ".join(codes),
         "superclass": "; ".join(c for c in SUPERCLASSES if c in {classes.get(code) for code in codes}),
         "device": " ".join(str(row.get("device", "")).split()),
         "site": "" if pd.isna(row.get("site")) else whole(row["site"]),
     }
-    if not pd.isna(row.get("strat_fold")):
-        known["fold"] = int(row["strat_fold"])
+    fold = id_text(row.get("strat_fold"))
+    if fold.isdecimal():
+        known["fold"] = int(fold)
     # 300 stands for "over 89" in the full set.
     return known if pd.isna(row["age"]) else {"age": min(row["age"], OVER_89), **known}
 
@@ -159,11 +175,12 @@ def of_mimic(file: Path, told: Told = NOTHING_TOLD) -> Source:
     sex and age, which the list itself may have, too. No time of a recording is kept.
     """
     folder, notes = file.parent, Notes()
-    table = pd.read_csv(file, usecols=lambda c: c in (*_OF_MIMIC, *_WHO, "ecg_time"), dtype={"path": str})
+    table = _columns(file, (*_OF_MIMIC, *_WHO, "ecg_time"))
     for beside in (folder / "patients.csv", folder / "patients.csv.gz"):
         if beside.is_file() and "gender" not in table:
-            people = pd.read_csv(beside, usecols=lambda c: c in ("subject_id", *_WHO))
-            table = table.merge(people.drop_duplicates("subject_id"), on="subject_id", how="left")
+            people = _columns(beside, ("subject_id", *_WHO))
+            people = people[people["subject_id"] != ""].drop_duplicates("subject_id")
+            table = table.merge(people, on="subject_id", how="left")
     table["age"], table["sex"] = _mimic_ages(table, notes), _sexes(table.get("gender"), len(table), notes)
     table = table[["subject_id", "study_id", "path", "age", "sex"]]
     files = [file, folder / "machine_measurements.csv"]
@@ -184,6 +201,25 @@ def of_mimic(file: Path, told: Told = NOTHING_TOLD) -> Source:
 _WHO = ("gender", "anchor_age", "anchor_year")
 
 
+def _columns(file: Path, wanted: Sequence[str]) -> pd.DataFrame:
+    """Some columns of one of MIMIC's tables; studies and subjects as text, so that tables meet whatever else is there.
+
+    Raises
+    ------
+    RecordError
+        When it cannot be read.
+    """
+    try:
+        table = pd.read_csv(file, usecols=lambda c: str(c).strip() in wanted, dtype=str, skipinitialspace=True)
+    except (ValueError, OSError, EOFError) as e:  # pandas' parser errors are ValueErrors
+        raise RecordError(f"{file} cannot be read as a CSV: {e}; expected a table as MIMIC-IV's") from e
+    table.columns = table.columns.str.strip()
+    for name in ("subject_id", "study_id"):
+        if name in table:
+            table[name] = table[name].map(id_text)
+    return table
+
+
 def _digest(file: Path) -> bytes:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").digest()
@@ -195,7 +231,8 @@ def _mimic_ages(table: pd.DataFrame, notes: Notes) -> pd.Series:
         return pd.Series(np.nan, table.index)
     age = pd.to_numeric(table["anchor_age"], errors="coerce")
     if {"anchor_year", "ecg_time"} <= set(table):
-        years = pd.to_numeric(table["ecg_time"].astype(str).str[:4], errors="coerce") - table["anchor_year"]
+        years = pd.to_numeric(table["ecg_time"].str[:4], errors="coerce")
+        years -= pd.to_numeric(table["anchor_year"], errors="coerce")
         age = age.where(age > 89, age + years.fillna(0))
     else:
         notes.add("ages are MIMIC-IV's anchor_age, of another year than the recording; add anchor_year and ecg_time")
@@ -220,7 +257,9 @@ def _mimic_measured(file: Path, wanted: pd.Series) -> pd.DataFrame:
         file, usecols=lambda c: c in columns or str(c).startswith("report_"), dtype=str, chunksize=50_000
     ) as chunks:
         for chunk in chunks:
-            chunk["study_id"] = pd.to_numeric(chunk["study_id"], errors="coerce")
+            if "study_id" not in chunk:
+                raise RecordError(f"{file} has no column 'study_id'; expected MIMIC-IV-ECG's table, or no such file")
+            chunk["study_id"] = chunk["study_id"].map(id_text)
             parts.append(_intervals(chunk[chunk["study_id"].isin(wanted)]))
     return pd.concat(parts).drop_duplicates("study_id")
 
@@ -250,16 +289,18 @@ def _statement(text: str) -> str:
 def _mimic_items(table: pd.DataFrame, folder: Path, told: Told, left_out: LeftOut) -> Iterator[Item]:
     """One by one, so that of a list of 800,000 no file is looked at before its turn."""
     for start in range(0, len(table), _AT_ONCE):
-        for row in table.iloc[start : start + _AT_ONCE].to_dict("records"):
+        for k, row in enumerate(table.iloc[start : start + _AT_ONCE].to_dict("records"), 1):
             name, base = whole(row["study_id"]), folder / str(row["path"])
-            if ".." in base.parts:
+            if not name:
+                left_out.add(f"row {start + k}", "it has no study_id")
+            elif leads_out(folder, row["path"]):
                 left_out.add(name, "its path leads out of its folder")
             elif not header_of(base.with_suffix("")).is_file():
                 left_out.add(name, "its files are not here")
             else:
                 measured = {k: float(row[k]) for k in ("pr", "qrs", "qt", "hr") if not pd.isna(row.get(k))}
                 known = {
-                    "patient": f"mimic-{whole(row['subject_id'])}",
+                    **_patient("mimic", row["subject_id"]),
                     **({} if pd.isna(row["age"]) else {"age": float(row["age"])}),
                     **({"sex": row["sex"]} if row["sex"] else {}),
                     **({"diagnosis": row["diagnosis"]} if isinstance(row.get("diagnosis"), str) else {}),
@@ -353,7 +394,7 @@ def _code15_metadata(exam: Mapping[Any, Any]) -> dict[str, Any]:
 
     labels = [label for label in CODE15_LABELS if true(label)] + (["normal ECG"] if true("normal_ecg") else [])
     male = str(exam["is_male"]).strip().lower()
-    known: dict[str, Any] = {"patient": f"code15-{whole(exam['patient_id'])}", "diagnosis": "; ".join(labels)}
+    known: dict[str, Any] = _patient("code15", exam["patient_id"]) | {"diagnosis": "; ".join(labels)}
     if male in ("true", "false", "1", "0", "1.0", "0.0"):
         known["sex"] = "male" if true("is_male") else "female"
     age = pd.to_numeric(exam["age"], errors="coerce")

@@ -29,7 +29,7 @@ from ..recordings.wfdb_files import base_of
 from .cache import cache_dir
 from .files import KNOWN, MAKE_RECORDS, SIGNALS, named_by_path, recordings_in, walk, within
 from .guards import counted, kind_of
-from .items import Item, Notes, Source, hash_files, item_of
+from .items import METADATA, Item, Notes, Source, hash_files, item_of
 from .layouts import CREDITS, is_code15, is_mimic, named_by_headers, of_code15, of_ludb, of_mimic, of_ptbxl
 from .tables import id_text, join, read_table, tidy, understood
 
@@ -217,7 +217,9 @@ def _of_iterable(given: Iterable[Record | str | Path], told: Told) -> Source:
         content = hashlib.sha256(b"".join(f"{x.fs} {x.leads}".encode() + x.signal.tobytes() for x in parts)).hexdigest()
         name = record.record_id or str(i)
         known = tidy({**{k: v for k, v in record.metadata.items() if k != "flags"}, "record": name}, notes)
-        return Item(name, partial(_itself, record), known, fingerprint=content)
+        # What a cohort keeps of them stands in `known`; a cell that is left out must not come back from the record.
+        rest = {k: v for k, v in record.metadata.items() if k not in METADATA}
+        return Item(name, partial(_itself, replace(record, metadata=rest)), known, fingerprint=content)
 
     items = starmap(item, enumerate(given))
     return Source("records", list(items) if isinstance(given, Sequence) else items, "", notes=notes)

@@ -46,8 +46,10 @@ _NO_ONE = re.compile(r"|[-?.]+|nan|none|null|n/?a|<na>|nat|unknown|not known|mis
 _ENDING = re.compile(
     r"\.(hea|dat|mat|xml|ecg|dcm|dicom|scp|edf|bdf|npy|npz|csv|tsv|txt|parquet|h5|hdf5|json|zip|gz)$", re.IGNORECASE
 )
+_TEXTS = ("diagnosis", "superclass", "rhythm_label", "device", "site")
 _WHOLE = re.compile(r"(-?\d+)\.0+")
 _ABSENT = ["", "NA", "N/A", "n/a", "<NA>", "NaN", "nan", "null", "NULL", "None", "#N/A"]  # of columns without names
+_MOST_BYTES = 2**28  # of a table of people, unpacked: millions of rows
 _SEPARATORS = (",", ";", "\t", "|")
 
 
@@ -114,11 +116,16 @@ def read_table(file: Any, columns: Mapping[str, str] | None = None) -> pd.DataFr
 def _text_of(file: Path) -> str:
     """The text of a file in whatever encoding."""
     try:
-        data = file.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
+        with file.open("rb") as opened:
+            packed = opened.read(2) == b"\x1f\x8b"
+        with gzip.open(file) if packed else file.open("rb") as opened:
+            data = opened.read(_MOST_BYTES + 1)
     except (OSError, EOFError) as e:
         raise RecordError(f"{file} cannot be opened ({e})") from e
+    if len(data) > _MOST_BYTES:
+        raise RecordError(
+            f"{file} has more than {_MOST_BYTES >> 20} MiB of text; give the table itself: pd.read_csv(file)"
+        )
     for start, what, how in (
         (b"PK\x03\x04", "an Excel file", "read_excel"),
         (b"\xd0\xcf\x11\xe0", "an Excel file", "read_excel"),
@@ -326,9 +333,10 @@ def tidy(row: Mapping[Any, Any], notes: Notes | None = None) -> dict[str, Any]:
             out["patient"] = patient
         else:
             left_out("patient")
-    out |= {
+    texts = {
         k: str(given[k]).strip() for k in ("diagnosis", "superclass", "rhythm_label", "device", "site") if k in given
     }
+    out |= {k: text for k, text in texts.items() if text}  # an empty cell does not take away what the file says
     return out | ({"flags": doubts} if doubts else {})
 
 

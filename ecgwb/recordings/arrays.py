@@ -56,7 +56,7 @@ class _Facts(NamedTuple):
 
     leads: Sequence[str] | None = None
     fs: float | None = None
-    unit: str | None = None
+    unit: str | Sequence[str] | None = None  # of all leads, or of each, "" where it is not said
     metadata: dict[str, Any] = {}  # noqa: RUF012 (never changed)
 
 
@@ -86,14 +86,30 @@ def _channels(path: Path, signal: np.ndarray, facts: _Facts, told: Told) -> Chan
             )
         names = ["" if lead is None else str(lead) for lead in told.leads]
     fs = _agreed(facts.fs, told.fs, "fs", "Hz", flags)
-    unit = _agreed(facts.unit, told.unit, "unit", "", flags)
     if fs is None:
         raise _error(path, "the file does not say its sampling rate; say it in Hz: fs=500")
-    if unit is None:
-        raise _error(path, "the file does not say its unit; say it: unit='mV' (or 'uV', 'V')")
+    units = _units(path, facts.unit, told.unit, names, flags)
     turned = _lead_by_sample(path, np.asarray(signal), len(names))
     metadata = {k: v for k, v in facts.metadata.items() if k != "flags"} | {"flags": flags}
-    return Channels(turned.astype(np.float64), float(fs), tuple(names), (str(unit),) * len(names), metadata)
+    return Channels(turned.astype(np.float64), float(fs), tuple(names), units, metadata)
+
+
+def _units(
+    path: Path, said: str | Sequence[str] | None, told: str | None, names: Sequence[str], flags: list[str]
+) -> tuple[str, ...]:
+    """The unit of each lead: the file's own word where it has one, else the caller's."""
+    if said is None or isinstance(said, str):
+        unit = _agreed(said, told, "unit", "", flags)
+        units = [unit] * len(names)
+    elif len(said) == len(names):
+        units = [u or told for u in said]  # where the two differ, `to_record` says so
+    else:
+        some = ", ".join(said[:20])
+        raise _error(path, f"it has {len(said)} units for {len(names)} leads: {some}; expected one, or one a lead")
+    silent = [name for name, unit in zip(names, units, strict=True) if not unit]
+    if silent and (not any(units) or any(standard_lead(name) in LEADS12 for name in silent)):
+        raise _error(path, "the file does not say its unit; say it: unit='mV' (or 'uV', 'V')")
+    return tuple(str(u or "") for u in units)
 
 
 def _agreed(said: Any, told: Any, name: str, suffix: str, flags: list[str]) -> Any:
@@ -138,7 +154,8 @@ def _facts(path: Path, words: Mapping[str, Any], row: int | None = None) -> _Fac
     known: dict[str, Any] = {}
     said = {role: words[role] for role in words if words[role] is not None}
     if row is not None:
-        said |= {r: np.asarray(said[r]).ravel()[row] for r in ("age", "sex") if r in said and np.size(said[r]) > row}
+        many = ("age", "sex", "fs")
+        said |= {r: np.asarray(said[r]).ravel()[row] for r in many if r in said and np.size(said[r]) > row}
     if "age" in said and np.size(said["age"]) == 1:
         years, doubt = age_of(_text(said["age"]))
         known |= {} if math.isnan(years) else {"age": years}
@@ -168,11 +185,11 @@ def _words(value: Any) -> list[str] | None:
     return [_text(x).strip() for x in np.asarray(value).ravel()]
 
 
-def _unit(value: Any) -> str | None:
-    """The unit, where there is one for all leads."""
+def _unit(value: Any) -> str | list[str] | None:
+    """The unit, where there is one for all leads, or that of each."""
     said: Any = [] if value is None else np.atleast_1d(np.asarray(value, dtype=object)).ravel()
-    units = {_text(x).strip() for x in said}
-    return next(iter(units)) or None if len(units) == 1 else None
+    units = [_text(x).strip() for x in said]
+    return units if len(set(units)) > 1 else (units[0] or None) if units else None
 
 
 def _text(value: Any) -> str:
@@ -519,7 +536,13 @@ def read_hdf5(path: Path, name: str = "", told: Told = NOTHING_TOLD) -> Channels
             if len(lengths) > 1:
                 raise _error(path, f"its leads differ in length: {', '.join(map(str, lengths))} samples")
             signal = np.stack([rows_of(path, file[k]) for k in place.leads])
-            facts = facts._replace(leads=[k.rpartition("/")[2] for k in place.leads])
+            of_each = [_facts(path, {"fs": facts.fs, "unit": facts.unit} | _attributes(file[k])) for k in place.leads]
+            if len(rates := {f.fs for f in of_each}) > 1:
+                raise _error(
+                    path, f"its leads differ in sampling rate: {', '.join(map(str, sorted(rates, key=str)))} Hz"
+                )
+            units = _unit(["" if f.unit is None else f.unit for f in of_each])
+            facts = facts._replace(leads=[k.rpartition("/")[2] for k in place.leads], fs=of_each[0].fs, unit=units)
         else:
             signal = rows_of(path, file[place.dataset], ... if place.row is None else place.row)
     return _channels(path, signal, facts, told)
@@ -703,10 +726,14 @@ def _of_frame(
         flags += [f"{spread.shape[1] - len(at)} samples that its times leave out are missing"]
         signal = spread
     split = {c: _split(c) for c in columns}
-    units = {split[c][1] for c in columns if split[c][0] in LEADS12}
-    unit = facts.unit or (next(iter(units)) or None if len(units) == 1 else None)
-    if len(units - {""}) > 1:
-        raise _error(path, f"its leads are in different units: {', '.join(sorted(units - {''}))}")
+    said = [split[c][1] for c in columns]
+    of_leads = {u for c, u in zip(columns, said, strict=True) if split[c][0] in LEADS12}
+    if len(of_leads) == 1:  # what is no lead of the twelve, and says nothing, is taken to be as these
+        said = [u or min(of_leads) for u in said]
+    unit: Any = _unit(said)
+    if isinstance(facts.unit, str) and not isinstance(unit, str):
+        unit = [u or facts.unit for u in said]
+    unit = unit or facts.unit
     names = [split[c][0] if split[c][1] else c for c in columns] if named else None
     if signal.shape[1] == len(signal) and named:  # as many samples as leads: the columns say which is which
         raise _error(path, f"it has {signal.shape[1]} rows, too few samples for a recording")

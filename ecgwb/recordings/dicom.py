@@ -74,7 +74,7 @@ def read(path: Path, name: str = "", told: Told = NOTHING_TOLD) -> Channels:
                 target = beats if _is_median(group) else rhythm
                 doubts: list[str] = []
                 try:
-                    target += _pieces(group, bool(data.original_encoding[1]), doubts)
+                    target += _pieces(group, bool(data.original_encoding[1]), doubts, told.unit)
                 except Exception:  # as below; the other groups are not the worse for it
                     doubts = ["a group of channels left out: it is damaged"]
                 flags += doubts if target is rhythm else []
@@ -105,7 +105,7 @@ def _is_median(group: Any) -> bool:
     )
 
 
-def _pieces(group: Any, little_endian: bool, flags: list[str]) -> list[Piece]:
+def _pieces(group: Any, little_endian: bool, flags: list[str], unit_told: str | None = None) -> list[Piece]:
     """The channels of a multiplex group; one that cannot be understood is left out."""
     kind = _KINDS.get((int(group.WaveformBitsAllocated), str(group.WaveformSampleInterpretation).upper()))
     channels, promised = int(group.NumberOfWaveformChannels), int(group.NumberOfWaveformSamples)
@@ -123,7 +123,8 @@ def _pieces(group: Any, little_endian: bool, flags: list[str]) -> list[Piece]:
     if padding is not None:
         of_kind = _bytes(padding) if isinstance(padding, bytes) else np.array([int(padding)], raw.dtype).tobytes()
         values[:, :][np.frombuffer(of_kind, raw.dtype)[0] == raw[: n * channels].reshape(n, channels).T] = np.nan
-    pieces = []
+    pieces: list[Piece] = []
+    unsaid: list[str] = []
     for row, channel in zip(values, definitions, strict=True):
         name, unit = _lead(channel), _code(channel, "ChannelSensitivityUnitsSequence")[0]
         gain = number_in(str(channel.get("ChannelSensitivity") or ""))
@@ -132,7 +133,14 @@ def _pieces(group: Any, little_endian: bool, flags: list[str]) -> list[Piece]:
             continue
         factor = number_in(str(channel.get("ChannelSensitivityCorrectionFactor") or "")) or 1.0
         baseline = number_in(str(channel.get("ChannelBaseline") or "")) or 0.0
-        pieces.append(Piece(name, unit.replace("µ", "u") or "uV", row * gain * factor + baseline, fs, start))
+        if not unit:
+            unsaid.append(name)
+        pieces.append(
+            Piece(name, unit.replace("µ", "u") or unit_told or "uV", row * gain * factor + baseline, fs, start)
+        )
+    if unsaid:
+        what = "every channel" if len(unsaid) == channels else ", ".join(unsaid)
+        flags.append(f"the unit of {what} is not said; read as {unit_told or 'µV'}")
     return pieces
 
 

@@ -6,6 +6,7 @@ A format is a row of `FORMATS`; its module gives `Channels`.
 from __future__ import annotations
 
 import errno
+import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -130,6 +131,8 @@ def read_flagged(path: str | Path, name: str = "", told: Told = NOTHING_TOLD) ->
     except TypeError:
         raise RecordError(f"a record is read from a path; this is a {type(path).__name__}") from None
 
+    told = _checked(told)
+
     def once() -> Channels:
         return _reader(place, told)(place, name, told)
 
@@ -139,6 +142,19 @@ def read_flagged(path: str | Path, name: str = "", told: Told = NOTHING_TOLD) ->
     except OSError as e:
         raise RecordError(f"record {title!r}: {place.name} cannot be read: {e.strerror or e}") from e
     return to_record(channels, title, told)
+
+
+def _checked(told: Told) -> Told:
+    """What the caller says, its rate a number: readers reckon with it before a record is made."""
+    if told.fs is None:
+        return told
+    try:
+        fs = math.nan if isinstance(told.fs, bool) else float(told.fs)
+    except (TypeError, ValueError):
+        fs = math.nan
+    if not 0 < fs < math.inf:
+        raise RecordError(f"fs is {told.fs!r}; expected a positive number of Hz, such as 500")
+    return told._replace(fs=fs) if isinstance(told.fs, str) else told
 
 
 def again(call: Callable[[], T]) -> T:

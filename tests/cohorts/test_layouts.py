@@ -99,6 +99,55 @@ def test_mimic_ages_and_sexes_come_from_the_list_or_the_patients_beside_it(mimic
     assert (third["age"], third["sex"]) == (90.0, "male")
 
 
+def test_a_list_of_mimic_that_names_a_file_elsewhere_or_nobody(mimic, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    write(elsewhere, "x", ptb(5), LEADS12, 200.0)
+    table = pd.read_csv(mimic / "record_list.csv")
+    rows = [{"study_id": 7, "path": elsewhere / "x"}, {"path": table["path"][0]}, {"study_id": 8}]
+    table = pd.concat([table.assign(subject_id=[10001725, None, None]), pd.DataFrame(rows)])
+    table.to_csv(mimic / "record_list.csv", index=False)
+    cohort, said = build(mimic)
+    assert cohort["record"].values.tolist() == ["41420867", "41420999", "41500000"]
+    assert cohort["patient"].values.tolist() == ["mimic-10001725", "41420999", "41500000"]
+    assert any("2 of 3 recordings do not say whose it is" in x for x in said)
+    assert dict(wb.excluded(cohort)[["record", "reason"]].values) == {
+        "7": "its path leads out of its folder", "row 5": "it has no study_id", "8": "its files are not here",
+    }  # fmt: skip
+
+
+def test_tables_of_mimic_with_spaces_texts_and_bad_cells_cost_no_more_than_these(mimic):
+    table = pd.read_csv(mimic / "record_list.csv", dtype=str)
+    table["subject_id"] = ["s1", "s1", "10002013"]
+    table.columns = [f" {c}" for c in table.columns]
+    table.to_csv(mimic / "record_list.csv", index=False)
+    (mimic / "patients.csv").write_text("subject_id,gender,anchor_age,anchor_year\ns1,F,50,abc\n10002013,M,60,2179\n")
+    measurements(mimic)
+    cohort, _ = build(mimic)
+    assert cohort["patient"].values.tolist() == ["mimic-s1", "mimic-s1", "mimic-10002013"]
+    assert cohort["age"].values.tolist() == [50, 50, 61]
+    assert cohort["sex"].values.tolist() == ["female", "female", "male"]
+    assert np.isfinite(cohort["qt_file"].values).any()
+    (mimic / "patients.csv").write_text('subject_id,gender\n"1,F\n1,2,3\n')
+    with pytest.raises(wb.RecordError, match=r"patients\.csv cannot be read as a CSV"):
+        wb.build_cohort(mimic)
+
+
+def test_ptbxl_opens_no_file_elsewhere_and_a_bad_cell_costs_itself(tmp_path):
+    folder = tmp_path / "ptb"
+    write(folder / "r", "2", ptb(2), LEADS12, 1000.0)
+    write(tmp_path / "elsewhere", "1", ptb(1), LEADS12, 1000.0)
+    table = pd.DataFrame({"ecg_id": [2], "patient_id": [np.nan], "age": ["x"], "sex": [1], "filename_hr": ["r/2"]})
+    table.assign(strat_fold=[2.5]).to_csv(folder / "ptbxl_database.csv", index=False)
+    cohort, _ = build(folder)
+    assert cohort["patient"].values.tolist() == ["2"]
+    assert cohort["patient_named"].values.tolist() == [0]
+    assert cohort["fold"].values.tolist() == [-1]
+    for low in ("../elsewhere/1", tmp_path / "elsewhere" / "1"):
+        table.assign(filename_hr="r/none", filename_lr=str(low)).to_csv(folder / "ptbxl_database.csv", index=False)
+        with pytest.raises(wb.RecordError, match="outside its own folder"):
+            wb.build_cohort(folder)
+
+
 def test_mimic_recordings_that_were_not_fetched_are_left_out_with_a_count(mimic):
     table = pd.read_csv(mimic / "record_list.csv")
     more = table.iloc[[0, 0]].assign(study_id=[7, 8], path=["files/7", "../secret"])
@@ -190,6 +239,14 @@ def test_a_damaged_part_of_code15_costs_its_exams_alone(code15):
     cohort, _ = build(code15)
     assert cohort.sizes["record"] == 3
     assert "fetch the file again" in wb.excluded(cohort)["reason"].str.cat()
+
+
+def test_exams_without_a_patient_are_not_one_persons(code15):
+    table = pd.read_csv(code15 / "exams.csv").assign(patient_id=[None, None, 7, 6, 5, 5])
+    table.to_csv(code15 / "exams.csv", index=False)
+    cohort, said = build(code15)
+    assert cohort["patient"].values.tolist() == ["168405", "1169160", "code15-7"]
+    assert any("2 of 3 recordings do not say whose it is" in x for x in said)
 
 
 # ---------------------------------------------------------------- collections of WFDB with codes

@@ -1,5 +1,8 @@
 """The beat and the measurements that a recording came with, beside ours."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.signal
@@ -107,3 +110,18 @@ def test_what_cannot_be_meant_is_refused(made):
     short = Record(made[0].signal, 500, LEADS12, "short", median=Record(made[0].signal[:, :200], 500, LEADS12))
     with pytest.raises(wb.RecordError, match="400 ms long; expected 500 ms or more"):
         wb.build_cohort([short], beats="file")
+
+
+def test_a_joined_cohort_says_whose_beats_its_are(cohort, ptbxl):
+    both = wb.cohorts.concat([cohort, ptbxl.sel(record=["30", "31", "32"])], names=["theirs", "ours"])
+    assert both.attrs["beats"] == "file; ours"
+    assert [part["beats"] for part in json.loads(both.attrs["joined"])] == ["file", "ours"]
+
+
+def test_a_beat_that_is_not_the_recordings_is_flagged(made, cohort):
+    assert not any("not like those in it" in f or "times as large" in f for f in cohort["flags"].values)
+    beats = {"inverted": -1 * made[0].median.signal, "large": 2 * made[0].median.signal}
+    given = [replace(made[0], record_id=k, median=Record(x, 500, LEADS12)) for k, x in beats.items()]
+    flags = dict(zip(beats, wb.build_cohort(given, beats="file")["flags"].values, strict=True))
+    assert "is not like those in it" in flags["inverted"]
+    assert "is 2 times as large as those in it" in flags["large"]

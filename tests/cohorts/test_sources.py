@@ -30,6 +30,14 @@ def names(source, **kwargs):
     return [item.record_id for item in sources.list_source(source, **kwargs).items]
 
 
+def test_a_header_whose_segments_lie_elsewhere_costs_itself(ludb_folder, tmp_path):
+    put(tmp_path, "a", ludb_folder, 1)
+    (tmp_path / "b.hea").write_text("b/2 12 500 10000\n../secret/x 5000\n/etc/y 5000\n")
+    cohort = wb.build_cohort(tmp_path)
+    assert cohort["record"].values.tolist() == ["a"]
+    assert "expected files in the header's own folder" in wb.excluded(cohort)["reason"].item()
+
+
 def test_a_file_a_list_a_pattern_and_a_folder_give_the_same_recordings(ludb_folder, tmp_path):
     a, b = (put(tmp_path / "data", n, ludb_folder, k) for k, n in ((1, "a"), (2, "b")))
     (tmp_path / "data" / "notes.pdf").write_bytes(b"%PDF-1.4")
@@ -186,3 +194,12 @@ def test_ten_thousand_files_are_listed_by_one_walk(tmp_path, monkeypatch):
     assert len(found) == 5000
     assert len(listed) == 11  # each folder once
     assert len(opened) <= 2 * 5000  # a header's beginning, and whether it has segments; no signal file
+
+
+def test_a_folder_that_is_called_ludb_is_not_given_ludbs_landmarks(ludb_folder, tmp_path):
+    for folder in ("ludb", "mine"):
+        put(tmp_path / folder, "1", ludb_folder, 2)
+    one, other = (wb.build_cohort(tmp_path / folder) for folder in ("ludb", "mine"))
+    assert one.attrs["landmarks"] == "ecgwb"
+    assert one["beat"].equals(other["beat"])
+    assert one["fiducial"].equals(other["fiducial"])

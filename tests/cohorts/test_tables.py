@@ -4,6 +4,7 @@ import gzip
 import json
 import shutil
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -50,6 +51,33 @@ def test_a_cell_that_is_not_understood_costs_itself_and_is_counted_once(records)
     assert "not understood" not in flags[0]
     assert flags[1].count("(table)") == 2
     assert "an age that is not understood is left out (table)" in flags[2]
+
+
+def test_a_cell_of_a_record_in_memory_that_is_left_out_does_not_come_back(records):
+    cells = [
+        {"age": "abc", "sex": "7"},
+        {"age": -5, "patient": "unknown"},
+        {"fold": "x", "patient": "nan", "age": "50"},
+    ]
+    cohort, (line,) = built([replace(r, metadata=m) for r, m in zip(records, cells, strict=True)], None)
+    assert cohort["record"].values.tolist() == list(NAMES)
+    np.testing.assert_array_equal(cohort["age"], [np.nan, np.nan, 50])
+    assert cohort["sex"].values.tolist() == ["", "", ""]
+    assert cohort["patient"].values.tolist() == list(NAMES)
+    assert cohort["patient_named"].values.tolist() == [0, 0, 0]
+    assert cohort["fold"].values.tolist() == [-1, -1, -1]
+    assert "age of 2" in line
+
+
+def test_an_empty_cell_of_a_table_does_not_take_away_what_the_recording_says(records):
+    known = [replace(r, metadata={"diagnosis": "AF", "device": "GE", "age": 50}) for r in records]
+    table = pd.DataFrame(
+        {"record": NAMES, "diagnosis": ["", " ", "SR"], "device": ["", None, "X"], "age": ["", None, 60]}
+    )
+    cohort, _ = built(known, table)
+    assert cohort["diagnosis"].values.tolist() == ["AF", "AF", "SR"]
+    assert cohort["device"].values.tolist() == ["GE", "GE", "X"]
+    assert cohort["age"].values.tolist() == [50, 50, 60]
 
 
 def test_codes_are_not_guessed_and_the_way_out_is_shown(records):
@@ -200,6 +228,15 @@ def test_a_table_without_pandas_guesses_keeps_na_as_a_name(tmp_path):
     assert "patient of 1" in notes.lines()[0]
     ours, left = understood(table, None, notes)
     assert (list(ours), left) == (["record", "patient", "age"], [])
+
+
+def test_a_packed_table_without_end_is_not_unpacked(records, tmp_path):
+    with gzip.open(tmp_path / "people.csv.gz", "wb", compresslevel=1) as file:
+        file.write(b"record,age\np1,50\n")
+        for _ in range(257):
+            file.write(bytes(2**20))
+    with pytest.raises(wb.RecordError, match="more than 256 MiB of text"):
+        built(records, tmp_path / "people.csv.gz")
 
 
 def test_the_command_line_says_what_files_and_tables_do_not(tmp_path):

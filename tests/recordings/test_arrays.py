@@ -127,6 +127,48 @@ def test_the_files_own_rate_is_used_and_what_was_told_is_flagged(tmp_path, ecg):
     assert any("not the 250 told" in f for f in record.metadata["flags"])
 
 
+def test_each_lead_may_have_a_unit_of_its_own(tmp_path, ecg):
+    scale = np.where(np.arange(12) == 11, 1.0, 1000.0)[:, None]
+    units = ["mV"] * 11 + ["uV"]
+    with hdf5(tmp_path / "a.h5") as file:
+        file["signal"] = ecg / scale
+        file["signal"].attrs.update({"fs": 500, "leads": list(ALL), "units": units})
+    with hdf5(tmp_path / "b.h5") as file:
+        for lead, row, unit in zip(ALL, ecg / scale, units, strict=True):
+            file[lead] = row
+            file[lead].attrs.update({"fs": 500, "unit": unit})
+    names = [f"{lead} ({unit})" for lead, unit in zip(ALL, units, strict=True)]
+    pd.DataFrame((ecg / scale).T, columns=names).assign(resp=1.0).to_csv(tmp_path / "c.csv", index=False)
+    for name in ("a.h5", "b.h5", "c.csv"):
+        for unit in (None, "V"):
+            record = wb.read_record(tmp_path / name, fs=500, unit=unit)
+            np.testing.assert_allclose([record.signal[record.leads.index(x)] for x in ALL], ecg, atol=1e-9)
+            assert any("unit='V' is not used" in f for f in record.metadata["flags"]) == bool(unit)
+    with pytest.importorskip("h5py").File(tmp_path / "b.h5", "a") as file:
+        file["V1"].attrs["fs"] = 250
+    with pytest.raises(wb.RecordError, match=r"its leads differ in sampling rate: 250\.0, 500\.0 Hz"):
+        wb.read_record(tmp_path / "b.h5")
+
+
+def test_the_unit_of_one_column_is_not_overruled_by_what_is_told_of_the_others(tmp_path, ecg):
+    scale = np.where(np.arange(12) == 0, 1000.0, 1.0)[:, None]
+    names = ["I (mV)", *ALL[1:]]
+    pd.DataFrame((ecg / scale).T, columns=names).to_csv(tmp_path / "a.csv", index=False)
+    same(wb.read_record(tmp_path / "a.csv", fs=500, unit="uV"), ecg)
+
+
+def test_of_many_recordings_each_has_its_own_rate(tmp_path, ecg):
+    np.savez(tmp_path / "a.npz", ecg=np.stack([ecg, ecg]), fs=[500, 250], leads=ALL, unit="uV", ids=["a", "b"])
+    assert [read_flagged(tmp_path / "a.npz", n).fs for n in "ab"] == [500, 250]
+
+
+@pytest.mark.parametrize("fs", ["abc", -3, float("nan"), True, [500]])
+def test_a_rate_that_is_none_is_named(tmp_path, ecg, fs):
+    np.save(tmp_path / "a.npy", ecg)
+    with pytest.raises(wb.RecordError, match=r"fs is .*; expected a positive number of Hz"):
+        wb.read_record(tmp_path / "a.npy", leads=ALL, fs=fs, unit="uV")
+
+
 def test_two_possible_signals_are_an_error(tmp_path, ecg):
     np.savez(tmp_path / "a.npz", a=ecg, b=ecg)
     with pytest.raises(wb.RecordError, match="2 of its arrays may be the signal: a, b"):

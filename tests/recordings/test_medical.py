@@ -270,6 +270,18 @@ def test_dicom_cut_short_and_padding(tmp_path):
     assert np.isnan(record.signal).sum() == 100
 
 
+def test_a_unit_that_a_dicom_does_not_say_is_flagged_and_may_be_told(tmp_path):
+    data = pydicom.dcmread(put(tmp_path, files.dicom([("RHYTHM", "ORIGINAL", ECG, 500, {"unit": "mV"})])))
+    for channel in data.WaveformSequence[0].ChannelDefinitionSequence:
+        del channel.ChannelSensitivityUnitsSequence
+    data.save_as(tmp_path / "b")
+    record = wb.read_record(tmp_path / "b")
+    assert record.metadata["flags"] == ["the unit of every channel is not said; read as µV"]
+    record = wb.read_record(tmp_path / "b", unit="mV")
+    assert np.abs(record.signal - ECG).max() <= 1.25
+    assert record.metadata["flags"] == ["the unit of every channel is not said; read as mV"]
+
+
 @pytest.mark.parametrize(
     ("unit", "age", "years"),
     [("YEARS", "17", 17), ("MONTHS", "30", 2), ("DAYS", "", 61), ("", "44", 44), ("YEARS", "x", 61)],
