@@ -194,8 +194,9 @@ def build_cohort(
     found = list_source(source, metadata, columns, Told(leads, fs, unit))
     if found.ignored:
         warnings.warn(
-            f"metadata columns not kept: {', '.join(found.ignored)}. Kept are {', '.join(METADATA)}; add a number of "
-            'your own with cohort.assign(ef=("record", values))',
+            f"metadata columns not kept: {', '.join(found.ignored)}. Kept are {', '.join(METADATA)}; where one of "
+            "these is meant, say columns={'age': 'its name'}. Add a number of your own with "
+            'cohort.assign(ef=("record", values))',
             stacklevel=2,
         )
     if out is None:

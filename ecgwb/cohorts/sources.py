@@ -190,9 +190,9 @@ def _of_file(file: Path, columns: Mapping[str, str] | None, told: Told) -> Sourc
 
 def _of_table(table: pd.DataFrame, columns: Mapping[str, str] | None, told: Told, file: Path | None = None) -> Source:
     notes, what = Notes(), file.name if file else "the table"
+    have = ", ".join(map(str, table.columns))
     table, ignored = understood(table.reset_index(drop=True), columns, notes, what=what)
     if "path" not in table:
-        have = ", ".join([*map(str, table.columns), *ignored])
         raise RecordError(
             f"{what} has no column 'path' of recordings; it has {have}. Say which: columns={{'path': 'its name'}}, "
             "or give the recordings' folder, and this table as metadata="

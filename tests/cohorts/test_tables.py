@@ -60,6 +60,14 @@ def test_codes_are_not_guessed_and_the_way_out_is_shown(records):
     assert "age of 1 (such as '300' of record 'p2')" in line
 
 
+def test_a_unit_in_brackets_belongs_to_a_usual_name(records):
+    table = pd.DataFrame({"record": NAMES, "Age (years)": [50, 60, 70], "Sex [M/F]": list("FMF"), "age (months)": 600})
+    with pytest.warns(UserWarning, match=r"columns not kept: age \(months\)\. .* say columns={'age': 'its name'}"):
+        cohort = wb.build_cohort(records, metadata=table)
+    assert cohort["age"].values.tolist() == [50, 60, 70]
+    assert cohort["sex"].values.tolist() == ["female", "male", "female"]
+
+
 def test_usual_names_are_understood_and_any_others_are_told(records):
     usual = pd.DataFrame({"File Name": [f"data/{n}.hea" for n in NAMES], "Subject_ID": [7, 7, 8], "GENDER": list("FMF"),
                           "anchor age": [50, 60, 70]})  # fmt: skip
@@ -70,6 +78,10 @@ def test_usual_names_are_understood_and_any_others_are_told(records):
         assert cohort["patient"].values.tolist() == ["7", "7", "8"]
         assert cohort["sex"].values.tolist() == ["female", "male", "female"]
         assert cohort["age"].values.tolist() == [50, 60, 70]
+    with pytest.raises(wb.RecordError, match=r"no column 'record' .* it has Subject_ID, GENDER, anchor age. Say which"):
+        wb.build_cohort(records, metadata=usual.drop(columns="File Name"))
+    with pytest.raises(wb.RecordError, match="no column 'path' of recordings; it has Subject_ID, GENDER, anchor age"):
+        wb.build_cohort(usual.drop(columns="File Name"))
     with pytest.raises(wb.RecordError, match="no column 'q'; it has x, y, z, w"):
         wb.build_cohort(records, metadata=told, columns={"record": "q"})
     with pytest.raises(wb.RecordError, match=r"turned round\? {'patient': 'y'}"):
