@@ -51,6 +51,20 @@ def test_a_cell_that_is_not_understood_costs_itself_and_is_counted_once(records)
     assert "an age that is not understood is left out (table)" in flags[2]
 
 
+def test_a_table_that_contradicts_the_files_is_told_of(records):
+    known = [{"sex": "F", "age": "61"}, {"sex": "M", "age": 95}, {"sex": "M"}]
+    own = [wb.Record(r.signal, r.fs, r.leads, r.record_id, m) for r, m in zip(records, known, strict=True)]
+    table = pd.DataFrame({"record": NAMES, "sex": ["male", "m", ""], "age": [62, 90, 30]})
+    cohort, said = built(own, table)
+    assert cohort["sex"].values.tolist() == ["male", "male", "male"]
+    assert "the table says another sex than the file, and is used (male)" in cohort["flags"].values[0]
+    assert "another" not in "".join(cohort["flags"].values[1:])
+    (line,) = (x for x in said if "another" in x)
+    assert "another sex than the file for 1 recording, such as 'p1'; the table's is used" in line
+    flags = built(own, table.assign(age=[50, 60, 30]))[0]["flags"].values
+    assert ["another age" in x for x in flags] == [True, True, False]
+
+
 def test_codes_are_not_guessed_and_the_way_out_is_shown(records):
     table = pd.DataFrame({"record": NAMES, "sex": [0, 1, 1], "age": [50, 300, 40], "patient": list("abc")})
     cohort, (line,) = built(records, table)
