@@ -85,8 +85,8 @@ def _channels(path: Path, signal: np.ndarray, facts: _Facts, told: Told) -> Chan
                 "leads=['I', 'II', 'V1', ...]",
             )
         names = ["" if lead is None else str(lead) for lead in told.leads]
-    fs = _agreed(facts.fs, told.fs, "fs", "Hz", flags)
-    unit = _agreed(facts.unit, told.unit, "unit", "", flags)
+    fs = told.fs if facts.fs is None else facts.fs  # where both say it, to_record flags a difference
+    unit = told.unit if facts.unit is None else facts.unit
     if fs is None:
         raise _error(path, "the file does not say its sampling rate; say it in Hz: fs=500")
     if unit is None:
@@ -94,13 +94,6 @@ def _channels(path: Path, signal: np.ndarray, facts: _Facts, told: Told) -> Chan
     turned = _lead_by_sample(path, np.asarray(signal), len(names))
     metadata = {k: v for k, v in facts.metadata.items() if k != "flags"} | {"flags": flags}
     return Channels(turned.astype(np.float64), float(fs), tuple(names), (str(unit),) * len(names), metadata)
-
-
-def _agreed(said: Any, told: Any, name: str, suffix: str, flags: list[str]) -> Any:
-    """The file's own word, else the caller's; a flag where they differ."""
-    if said is not None and told is not None and str(said).lower() != str(told).lower() and said != told:
-        flags.append(f"the file says {name} {said} {suffix}".rstrip() + f", which is used, not the {told} told")
-    return told if said is None else said
 
 
 def _lead_by_sample(path: Path, signal: np.ndarray, n: int) -> np.ndarray:
@@ -600,6 +593,12 @@ def is_table(path: Path, head: bytes) -> bool:
 def could_be_table(head: bytes) -> bool:
     """Whether a text is any table of columns: what is read as a recording where the caller names the leads."""
     return _manner(head) is not None
+
+
+def first_column(head: bytes) -> str:
+    """The name of the first column that is none of time in a text that could be a table."""
+    found = _manner(head)
+    return next((c for c in (found[1][0] if found else []) if not _plain(c).startswith("time")), "")
 
 
 def read_table(path: Path, name: str = "", told: Told = NOTHING_TOLD) -> Channels:
