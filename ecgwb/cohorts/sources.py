@@ -170,7 +170,7 @@ def _of_folder(folder: Path, told: Told) -> Source:
 def _of_files(
     name: str, files: Iterable[Path] | Mapping[Path, bool], told: Told, notes: Notes, base: Path | None = None
 ) -> Source:
-    found, passed = recordings_in(files, base, told)
+    found, passed = recordings_in(files, base, told, notes)
     items = [item_of(r.record_id, r.path, told=told, inside=r.inside) for r in found]
     return Source(name, items, hash_files(dict.fromkeys(r.path for r in found)), notes=notes, passed_by=passed)
 

@@ -596,9 +596,13 @@ def could_be_table(head: bytes) -> bool:
 
 
 def first_column(head: bytes) -> str:
-    """The name of the first column that is none of time in a text that could be a table."""
+    """The name of a table's first column of numbers, times aside; empty where there is none."""
     found = _manner(head)
-    return next((c for c in (found[1][0] if found else []) if not _plain(c).startswith("time")), "")
+    if found is None or not found[0].header:
+        return ""
+    columns = zip(*found[1], strict=True)
+    numbers = (c[0] for c in columns if all(_number(x, found[0].decimal == ",") for x in c[1:]))
+    return next((name for name in numbers if not _plain(name).startswith("time")), "")
 
 
 def read_table(path: Path, name: str = "", told: Told = NOTHING_TOLD) -> Channels:

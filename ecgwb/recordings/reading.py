@@ -182,11 +182,10 @@ def _reader(place: Path, told: Told) -> Callable[[Path, str, Told], Channels]:
     root = xml_files.root_of(head) if b"<" in head[:64] else ""
     kind = f"an XML of {root!r}, not an ECG that is read" if root else "of a format that is not read"
     kind = "a DICOM, but of no ECG" if head[128:132] == b"DICM" else kind if head else "empty"
-    if arrays.could_be_table(head):
-        raise RecordError(
-            f"record {place.name!r}: a table none of whose columns is named after a lead; say which are: "
-            f"leads={{{arrays.first_column(head)!r}: 'II'}}, and so on"
-        )
+    if column := arrays.first_column(head):
+        kind = f"a table none of whose columns is named after a lead; say which are, as leads={{{column!r}: 'II'}}"
+    if place.suffix in (".dat", ".mat"):
+        kind += f", or WFDB's signals without their header {base.name}.hea"
     names = ", ".join(f.name for f in FORMATS)
     way = "make wb.Record(signal, fs, leads) of any other, with the signal (lead, sample) in µV"
     raise RecordError(f"record {place.name!r}: the file is {kind}. Read are {names}; {way}")

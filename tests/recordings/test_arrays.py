@@ -359,5 +359,5 @@ def test_what_is_told_beside_the_files_own_word_is_flagged_once(tmp_path, ecg):
 
 def test_a_table_with_other_names_says_how_its_leads_are_told(tmp_path, ecg):
     pd.DataFrame({"time": np.arange(ecg.shape[1]) / 500, "ECG1": ecg[1]}).to_csv(tmp_path / "a.csv", index=False)
-    with pytest.raises(wb.RecordError, match=r"none of whose columns is named after a lead; .* leads={'ECG1': 'II'}"):
+    with pytest.raises(wb.RecordError, match=r"none of whose columns is named after a lead; .*leads={'ECG1': 'II'}"):
         wb.read_record(tmp_path / "a.csv")
