@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     only = "exhibits or notebooks, as 3c_map_qt; the notebooks that make them run as a whole"
     paper.add_argument("--only", nargs="+", default=(), metavar="NAME", help=only)
     build = commands.add_parser("build", help="make a cohort of a folder of recordings")
-    build.add_argument("source", help="a folder of WFDB records, of LUDB or of PTB-XL")
+    build.add_argument("source", help="a folder of recordings, or of a data set")
     build.add_argument("out", help="the Zarr store to write, such as my.zarr")
     build.add_argument("--metadata", help="CSV with a column 'record', and age, sex, patient, ...")
     build.add_argument("--scheduler", help="address of a running Dask scheduler, to work on its workers")
