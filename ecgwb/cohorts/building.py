@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
@@ -29,6 +29,7 @@ from ..delineation.annotations import ludb_out_of_fold, read_annotations
 from ..delineation.landmarks import QRS_ON, R
 from ..delineation.waves import delineate
 from ..recordings.filters import BRIDGED_MS, FILTERS
+from ..recordings.people import age_of, sex_of
 from ..recordings.record import FS, LEADS, LIMB_TOLERANCE, LOW_FS, Record, RecordError
 from . import stores
 from .beats import BEAT_VARIABLES, FEW_ALIKE, beat_arrays, file_beat_arrays
@@ -67,6 +68,8 @@ WORTH_A_LOOK = {
     "lead_saturated": (0.005, "{} is saturated for {:.1%} of it"),
     "lead_noise": (10.0, "{} is noisy ({:.0f} µV)"),
 }
+OTHER_SEX, OTHER_AGE = "the table says another sex", "the table says another age"
+OLDEST_NAMED, SAME_AGE = 90.0, 2.0  # years: whoever is older often counts as 90, and birthdays and visits lie apart
 ALONE_MS = 60_000.0  # a longer recording is not held in memory beside others
 # Beyond what any of LUDB's and PTB-XL-500's people have: 975 to 7,520 µV, 71 ms, and 263 to 588 ms.
 USUAL_SPAN_UV, USUAL_QRS_MS, USUAL_QT_MS = (700.0, 10_000.0), 68.0, (255.0, 600.0)
@@ -144,7 +147,12 @@ def _labelled(beat: dict[str, Any], item: Item, record: Record) -> dict[str, Any
     text = {k: str(meta.get(k, "")) for k in _TEXT}
     named = bool(text["patient"]) and not (item.stands_in and meta["patient"] == item.metadata["patient"])
     text["patient"] = text["patient"] or item.record_id
-    flags = [*item.metadata.get("flags", []), *_doubts_of_record(beat, record), *_doubts_of_beat(beat)]
+    flags = [
+        *item.metadata.get("flags", []),
+        *_unlike(item.metadata, of_record),
+        *_doubts_of_record(beat, record),
+        *_doubts_of_beat(beat),
+    ]
     flags += [unlike] if (unlike := beat.pop("unlike", "")) else []
     if record.fs < LOW_FS and _PACED.search(text["diagnosis"]):
         beat |= dict.fromkeys(("j_v5", "r_v5", "t_v5"), np.nan)
@@ -161,6 +169,16 @@ def _labelled(beat: dict[str, Any], item: Item, record: Record) -> dict[str, Any
         "patient_named": int(named),
         **text,
     }
+
+
+def _unlike(told: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
+    """Where a table and the file itself say different things of a person: its rows may be other recordings'."""
+    flags, sex, age = [], sex_of(own.get("sex"))[0], age_of(own.get("age"))[0]
+    if sex and told.get("sex", sex) != sex:
+        flags.append(f"{OTHER_SEX} than the file, and is used ({told['sex']})")
+    if abs(min(told.get("age", age), OLDEST_NAMED) - min(age, OLDEST_NAMED)) > SAME_AGE:
+        flags.append(f"{OTHER_AGE} than the file, and is used ({told['age']:g} years)")
+    return flags
 
 
 def _measured_by_file(metadata: dict[str, Any]) -> dict[str, float]:

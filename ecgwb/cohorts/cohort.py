@@ -20,7 +20,7 @@ import xarray as xr
 from ..recordings.channels import Told
 from ..recordings.record import RecordError
 from .beats import RHYTHM
-from .building import build_at
+from .building import OTHER_AGE, OTHER_SEX, build_at
 from .cache import COHORT, cache_dir, content_key
 from .guards import counted, json_attribute, kind_of
 from .items import METADATA
@@ -194,8 +194,9 @@ def build_cohort(
     found = list_source(source, metadata, columns, Told(leads, fs, unit))
     if found.ignored:
         warnings.warn(
-            f"metadata columns not kept: {', '.join(found.ignored)}. Kept are {', '.join(METADATA)}; add a number of "
-            'your own with cohort.assign(ef=("record", values))',
+            f"metadata columns not kept: {', '.join(found.ignored)}. Kept are {', '.join(METADATA)}; where one of "
+            "these is meant, say columns={'age': 'its name'}. Add a number of your own with "
+            'cohort.assign(ef=("record", values))',
             stacklevel=2,
         )
     if out is None:
@@ -207,7 +208,13 @@ def build_cohort(
         out = Path(out).expanduser()
         build_at(out, found, client, beats)
         cohort = open_store(out)
-    for line in [*found.notes.lines(), *found.left_out.lines(), *_lines_of_join(cohort), *lines_of_doubt(cohort)]:
+    for line in [
+        *found.notes.lines(),
+        *found.left_out.lines(),
+        *_lines_of_join(cohort),
+        *_unlike(cohort),
+        *lines_of_doubt(cohort),
+    ]:
         warnings.warn(line, stacklevel=2)
     return cohort
 
@@ -228,6 +235,17 @@ def _lines_of_join(cohort: xr.Dataset) -> list[str]:
         )
     listed = " and ".join(f"attrs[{name!r}]" for name, some in where.items() if some)
     return [f"{'; '.join(parts)}; {listed} list{'' if ' and ' in listed else 's'} them"] if parts else []
+
+
+def _unlike(cohort: xr.Dataset) -> list[str]:
+    """Of how many records a table and the file say different things, in a sentence for each."""
+    flags, lines = cohort["flags"].values.astype(str), []
+    for words in (OTHER_SEX, OTHER_AGE):
+        records = cohort["record"].values[[words in f for f in flags]].tolist()
+        if records:
+            many = f"{counted(len(records), 'recording', 'recordings')}, such as {records[0]!r}"
+            lines.append(f"{words} than the file for {many}; the table's is used. Do its rows fit the recordings?")
+    return lines
 
 
 def _without_rhythm(cohort: xr.Dataset, rhythm: bool) -> xr.Dataset:

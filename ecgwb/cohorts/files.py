@@ -64,7 +64,10 @@ def within(paths: Iterable[Path], notes: Notes) -> dict[Path, bool]:
 
 
 def recordings_in(
-    files: Iterable[Path] | Mapping[Path, bool], base: Path | None = None, told: Told = NOTHING_TOLD
+    files: Iterable[Path] | Mapping[Path, bool],
+    base: Path | None = None,
+    told: Told = NOTHING_TOLD,
+    notes: Notes | None = None,
 ) -> tuple[list[Recording], str]:
     """The recordings in files of any format, and what was passed by, in words.
 
@@ -75,6 +78,8 @@ def recordings_in(
     base : Path, optional
         A folder in which they lie; recordings of one name are told apart by their path in it.
     told : Told
+    notes : Notes, optional
+        Grow by the files that have the ending of a recording and are none.
 
     Returns
     -------
@@ -88,6 +93,8 @@ def recordings_in(
     passed: list[Path] = []
     for file in files:
         if file.suffix in SIGNALS and file.parent in with_headers and file not in named:
+            if file.suffix == ".mat" and not file.with_suffix(".hea").exists():
+                passed.append(file)
             continue
         try:
             kind = format_of(file, told) if file.is_file() else None
@@ -109,6 +116,12 @@ def recordings_in(
         for stem, (file, names) in zip(stems, whole, strict=True)
         for name in names
     ]
+    likely = [f for f in passed if f.suffix.lower() in _ENDINGS]
+    if likely and notes:
+        many = counted(
+            len(likely), "file that is called like a recording is", "files that are called like recordings are"
+        )
+        notes.add(f"{many} passed by, such as {likely[0].name!r}: wb.read_record(path) says why")
     words = f"{counted(len(passed), 'file', 'files')} of no known format, such as {passed[0].name!r}" if passed else ""
     return out, words
 

@@ -338,7 +338,7 @@ def split_patients(cohort: xr.Dataset, test: float = TEST_SHARE, seed: int = 0) 
     cohort = check(cohort)
     if not 0 < test < 1:
         raise ValueError(f"test is {test}; expected a share between 0 and 1")
-    warn_of_leaks([cohort], stacklevel=3)
+    warn_of_leaks([cohort])
     is_test = np.array([patient_draw(name, seed) < test for name in named_patients(cohort)])
     return cohort.isel(record=np.flatnonzero(~is_test)), cohort.isel(record=np.flatnonzero(is_test))
 

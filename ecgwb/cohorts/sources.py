@@ -124,15 +124,8 @@ def _find(source: Any, columns: Mapping[str, str] | None, told: Told) -> Source:
     if source == "ptbxl" and not place.is_dir():
         raise RecordError("'ptbxl' is built already: open_cohort('ptbxl'); to build it anew, give PTB-XL's folder")
     if place.is_dir():
-        if (place / "ludb.csv").is_file():
-            return of_ludb(place)
-        if (place / "ptbxl_database.csv").is_file():
-            return of_ptbxl(place)
-        if is_mimic(place / "record_list.csv"):
-            return of_mimic(place / "record_list.csv", told)
-        if is_code15(place):
-            return of_code15(place, told)
-        return named_by_headers(_of_folder(place, told), place)
+        known = _of_known(place, told) or _of_known(_only_folder(place), told)
+        return known or named_by_headers(_of_folder(place, told), place)
     if place.is_file() or place.with_name(f"{place.name}.hea").is_file():
         return _of_file(place, columns, told)
     files = sorted(map(Path, glob.glob(str(place), recursive=True))) if glob.has_magic(str(place)) else []
@@ -146,6 +139,26 @@ def _find(source: Any, columns: Mapping[str, str] | None, told: Told) -> Source:
     return _of_files("files", dict.fromkeys(within(files, notes), False), told, notes)
 
 
+def _of_known(place: Path, told: Told) -> Source | None:
+    """The data set whose folder this is, by its tables."""
+    if (place / "ludb.csv").is_file():
+        return of_ludb(place)
+    if (place / "ptbxl_database.csv").is_file():
+        return of_ptbxl(place)
+    if is_mimic(place / "record_list.csv"):
+        return of_mimic(place / "record_list.csv", told)
+    return of_code15(place, told) if is_code15(place) else None
+
+
+def _only_folder(place: Path) -> Path:
+    """The one folder in a folder that holds nothing else, as "mimic-iv-ecg" holds "1.0"; otherwise the folder."""
+    try:
+        inside = [p for p in place.iterdir() if not p.name.startswith(".")]
+    except OSError:  # walking it says why
+        return place
+    return inside[0] if len(inside) == 1 and inside[0].is_dir() else place
+
+
 # ---------------------------------------------------------------- each kind of source
 
 
@@ -157,7 +170,7 @@ def _of_folder(folder: Path, told: Told) -> Source:
 def _of_files(
     name: str, files: Iterable[Path] | Mapping[Path, bool], told: Told, notes: Notes, base: Path | None = None
 ) -> Source:
-    found, passed = recordings_in(files, base, told)
+    found, passed = recordings_in(files, base, told, notes)
     items = [item_of(r.record_id, r.path, told=told, inside=r.inside) for r in found]
     return Source(name, items, hash_files(dict.fromkeys(r.path for r in found)), notes=notes, passed_by=passed)
 
@@ -177,9 +190,9 @@ def _of_file(file: Path, columns: Mapping[str, str] | None, told: Told) -> Sourc
 
 def _of_table(table: pd.DataFrame, columns: Mapping[str, str] | None, told: Told, file: Path | None = None) -> Source:
     notes, what = Notes(), file.name if file else "the table"
+    have = ", ".join(map(str, table.columns))
     table, ignored = understood(table.reset_index(drop=True), columns, notes, what=what)
     if "path" not in table:
-        have = ", ".join([*map(str, table.columns), *ignored])
         raise RecordError(
             f"{what} has no column 'path' of recordings; it has {have}. Say which: columns={{'path': 'its name'}}, "
             "or give the recordings' folder, and this table as metadata="

@@ -24,13 +24,13 @@ from ..recordings.record import RecordError
 from .guards import kind_of
 from .items import METADATA, Item, Notes, Source
 
-USUAL = {  # what columns are called, by what they hold, in lower case without spaces, "_", "-" and "."
+USUAL = {  # what columns are called, by what they hold, in lower case without spaces, brackets, "_", "-" and "."
     "record": "record recordid recordname recordingid recording ecgid filename file studyid examid waveform id",
     "path": "path filepath ecgpath recordpath waveformpath",
     "patient": "patient patientid patientno patientnumber patientcode subject subjectid subjectno person personid"
     " participant participantid",
-    "sex": "sex gender biologicalsex sexatbirth",
-    "age": "age ageyears ageinyears ageatecg patientage anchorage",
+    "sex": "sex gender biologicalsex sexatbirth sexm/f",
+    "age": "age ageyears ageyear agey ageyr ageyrs ageinyears ageatecg patientage anchorage",
     "diagnosis": "diagnosis diagnoses dx report diagnosiscodes scpcodes",
     "superclass": "superclass diagnosticsuperclass",
     "rhythm_label": "rhythmlabel rhythm",
@@ -166,7 +166,7 @@ def _separator(text: str) -> str:
 
 
 def _plain(name: Any) -> str:
-    return re.sub(r"[\s_.\-]+", "", str(name)).lower()
+    return re.sub(r"[\s_.\-()\[\]]+", "", str(name)).lower()
 
 
 def _role(name: Any) -> tuple[str, int]:
@@ -375,11 +375,12 @@ def join(source: Source, metadata: Any, columns: Mapping[str, str] | None = None
     table = metadata if isinstance(metadata, pd.DataFrame) else read_table(metadata, columns)
     listed = isinstance(source.items, list)
     names = [item.record_id for item in source.items] if listed else []
+    have = ", ".join(map(str, table.columns))
     table, ignored = understood(table.reset_index(drop=True), columns, source.notes, names)
     if "record" not in table:
         raise RecordError(
-            f"metadata has no column 'record' that names the recordings; it has {', '.join([*table.columns, *ignored])}"
-            ". Say which does: columns={'record': 'their name'}"
+            f"metadata has no column 'record' that names the recordings; it has {have}. Say which does: "
+            "columns={'record': 'its name'}"
         )
     rows = _rows(table)
     row_of = _matcher(list(rows), names)

@@ -75,7 +75,6 @@ def _channels(path: Path, signal: np.ndarray, facts: _Facts, told: Told) -> Chan
     RecordError
         When leads, rate or unit are said by neither, or the array does not tell leads from samples.
     """
-    flags = [*facts.metadata.get("flags", [])]
     names = facts.leads
     if names is None:
         if told.leads is None or isinstance(told.leads, (str, Mapping)):
@@ -85,38 +84,25 @@ def _channels(path: Path, signal: np.ndarray, facts: _Facts, told: Told) -> Chan
                 "leads=['I', 'II', 'V1', ...]",
             )
         names = ["" if lead is None else str(lead) for lead in told.leads]
-    fs = _agreed(facts.fs, told.fs, "fs", "Hz", flags)
+    fs = told.fs if facts.fs is None else facts.fs  # where both say it, to_record flags a difference
     if fs is None:
         raise _error(path, "the file does not say its sampling rate; say it in Hz: fs=500")
-    units = _units(path, facts.unit, told.unit, names, flags)
+    units = _units(path, facts.unit, told.unit, names)
     turned = _lead_by_sample(path, np.asarray(signal), len(names))
-    metadata = {k: v for k, v in facts.metadata.items() if k != "flags"} | {"flags": flags}
-    return Channels(turned.astype(np.float64), float(fs), tuple(names), units, metadata)
+    return Channels(turned.astype(np.float64), float(fs), tuple(names), units, dict(facts.metadata))
 
 
-def _units(
-    path: Path, said: str | Sequence[str] | None, told: str | None, names: Sequence[str], flags: list[str]
-) -> tuple[str, ...]:
+def _units(path: Path, said: str | Sequence[str] | None, told: str | None, names: Sequence[str]) -> tuple[str, ...]:
     """The unit of each lead: the file's own word where it has one, else the caller's."""
-    if said is None or isinstance(said, str):
-        unit = _agreed(said, told, "unit", "", flags)
-        units = [unit] * len(names)
-    elif len(said) == len(names):
-        units = [u or told for u in said]  # where the two differ, `to_record` says so
-    else:
-        some = ", ".join(said[:20])
-        raise _error(path, f"it has {len(said)} units for {len(names)} leads: {some}; expected one, or one a lead")
+    each = [said] * len(names) if said is None or isinstance(said, str) else said
+    units = [u or told for u in each]  # where both say it, `to_record` flags a difference
+    if len(each) != len(names):
+        some = ", ".join(str(u) for u in each[:20])
+        raise _error(path, f"it has {len(each)} units for {len(names)} leads: {some}; expected one, or one a lead")
     silent = [name for name, unit in zip(names, units, strict=True) if not unit]
     if silent and (not any(units) or any(standard_lead(name) in LEADS12 for name in silent)):
         raise _error(path, "the file does not say its unit; say it: unit='mV' (or 'uV', 'V')")
     return tuple(str(u or "") for u in units)
-
-
-def _agreed(said: Any, told: Any, name: str, suffix: str, flags: list[str]) -> Any:
-    """The file's own word, else the caller's; a flag where they differ."""
-    if said is not None and told is not None and str(said).lower() != str(told).lower() and said != told:
-        flags.append(f"the file says {name} {said} {suffix}".rstrip() + f", which is used, not the {told} told")
-    return told if said is None else said
 
 
 def _lead_by_sample(path: Path, signal: np.ndarray, n: int) -> np.ndarray:
@@ -623,6 +609,16 @@ def is_table(path: Path, head: bytes) -> bool:
 def could_be_table(head: bytes) -> bool:
     """Whether a text is any table of columns: what is read as a recording where the caller names the leads."""
     return _manner(head) is not None
+
+
+def first_column(head: bytes) -> str:
+    """The name of a table's first column of numbers, times aside; empty where there is none."""
+    found = _manner(head)
+    if found is None or not found[0].header:
+        return ""
+    columns = zip(*found[1], strict=True)
+    numbers = (c[0] for c in columns if all(_number(x, found[0].decimal == ",") for x in c[1:]))
+    return next((name for name in numbers if not _plain(name).startswith("time")), "")
 
 
 def read_table(path: Path, name: str = "", told: Told = NOTHING_TOLD) -> Channels:

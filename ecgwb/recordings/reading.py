@@ -26,6 +26,7 @@ _DOUBTS = {  # flags that a single record's reader is warned of, by how they beg
     "no gain in the header": "; its voltages are a guess. Say what one count is: unit='4.88 uV', if it is that",
 }
 _TRIES, _PAUSE_S = 3, 0.2
+_ENDINGS = (".xml", ".dcm", ".scp", ".ecg", ".edf", ".bdf", ".npy", ".npz", ".h5", ".hdf5", ".csv", ".tsv", ".parquet")
 _HEAD = 4096  # bytes, by which a format is told
 
 
@@ -177,7 +178,16 @@ def again(call: Callable[[], T]) -> T:
 
 def _reader(place: Path, told: Told) -> Callable[[Path, str, Told], Channels]:
     """The reader of what lies at a place; WFDB's where nothing lies there, since its records have no ending."""
-    if "\0" in str(place) or not place.is_file():
+    if "\0" in str(place):
+        return wfdb_files.read
+    if not place.is_file() and not place.with_name(place.name + ".hea").is_file():
+        if place.is_dir():
+            raise RecordError(
+                f"record {place.name!r}: it is a folder; wb.build_cohort reads all recordings in a folder"
+            )
+        if place.suffix.lower() in _ENDINGS:
+            raise RecordError(f"record {place.name!r}: there is no file {place}")
+    if not place.is_file():
         return wfdb_files.read
     found = format_of(place, told)
     base = wfdb_files.base_of(place)
@@ -188,6 +198,10 @@ def _reader(place: Path, told: Told) -> Callable[[Path, str, Told], Channels]:
     root = xml_files.root_of(head) if b"<" in head[:64] else ""
     kind = f"an XML of {root!r}, not an ECG that is read" if root else "of a format that is not read"
     kind = "a DICOM, but of no ECG" if head[128:132] == b"DICM" else kind if head else "empty"
+    if column := arrays.first_column(head):
+        kind = f"a table none of whose columns is named after a lead; say which are, as leads={{{column!r}: 'II'}}"
+    if place.suffix in (".dat", ".mat"):
+        kind += f", or WFDB's signals without their header {base.name}.hea"
     names = ", ".join(f.name for f in FORMATS)
     way = "make wb.Record(signal, fs, leads) of any other, with the signal (lead, sample) in µV"
     raise RecordError(f"record {place.name!r}: the file is {kind}. Read are {names}; {way}")

@@ -70,6 +70,14 @@ def measurements(folder):
     table.to_csv(folder / "machine_measurements.csv", index=False)
 
 
+def test_a_data_set_is_known_in_the_folder_of_its_version(mimic):
+    outer = mimic / "mimic-iv-ecg"
+    (outer / "1.0").mkdir(parents=True)
+    for part in ("files", "record_list.csv"):
+        (mimic / part).rename(outer / "1.0" / part)
+    assert next(iter(list_source(outer).items)).metadata["patient"] == "mimic-10001725"
+
+
 @pytest.mark.parametrize("name", ["", "record_list.csv"])
 def test_mimic_knows_its_people_by_subject(mimic, name):
     cohort, said = build(mimic / name)

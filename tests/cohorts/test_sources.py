@@ -134,6 +134,19 @@ def test_names_differ_by_folder_and_where_that_is_not_enough_by_ending():
     assert named_by_path(paths[3:]) == ["b.1"]
 
 
+def test_files_called_like_recordings_that_are_none_are_told_of(ludb_folder, tmp_path):
+    put(tmp_path, "a", ludb_folder, 1)
+    (tmp_path / "LICENSE.txt").write_text("free")
+    said = [line for line in sources.list_source(tmp_path).notes.lines() if "passed by" in line]
+    assert said == []
+    (tmp_path / "other.xml").write_text("<other/>")
+    (tmp_path / "lost.mat").write_bytes(b"no header")
+    (line,) = sources.list_source(tmp_path).notes.lines()
+    assert line.startswith("2 files that are called like recordings are passed by, such as 'lost.mat'")
+    with pytest.raises(wb.RecordError, match=r"without their header lost\.hea"):
+        wb.read_record(tmp_path / "lost.mat")
+
+
 def test_nothing_found_says_what_was_passed_by_and_how_arrays_are_given(tmp_path):
     (tmp_path / "x.abc").write_bytes(b"abc")
     with pytest.raises(wb.RecordError, match=r"passed by: 1 file of no known format, such as 'x.abc'.*wb.Record\("):

@@ -80,6 +80,20 @@ def test_an_empty_cell_of_a_table_does_not_take_away_what_the_recording_says(rec
     assert cohort["age"].values.tolist() == [50, 50, 60]
 
 
+def test_a_table_that_contradicts_the_files_is_told_of(records):
+    known = [{"sex": "F", "age": "61"}, {"sex": "M", "age": 95}, {"sex": "M"}]
+    own = [wb.Record(r.signal, r.fs, r.leads, r.record_id, m) for r, m in zip(records, known, strict=True)]
+    table = pd.DataFrame({"record": NAMES, "sex": ["male", "m", ""], "age": [62, 90, 30]})
+    cohort, said = built(own, table)
+    assert cohort["sex"].values.tolist() == ["male", "male", "male"]
+    assert "the table says another sex than the file, and is used (male)" in cohort["flags"].values[0]
+    assert "another" not in "".join(cohort["flags"].values[1:])
+    (line,) = (x for x in said if "another" in x)
+    assert "another sex than the file for 1 recording, such as 'p1'; the table's is used" in line
+    flags = built(own, table.assign(age=[50, 60, 30]))[0]["flags"].values
+    assert ["another age" in x for x in flags] == [True, True, False]
+
+
 def test_codes_are_not_guessed_and_the_way_out_is_shown(records):
     table = pd.DataFrame({"record": NAMES, "sex": [0, 1, 1], "age": [50, 300, 40], "patient": list("abc")})
     cohort, (line,) = built(records, table)
@@ -87,6 +101,14 @@ def test_codes_are_not_guessed_and_the_way_out_is_shown(records):
     assert np.isnan(cohort["age"].values).tolist() == [False, True, False]
     assert "map({0: 'male', 1: 'female'})" in line
     assert "age of 1 (such as '300' of record 'p2')" in line
+
+
+def test_a_unit_in_brackets_belongs_to_a_usual_name(records):
+    table = pd.DataFrame({"record": NAMES, "Age (years)": [50, 60, 70], "Sex [M/F]": list("FMF"), "age (months)": 600})
+    with pytest.warns(UserWarning, match=r"columns not kept: age \(months\)\. .* say columns={'age': 'its name'}"):
+        cohort = wb.build_cohort(records, metadata=table)
+    assert cohort["age"].values.tolist() == [50, 60, 70]
+    assert cohort["sex"].values.tolist() == ["female", "male", "female"]
 
 
 def test_usual_names_are_understood_and_any_others_are_told(records):
@@ -99,6 +121,10 @@ def test_usual_names_are_understood_and_any_others_are_told(records):
         assert cohort["patient"].values.tolist() == ["7", "7", "8"]
         assert cohort["sex"].values.tolist() == ["female", "male", "female"]
         assert cohort["age"].values.tolist() == [50, 60, 70]
+    with pytest.raises(wb.RecordError, match=r"no column 'record' .* it has Subject_ID, GENDER, anchor age. Say which"):
+        wb.build_cohort(records, metadata=usual.drop(columns="File Name"))
+    with pytest.raises(wb.RecordError, match="no column 'path' of recordings; it has Subject_ID, GENDER, anchor age"):
+        wb.build_cohort(usual.drop(columns="File Name"))
     with pytest.raises(wb.RecordError, match="no column 'q'; it has x, y, z, w"):
         wb.build_cohort(records, metadata=told, columns={"record": "q"})
     with pytest.raises(wb.RecordError, match=r"turned round\? {'patient': 'y'}"):

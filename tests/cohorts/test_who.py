@@ -119,6 +119,9 @@ def test_training_and_discovery_warn_of_people_who_may_be_two(nobody, dozen, rea
     from ecgwb.discovery.discover import _groups_of
 
     same = spoken(wb.build_cohort, records(read, "d"))[0]
+    with pytest.warns(UserWarning, match="on both sides") as caught:
+        wb.split_patients(cohort)
+    assert caught[0].filename == __file__
     _, said = spoken(_groups_of, cohort, same, None)
     assert len(said) == 1
     assert "under" not in said[0]

@@ -124,7 +124,7 @@ def test_the_files_own_rate_is_used_and_what_was_told_is_flagged(tmp_path, ecg):
     np.savez(tmp_path / "a.npz", ecg=ecg, fs=500, leads=ALL, unit="uV")
     record = wb.read_record(tmp_path / "a.npz", fs=250)
     assert record.fs == 500
-    assert any("not the 250 told" in f for f in record.metadata["flags"])
+    assert record.metadata["flags"] == ["fs=250 is not used: the file says 500 Hz"]
 
 
 def test_each_lead_may_have_a_unit_of_its_own(tmp_path, ecg):
@@ -386,3 +386,20 @@ def test_parquet_is_read_as_a_table(tmp_path, ecg):
     (tmp_path / "b.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:5000])
     with pytest.raises(wb.RecordError, match="fetch the file again"):
         wb.read_record(tmp_path / "b.parquet")
+
+
+def test_what_is_told_beside_the_files_own_word_is_flagged_once(tmp_path, ecg):
+    np.savez(tmp_path / "a.npz", signal=ecg, fs=500, leads=ALL, unit="µV")
+    record = wb.read_record(tmp_path / "a.npz", fs=250, unit="mV")
+    same(record, ecg)
+    assert record.metadata["flags"] == [
+        "fs=250 is not used: the file says 500 Hz",
+        "unit='mV' is not used where the file says µV",
+    ]
+    assert wb.read_record(tmp_path / "a.npz", unit="uV").metadata["flags"] == []
+
+
+def test_a_table_with_other_names_says_how_its_leads_are_told(tmp_path, ecg):
+    pd.DataFrame({"time": np.arange(ecg.shape[1]) / 500, "ECG1": ecg[1]}).to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(wb.RecordError, match=r"none of whose columns is named after a lead; .*leads={'ECG1': 'II'}"):
+        wb.read_record(tmp_path / "a.csv")

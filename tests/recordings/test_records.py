@@ -83,6 +83,10 @@ def test_a_unit_that_is_no_voltage_is_refused(tmp_path, units):
 def test_a_missing_file_says_what_was_expected(tmp_path):
     with pytest.raises(wb.RecordError, match="no header at"):
         wb.read_record(tmp_path / "nothing")
+    with pytest.raises(wb.RecordError, match=r"'nothing.xml': there is no file .*nothing.xml$"):
+        wb.read_record(tmp_path / "nothing.xml")
+    with pytest.raises(wb.RecordError, match=r"it is a folder; wb.build_cohort reads"):
+        wb.read_record(tmp_path)
 
 
 def test_names_and_dates_in_headers_stay_behind(tmp_path):
