@@ -129,11 +129,6 @@ def item_of(
     return Item(name, read, metadata or {}, annotated, f"{state_of(base)} {inside} {words}".strip())
 
 
-def whole(number: Any) -> str:
-    """A number of a table, whole even where a gap in its column made it 5.0, as text."""
-    return str(number).removesuffix(".0")
-
-
 def header_of(base: Path) -> Path:
     return base.with_name(base.name + ".hea")
 

@@ -19,7 +19,7 @@ from ..recordings.channels import NOTHING_TOLD, Channels, Told, to_record
 from ..recordings.people import OLDEST, sex_of
 from ..recordings.record import LEADS12, Record, RecordError
 from .guards import counted
-from .items import Item, LeftOut, Notes, Source, hash_files, header_of, item_of, whole
+from .items import Item, LeftOut, Notes, Source, hash_files, header_of, item_of
 from .tables import id_text, read_table
 
 CREDITS = {
@@ -69,7 +69,7 @@ def of_ptbxl(folder: Path, sha256: str | None = None, name: str = "ptbxl") -> So
     measured, classes = _measured_by_12sl(folder), _superclasses(folder)
     items = []
     for row in table.to_dict("records"):
-        number = whole(row["ecg_id"])
+        number = id_text(row["ecg_id"])
         if number not in WITHDRAWN:
             known = _ptbxl_metadata(row, classes) | measured.get(number, {})
             items.append(item_of(number, _ptbxl_file(folder, row), known))
@@ -99,7 +99,7 @@ def leads_out(folder: Path, name: Any) -> bool:
 
 def _patient(data_set: str, number: Any) -> dict[str, str]:
     """Whose a recording is; nobody's where the cell is empty, since all such would be one person."""
-    return {"patient": f"{data_set}-{whole(number)}"} if id_text(number) else {}
+    return {"patient": f"{data_set}-{id_text(number)}"} if id_text(number) else {}
 
 
 def _superclasses(folder: Path) -> dict[str, str]:
@@ -119,7 +119,7 @@ def _ptbxl_metadata(row: Mapping[Any, Any], classes: Mapping[str, str]) -> dict[
         "diagnosis": "; ".join(codes),
         "superclass": "; ".join(c for c in SUPERCLASSES if c in {classes.get(code) for code in codes}),
         "device": " ".join(str(row.get("device", "")).split()),
-        "site": "" if pd.isna(row.get("site")) else whole(row["site"]),
+        "site": "" if pd.isna(row.get("site")) else id_text(row["site"]),
     }
     fold = id_text(row.get("strat_fold"))
     if fold.isdecimal():
@@ -145,7 +145,7 @@ def _measured_by_12sl(folder: Path) -> dict[str, dict[str, float]]:
     table = table.set_index("ecg_id").rename(columns=columns).astype(float)
     table = table.mul(pd.Series({ours: factor for ours, (_, _, factor) in MEASURED_12SL.items()})[table.columns])
     rows = table.to_dict("index").items()
-    return {whole(k): {str(n): v for n, v in row.items() if not pd.isna(v)} for k, row in rows}
+    return {id_text(k): {str(n): v for n, v in row.items() if not pd.isna(v)} for k, row in rows}
 
 
 # ---------------------------------------------------------------- MIMIC-IV-ECG
@@ -290,7 +290,7 @@ def _mimic_items(table: pd.DataFrame, folder: Path, told: Told, left_out: LeftOu
     """One by one, so that of a list of 800,000 no file is looked at before its turn."""
     for start in range(0, len(table), _AT_ONCE):
         for k, row in enumerate(table.iloc[start : start + _AT_ONCE].to_dict("records"), 1):
-            name, base = whole(row["study_id"]), folder / str(row["path"])
+            name, base = id_text(row["study_id"]), folder / str(row["path"])
             if not name:
                 left_out.add(f"row {start + k}", "it has no study_id")
             elif leads_out(folder, row["path"]):
@@ -370,7 +370,7 @@ def _code15_items(
         state = f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns} {told}"
         for start in range(0, len(exams), _AT_ONCE):
             for exam in exams.iloc[start : start + _AT_ONCE].to_dict("records"):
-                name = whole(exam["exam_id"])
+                name = id_text(exam["exam_id"])
                 row = row_of.get(name)
                 if row is None:
                     left_out.add(name, f"it is not in {file.name}")

@@ -99,7 +99,7 @@ def agreement(cohort: xr.Dataset, other: str = "file") -> pd.DataFrame:
             continue
         d = cohort[name].values - cohort[f"{name}_{other}"].values
         d = d[np.isfinite(d)]
-        bias, sd = (float(d.mean()), float(d.std(ddof=1))) if len(d) > 1 else (np.nan, np.nan)
+        bias, sd = float(d.mean()) if len(d) else np.nan, float(d.std(ddof=1)) if len(d) > 1 else np.nan
         limits = {"lower": bias - LIMITS * sd, "upper": bias + LIMITS * sd}
         rows[name] = {"n": len(d), "bias": bias, "sd": sd, **limits}
     if not rows:

@@ -230,9 +230,10 @@ def _of_iterable(given: Iterable[Record | str | Path], told: Told) -> Source:
         content = hashlib.sha256(b"".join(f"{x.fs} {x.leads}".encode() + x.signal.tobytes() for x in parts)).hexdigest()
         name = record.record_id or str(i)
         known = tidy({**{k: v for k, v in record.metadata.items() if k != "flags"}, "record": name}, notes)
-        # What a cohort keeps of them stands in `known`; a cell that is left out must not come back from the record.
-        rest = {k: v for k, v in record.metadata.items() if k not in METADATA}
-        return Item(name, partial(_itself, replace(record, metadata=rest)), known, fingerprint=content)
+        # A cell that is left out must not come back from the record.
+        own = {k: v for k, v in record.metadata.items() if k not in METADATA}
+        own |= {k: v for k, v in known.items() if k in METADATA}
+        return Item(name, partial(_itself, replace(record, metadata=own)), known, fingerprint=content)
 
     items = starmap(item, enumerate(given))
     return Source("records", list(items) if isinstance(given, Sequence) else items, "", notes=notes)

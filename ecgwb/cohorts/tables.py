@@ -5,6 +5,7 @@ A cell that cannot be understood costs itself: it is left out, counted, and its 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
@@ -21,6 +22,7 @@ import pandas as pd
 
 from ..recordings.people import SEX_CODE, age_of, sex_of
 from ..recordings.record import RecordError
+from ..recordings.texts import decoded
 from .guards import kind_of
 from .items import METADATA, Item, Notes, Source
 
@@ -133,21 +135,13 @@ def _text_of(file: Path) -> str:
     ):
         if data.startswith(start):
             raise RecordError(f"{file} is {what}; give the table itself: pd.{how}({str(file)!r})")
-    wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
-    even, odd = data[:1000:2].count(0), data[1:1000:2].count(0)
-    if not wide and max(even, odd) > len(data[:1000]) / 4:  # every other byte of Western text is 0
-        data, wide = (b"\xfe\xff" if even > odd else b"\xff\xfe") + data, True
-    for encoding in ("utf-16",) if wide else ("utf-8-sig",):
-        try:
-            return data.decode(encoding)
-        except UnicodeDecodeError:
-            pass
-    if b"\0" in data:
+    text, name = decoded(data)
+    if "\0" in text:
         raise RecordError(f"{file} is no text; expected a CSV with a row a record, its columns named in the first line")
-    try:
+    if name != "latin-1":
+        return text
+    with contextlib.suppress(UnicodeDecodeError):
         text, name = data.decode("cp1252"), "cp1252"
-    except UnicodeDecodeError:
-        text, name = data.decode("latin-1"), "latin-1"
     warnings.warn(
         f"{file.name} is not UTF-8 and is read as {name} (Western European); where its letters are others, give the "
         "table itself: pd.read_csv(file, encoding=...)",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from .channels import NOTHING_TOLD, Channels, Told
+from .channels import NOTHING_TOLD, Channels, Told, uv_per
 from .identity import clinical, measured, number_in, person, years_between
+from .people import in_years
 from .pieces import Piece, beat_of, error, joined
 from .xml_files import attribute, from_digits, has_root, parse, raw_text, text_of, words_of
 
@@ -17,8 +20,6 @@ ROOT = "annotatedecg"
 recognises = has_root(ROOT)
 
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
-_VOLTS = {"nv": 1e-3, "uv": 1.0, "µv": 1.0, "mv": 1e3, "v": 1e6}  # in µV
-_YEARS = {"": 1.0, "a": 1.0, "yr": 1.0, "mo": 1 / 12, "wk": 1 / 52.18, "d": 1 / 365.25}
 _MEASURED = {"pr": "MDC_ECG_TIME_PD_PR", "qrs": "MDC_ECG_TIME_PD_QRS", "qt": "MDC_ECG_TIME_PD_QT"}
 _SUBJECT = "componentof/timepointevent/componentof/subjectassignment/subject/trialsubject"
 
@@ -68,12 +69,13 @@ def _pieces(series: Element, told: Told, flags: list[str], path: Path) -> Iterat
                 continue
             digits = from_digits(raw_text(sequence, "value/digits"))
             scale = number_in(attribute(sequence, "value", "value/scale"))
-            unit = attribute(sequence, "unit", "value/scale").lower() or (told.unit or "").lower()
-            if digits is None or not len(digits) or not scale or unit not in _VOLTS:
+            unit = attribute(sequence, "unit", "value/scale") or told.unit or ""
+            if digits is None or not len(digits) or not scale or math.isnan(uv_per(unit)):
                 flags.append(f"lead {lead[1]} left out: its digits, scale or unit are missing or damaged")
                 continue
             origin = number_in(attribute(sequence, "value", "value/origin")) or 0.0
-            origin *= _VOLTS.get(attribute(sequence, "unit", "value/origin").lower() or unit, 1.0) / _VOLTS[unit]
+            own = uv_per(attribute(sequence, "unit", "value/origin") or unit)
+            origin *= 1.0 if math.isnan(own) else own / uv_per(unit)
             yield Piece(lead[1], unit, origin + scale * digits, fs, start)
 
 
@@ -85,9 +87,12 @@ def _time(sequence: Element, told: Told) -> tuple[float, float]:
     head = attribute(sequence, "value", "value/head")
     if attribute(sequence, "code", "code").upper() == "TIME_RELATIVE":
         return fs, (number_in(head) or 0.0) * _SECONDS.get(attribute(sequence, "unit", "value/head"), 1.0)
-    # YYYYMMDDHHMMSS.SSS; of two sets that begin on two sides of midnight nothing better is known than their order
-    clock = re.match(r"\d{8}(\d\d)(\d\d)(\d\d(?:\.\d+)?)", head)
-    return fs, 3600.0 * int(clock[1]) + 60.0 * int(clock[2]) + float(clock[3]) if clock else 0.0
+    clock = re.match(r"(\d{14})(\.\d+)?", head)  # YYYYMMDDHHMMSS.SSS
+    try:
+        start = datetime.strptime(clock[1], "%Y%m%d%H%M%S") - datetime(1900, 1, 1) if clock else None
+    except ValueError:
+        start = None
+    return fs, start.total_seconds() + float(clock[2] or 0) if clock and start is not None else 0.0
 
 
 def _metadata(root: Element, series: Element, beats: list[Element], flags: list[str]) -> dict[str, Any]:
@@ -95,9 +100,8 @@ def _metadata(root: Element, series: Element, beats: list[Element], flags: list[
     age = None
     for observed in root.findall("controlvariable/relatedobservation"):
         if attribute(observed, "code", "code") == "21612-7":  # LOINC: age that was reported
-            scale = _YEARS.get(attribute(observed, "unit", "value"))
-            value = number_in(attribute(observed, "value", "value"))
-            age = value * scale if value is not None and scale else age
+            years = in_years(number_in(attribute(observed, "value", "value")), attribute(observed, "unit", "value"))
+            age = age if years is None else years
     demographic = "subjectdemographicperson/"
     if age is None:
         low = [attribute(x, "value", f"effectivetime/{w}") for x in (series, root) for w in ("low", "center")]

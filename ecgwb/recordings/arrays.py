@@ -23,6 +23,7 @@ import pandas as pd
 from .channels import NOTHING_TOLD, UV_PER_UNIT, Channels, Told
 from .people import age_of, sex_of
 from .record import LEADS12, RecordError, standard_lead
+from .texts import decoded
 
 MOST_BYTES = 2**30
 """Of one recording in memory: a day of 12 leads at 250 Hz."""
@@ -546,30 +547,11 @@ class _Manner(NamedTuple):
     header: bool
 
 
-def decoded(head: bytes) -> tuple[str, str]:
-    """The beginning of a text and its encoding: UTF-8 or UTF-16, with a mark or without, else Latin-1."""
-    for mark, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
-        if head.startswith(mark):
-            return head[: len(head) // 2 * 2 if encoding == "utf-16" else None].decode(encoding, "ignore"), encoding
-    if len(head) > 3 and b"\0" in head[:4]:
-        encoding = "utf-16-le" if head[1] == 0 else "utf-16-be"
-        return head[: len(head) // 2 * 2].decode(encoding, "ignore"), encoding
-    try:
-        return head.decode("utf-8"), "utf-8"
-    except UnicodeDecodeError as e:
-        # A letter that the end of the head cuts in two is no sign of another encoding.
-        return (
-            (head[: e.start].decode("utf-8"), "utf-8")
-            if e.start > len(head) - 4
-            else (head.decode("latin-1"), "latin-1")
-        )
-
-
 def _manner(head: bytes) -> tuple[_Manner, list[list[str]]] | None:
     """How a text table is written, and its first rows; None where it is none of several columns, or nearly all text."""
     if b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff")) and head[:4].count(b"\0") != 2:
         return None
-    text, encoding = decoded(head)
+    text, encoding = decoded(head, cut=True)
     lines = [line for line in text.splitlines()[: -1 if len(head) >= 4096 else None] if line.strip()][:20]
     if len(lines) < 2 or sum(not c.isprintable() and c not in "\t\r\n" for c in text) > 0:
         return None

@@ -23,6 +23,7 @@ _VOLTAGE = re.compile(
 )
 _PREFIX = {"nano": "n", "micro": "u", "mikro": "u", "milli": "m"}
 _NO_UNIT = ("", "none", "nan", "n/a", "nu", "unknown", "adu", "au", "a.u.", "raw", "counts", "digital", "lsb", "bit")
+USUAL_FS = (50.0, 20_000.0)  # Hz
 _MANY = 6  # channels that are named in a flag; of more it says how many
 # One lead spans up to 20 times another. What is further off is so by a unit, a thousand or a million times.
 _BY_A_UNIT, _AT_MOST = (1e3, 1e6), 4.0
@@ -115,6 +116,8 @@ def to_record(channels: Channels, record_id: str, told: Told = NOTHING_TOLD) -> 
         names[at], signal[at] = "aVR", -signal[at]
         flags.append("aVR is the file's -aVR, turned over")
     record = Record(signal, fs, tuple(names), record_id, channels.metadata)
+    if not USUAL_FS[0] <= record.fs <= USUAL_FS[1]:
+        flags.append(f"a sampling rate of {record.fs:g} Hz, which no ECG has: its times may be in another unit")
     if left_out:
         record.metadata["left_out"] = left_out
         rest = f" and {len(left_out) - _MANY} more" if len(left_out) > _MANY else ""

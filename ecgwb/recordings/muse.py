@@ -12,21 +12,13 @@ import numpy as np
 
 from .channels import NOTHING_TOLD, Channels, Told
 from .identity import clinical, measured, number_in, person, years_between
+from .people import in_years
 from .pieces import Piece, beat_of, error, joined
 from .xml_files import from_base64, has_root, parse, raw_text, text_of, words_of
 
 ROOT = "restingecg"
 recognises = has_root(ROOT)
 
-_YEARS = {
-    "": 1.0,
-    "years": 1.0,
-    "year": 1.0,
-    "months": 1 / 12,
-    "weeks": 1 / 52.18,
-    "days": 1 / 365.25,
-    "hours": 1 / 8766,
-}
 _UNITS = {"microvolt": "uV", "millivolt": "mV", "nanovolt": "nV", "volt": "V"}
 # What may stand in a diagnosis too, so that it does not mark a statement as one about the person.
 _NOT_PRIVATE = ("gender", "ageunits", "race", "priority", "status", "datatype", "acquisitiondevice", "testtype")
@@ -84,9 +76,7 @@ def _lead(lead: Element, fs: float, told: Told, flags: list[str]) -> Piece | Non
 
 def _metadata(root: Element, flags: list[str]) -> dict[str, Any]:
     who, test = root.find("patientdemographics"), root.find("testdemographics")
-    age = number_in(text_of(who, "patientage"))
-    scale = _YEARS.get(text_of(who, "ageunits").lower())
-    years = age * scale if age is not None and scale is not None else None
+    years = in_years(number_in(text_of(who, "patientage")), text_of(who, "ageunits"))
     if years is None:
         years = years_between(text_of(who, "dateofbirth"), text_of(test, "acquisitiondate"))
     found = person(flags, years, text_of(who, "gender"), text_of(who, "patientid"))

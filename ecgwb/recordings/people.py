@@ -18,7 +18,7 @@ _AGE = re.compile(_NUMBER + _YEARS)
 _OVER = re.compile(rf"(?:(>|over|above)\s*|(?:>=|≥)\s*){_NUMBER}{_YEARS}")
 _OR_OVER = re.compile(rf"{_NUMBER}\s*(?:\+|or (?:older|over|more)){_YEARS}")
 _DICOM = re.compile(r"(\d{3})([dwmy])")  # the standard's age string
-_PER_YEAR = {"d": 365.25, "w": 365.25 / 7, "m": 12.0, "y": 1.0}
+_PER_YEAR = {"h": 8766.0, "d": 365.25, "w": 365.25 / 7, "m": 12.0, "y": 1.0, "a": 1.0}  # by the unit's first letter
 _CODE = re.compile(r"\d+(?:\.0+)?")
 
 _UNKNOWN = re.compile(
@@ -67,6 +67,24 @@ def age_of(value: Any) -> tuple[float, str]:
     if _TOP <= least <= OLDEST:
         return least, f"an age given as {least:g} or more is taken as {least:g}"
     return math.nan, _AGE_RANGE if re.fullmatch(r"-\s*" + _NUMBER + _YEARS, text) else _AGE_DOUBT
+
+
+def in_years(age: float | None, unit: str) -> float | None:
+    """An age in a unit such as "YEARS", "a", "mo", "weeks" or "d", in years; None where either is not known.
+
+    Parameters
+    ----------
+    age : float, optional
+    unit : str
+        Without one, the age is in years.
+
+    Returns
+    -------
+    float or None
+    """
+    word = unit.strip().lower()
+    per = None if word.startswith("mi") else _PER_YEAR.get(word[:1] or "y")  # minutes are no months
+    return None if age is None or per is None else age / per
 
 
 def sex_of(value: Any) -> tuple[str, str]:

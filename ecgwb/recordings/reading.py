@@ -23,6 +23,7 @@ _FOR_GOOD = ("ENOENT", "EACCES", "EPERM", "ENOTDIR", "EISDIR", "ELOOP", "ENAMETO
 _DOUBTS = {  # flags that a single record's reader is warned of, by how they begin, and what may be wrong
     "limb leads disagree": "; gains or lead names in its header cannot be right",
     "units differ between leads": "; their units, or gains, cannot be right",
+    "a sampling rate of": "; expected 50 to 20,000 Hz",
     "no gain in the header": "; its voltages are a guess. Say what one count is: unit='4.88 uV', if it is that",
 }
 _TRIES, _PAUSE_S = 3, 0.2
@@ -115,7 +116,7 @@ def read_record(
     -----
     UserWarning
         When the limb leads break II = I + III (or aVR, aVL, aVF) by more than 10 %, or a lead is a thousand times
-        another: gains cannot be right; and when the header says no gain.
+        another: gains cannot be right; when the rate is none that an ECG has; and when the header says no gain.
     """
     record = read_flagged(path, told=Told(leads, fs, unit))
     doubts = [f for f in record.metadata["flags"] if f.startswith(tuple(_DOUBTS))]

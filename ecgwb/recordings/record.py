@@ -58,12 +58,12 @@ class Record:
         When shape, rate or lead names do not fit together.
     """
 
-    signal: np.ndarray
+    signal: np.ndarray = field(repr=False)
     fs: float
     leads: tuple[str, ...]
     record_id: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
-    median: Record | None = None
+    median: Record | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.leads, str) or not isinstance(self.leads, Iterable):

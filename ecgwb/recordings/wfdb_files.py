@@ -27,6 +27,7 @@ from .leads import is_lead, told_leads
 from .people import age_of, sex_of
 from .record import LIMB_TOLERANCE, RecordError, limb_error
 from .snomed import statements
+from .texts import decoded
 
 # Bytes a sample takes in each WFDB format that is not compressed.
 _BYTES = {"8": 1, "16": 2, "24": 3, "32": 4, "61": 2, "80": 1, "160": 2, "212": 1.5, "310": 4 / 3, "311": 4 / 3}
@@ -161,21 +162,11 @@ def _error(base: Path, text: str) -> RecordError:
 # ---------------------------------------------------------------- what a header says
 
 
-def text_of(raw: bytes) -> str:
-    """A text in UTF-8, UTF-16 or, where it is neither, Latin-1."""
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return raw.decode("utf-16", "replace")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
-
-
 def _parsed(file: Path) -> _Header:
     """A header's lines, as they are; only what cannot be read at all is refused here."""
     if file.stat().st_size > _LONGEST:
         raise _error(file, f"the header {file.name} is malformed: more than {_LONGEST} bytes, expected a short text")
-    text, lines, comments = text_of(file.read_bytes()), [], []
+    text, lines, comments = decoded(file.read_bytes())[0], [], []
     if _NO_TEXT.search(text):
         raise _error(file, f"the header {file.name} is no text; fetch the file again")
     for line in text.splitlines():

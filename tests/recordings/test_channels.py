@@ -165,3 +165,12 @@ def test_all_of_ptbxl_and_ludb_are_one_unit(ludb_folder):
     flags = [f for h in headers for f in wb.read_record(h).metadata["flags"]]
     assert len(headers) > 60
     assert not [f for f in flags if "units differ" in f]
+
+
+def test_a_rate_that_no_ecg_has_is_told_of(tmp_path):
+    lines = ["time (ms),I,II", *(f"{k / 500},{10 * np.sin(k)},{10 * np.cos(k)}" for k in range(1000))]  # seconds
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    with pytest.warns(UserWarning, match=r"a sampling rate of 500000 Hz.*expected 50 to 20,000 Hz"):
+        record = wb.read_record(tmp_path / "a.csv", unit="uV")
+    assert "times may be in another unit" in record.metadata["flags"][0]
+    assert "array" not in repr(record)

@@ -1,6 +1,7 @@
 """Hospital formats come back as they were written, to half a step, with what a cohort needs and nobody's name."""
 
 import datetime
+import re
 import sys
 import tracemalloc
 from pathlib import Path
@@ -209,6 +210,19 @@ def test_a_printout_in_aecg_has_each_lead_at_its_time(tmp_path):
         own = slice(int(500 * start), int(500 * start) + 1250)
         assert np.abs(row[own] - lead[own]).max() <= 1.25
         assert np.isnan(row).sum() == 3750
+
+
+def test_leads_of_aecg_before_and_after_midnight_are_at_their_times(tmp_path):
+    starts = [2.5 * (k // 3) for k in range(12)]
+    quarter = [x[int(500 * t) : int(500 * t) + 1250] for x, t in zip(ECG, starts, strict=True)]
+    relative = put(tmp_path, files.aecg(quarter, starts=starts))
+    clock = {0.0: "20240228235955", 2.5: "20240228235957.500", 5.0: "20240229000000.000", 7.5: "20240229000002.500"}
+    text = relative.read_text().replace("TIME_RELATIVE", "TIME_ABSOLUTE")
+    absolute = relative.with_name("absolute.xml")
+    absolute.write_text(
+        re.sub(r'<head value="([\d.]+)" unit="s"/>', lambda m: f'<head value="{clock[float(m[1])]}"/>', text)
+    )
+    np.testing.assert_array_equal(wb.read_record(absolute).signal, wb.read_record(relative).signal)
 
 
 def test_a_printout_in_dicom_has_each_lead_at_its_time(tmp_path):

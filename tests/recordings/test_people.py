@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ecgwb.recordings.people import SEX_CODE, age_of, sex_of
+from ecgwb.recordings.people import SEX_CODE, age_of, in_years, sex_of
 
 
 @pytest.mark.parametrize(
@@ -101,3 +101,12 @@ def test_a_word_that_is_no_sex_is_a_doubt_that_does_not_repeat_it(cell):
     assert sex == ""
     assert doubt
     assert cell not in doubt
+
+
+@pytest.mark.parametrize(
+    ("age", "unit", "years"),
+    [(61.0, "YEARS", 61.0), (6.0, "mo", 0.5), (61.0, "", 61.0), (30.0, "MINUTES", None), (None, "a", None),
+     (3.0, "furlongs", None)],
+)  # fmt: skip
+def test_an_age_in_a_unit_is_in_years(age, unit, years):
+    assert in_years(age, unit) == years
