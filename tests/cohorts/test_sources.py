@@ -86,11 +86,11 @@ def test_a_fifo_is_not_waited_for(ludb_folder, tmp_path):
 def test_a_tilde_is_the_home_folder_everywhere(ludb_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     put(tmp_path / "home" / "ecgs", "a", ludb_folder, 1)
-    (tmp_path / "home" / "t.csv").write_text("record,age,patient\na,44,x\n")
+    (tmp_path / "home" / "t.csv").write_text("record,age,patient\na,51,x\n")
     (tmp_path / "home" / "p.csv").write_text("path,patient\n~/ecgs/a,x\n")
     monkeypatch.chdir(tmp_path)
     cohort = wb.build_cohort("~/ecgs", "~/mine.zarr", "~/t.csv")
-    assert cohort["age"].values.tolist() == [44]
+    assert (cohort["age"].values.tolist(), cohort["patient"].values.tolist()) == ([51], ["x"])
     assert wb.open_cohort("~/mine.zarr").sizes["record"] == 1
     assert names("~/p.csv") == names(["~/ecgs/a.hea"]) == names("~/ecgs/*.hea") == ["a"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["home"]
