@@ -41,9 +41,9 @@ class LooksAside(nn.Module):
 
     def __init__(self, aside, n_outputs=1):
         super().__init__()
+        torch.manual_seed(0)
         self.features = nn.Sequential(nn.Conv1d(8, 8, 2 * aside + 1, stride=4, padding=aside, bias=False), nn.ReLU())
         self.head = nn.Linear(8, n_outputs)
-        torch.manual_seed(0)
         with torch.no_grad():
             weight = torch.zeros(8, 8, 2 * aside + 1)
             weight[:, :, 0], weight[:, :, -1] = 1e-6, torch.randn(8, 8)

@@ -113,6 +113,7 @@ def test_the_quality_of_each_lead_is_kept_beside_the_record(folder, tmp_path):
     assert "limb leads" not in str(good["flags"].values)
 
 
+@pytest.mark.filterwarnings("ignore:the table says another")  # made-up people
 def test_ptbxl_plus_joins_where_it_lies_inside_or_beside(tmp_path, ludb_folder):
     base = tmp_path / "ptb-xl-1.0.3"
     (base / "records500").mkdir(parents=True)
@@ -204,6 +205,7 @@ def test_a_record_without_a_patient_is_no_one_elses(folder):
     assert cohort["patient"].values.tolist() == ["7", "8", "record 7"]
 
 
+@pytest.mark.filterwarnings("ignore:the table says another")  # made-up people
 def test_a_table_of_paths_is_a_source(folder):
     table = pd.DataFrame({"path": [folder / "1", folder / "2.hea"], "age": [30, 31]})
     assert wb.build_cohort(table)["age"].values.tolist() == [30, 31]
