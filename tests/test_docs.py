@@ -50,6 +50,7 @@ def reader(tmp_path_factory, ludb_folder):
     return folder
 
 
+@pytest.mark.filterwarnings("ignore:the table says another")  # made-up people
 def test_the_blocks_of_the_readme_run_one_after_the_other(reader, monkeypatch):
     monkeypatch.chdir(reader)
     blocks = [b for b in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if ">>>" not in b]
@@ -62,6 +63,7 @@ def test_the_blocks_of_the_readme_run_one_after_the_other(reader, monkeypatch):
     assert names["model"].spec.targets == ("qt",)
 
 
+@pytest.mark.filterwarnings("ignore:the table says another")  # made-up people
 def test_the_commands_of_the_readme_are_there(reader, monkeypatch):
     monkeypatch.chdir(reader)
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
