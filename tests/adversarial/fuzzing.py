@@ -165,7 +165,9 @@ def read_all(folder, names):
         start = time.perf_counter()
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            warnings.filterwarnings("ignore", "record '.*': (limb leads disagree|units differ|no gain|a sampling rate of)")
+            warnings.filterwarnings(
+                "ignore", "record '.*': (limb leads disagree|units differ|no gain|a sampling rate of)"
+            )
             try:
                 record = wb.read_record(folder / name)
                 assert np.isfinite(record.signal).any() or np.isnan(record.signal).all()
