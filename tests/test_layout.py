@@ -8,8 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = [
-    "stats", "recordings", "delineation", "cohorts", "models", "attention", "edits", "trust", "discovery", "figures",
-    "explorer",
+    "stats", "workers", "recordings", "delineation", "cohorts", "models", "attention", "edits", "trust", "discovery",
+    "figures", "explorer",
 ]  # fmt: skip
 ENTRANCES = ["__init__", "__main__", "paper"]  # these may import every room
 FILES = sorted((ROOT / "ecgwb").rglob("*.py"))

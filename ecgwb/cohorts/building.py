@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 import xarray as xr
 from tqdm.auto import tqdm
 
@@ -31,6 +30,7 @@ from ..delineation.waves import delineate
 from ..recordings.filters import BRIDGED_MS, FILTERS
 from ..recordings.people import age_of, sex_of
 from ..recordings.record import FS, LEADS, LIMB_TOLERANCE, LOW_FS, Record, RecordError
+from ..workers import on_client, side_by_side
 from . import stores
 from .beats import BEAT_VARIABLES, FEW_ALIKE, beat_arrays, file_beat_arrays
 from .cache import COHORT, content_key
@@ -42,7 +42,7 @@ from .measurements import UNITS, pacing_spike
 from .people import WHO, hash_of, who_is_who
 from .stores import RHYTHM_SAMPLES, Part
 
-THREADS = 2
+MANY = 200  # records that are worth the start of processes, some seconds
 _PACED = re.compile(r"\bpac(e|ed|ing|emaker)\b", re.IGNORECASE)  # not PAC, a premature atrial complex
 _TEXT = ("sex", "patient", "diagnosis", "superclass", "rhythm_label", "device", "site")
 COORDS = ("record", "age", "fold", "flags", "samples", "patient_named", *_TEXT, "n_beats", "n_beats_found")
@@ -314,7 +314,8 @@ def build(inputs: Inputs, place: Path, client: Any = None) -> None:
                 else:
                     yield files[-1], chunk
 
-        for file, chunk, part in _results(to_do(), partial(build_chunk, waves=waves, beats=inputs.beats), client):
+        work = partial(build_chunk, waves=waves, beats=inputs.beats)
+        for file, chunk, part in _results(to_do(), work, client, inputs.n == 0 or inputs.n >= MANY):
             stores.save_part(file, part)
             bar.update(len(chunk))
     left_out = stores.failures(files)
@@ -453,31 +454,24 @@ def _same_or_refuse(out: Path, inputs: Inputs) -> None:
 
 
 def _results(
-    to_do: Iterable[tuple[Path, list[Item]]], work: Callable[[list[Item]], Part], client: Any
+    to_do: Iterable[tuple[Path, list[Item]]], work: Callable[[list[Item]], Part], client: Any, many: bool
 ) -> Iterator[tuple[Path, list[Item], Part]]:
-    """Each chunk's file, items and part, in the order they finish."""
-    # Here, one thread's network runs while the other's beats are found; a client has workers of its own.
-    executor = ThreadPoolExecutor(THREADS) if client is None else client.get_executor(pure=False)
-    torch_threads = torch.get_num_threads()
-    if client is None:
-        torch.set_num_threads(1)  # threads of threads would wait for each other
-    # Some work ahead for every thread, but never the whole source: chunks of records may hold signals.
-    ahead = THREADS if client is None else 2 * max(sum(client.nthreads().values()), 1)
+    """Each chunk's file, items and part, in the order they finish; `many` are worth the start of processes."""
     waiting: dict[Future, tuple[Path, list[Item]]] = {}
 
     def finished() -> Iterator[tuple[Path, list[Item], Part]]:
         for future in wait(waiting, return_when=FIRST_COMPLETED).done:
             yield *waiting.pop(future), future.result()
 
-    try:
-        for file, chunk in to_do:
-            waiting[executor.submit(work, chunk)] = file, chunk
-            if len(waiting) >= ahead:
+    with side_by_side(processes=many) if client is None else on_client(client) as (executor, n):
+        try:
+            for file, chunk in to_do:
+                waiting[executor.submit(work, chunk)] = file, chunk
+                # Some work ahead for every worker, but never the whole source: chunks of records may hold signals.
+                if len(waiting) > n:
+                    yield from finished()
+            while waiting:
                 yield from finished()
-        while waiting:
-            yield from finished()
-    finally:
-        for future in waiting:
-            future.cancel()
-        executor.shutdown(wait=True)
-        torch.set_num_threads(torch_threads)
+        finally:
+            for future in waiting:
+                future.cancel()

