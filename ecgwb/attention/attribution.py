@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from ..cohorts.guards import check
 from ..cohorts.lines import lines_between
 from ..delineation.landmarks import WAVES
 from ..models.interface import EcgNetwork, ecg_network
-from ..models.prediction import batches, model_input, parts_of, pieces, predict
+from ..models.prediction import batches, by_parts, model_input, parts_of, pieces, predict
 from ..models.progress import progress
 from ..models.running import unreadable
 from ..models.spec import ModelError, copy_of, differentiating, evaluating, spec_of
@@ -134,15 +135,11 @@ def attribute(
     b, has_baseline = _baseline(model, cohort, baseline if how.complete else "flat", among)  # (1 or record, ...)
     shape = b.shape[1:]
     noise = torch.randn(n_noises, *shape, generator=torch.Generator().manual_seed(seed)) * noise_uv * spec.scale
-    out = np.empty((cohort.sizes["record"], len(wanted), *shape), dtype=np.float32)
-    usable = np.zeros(len(out), dtype=bool)
-    network = ecg_network(_hookable(model) if how.hooks else model)
-    with evaluating(model), torch.enable_grad(), _quiet_hooks(), differentiating():
-        for rows, x, ok in pieces(model, cohort, method):
-            from_b = torch.from_numpy(b if len(b) == 1 else b[rows]).to(x)
-            for j, k in enumerate(outputs):
-                out[rows, j] = _explained(network, how, x, from_b, steps, noise.to(x), k).cpu().numpy()
-            usable[rows] = ok & (has_baseline if len(b) == 1 else has_baseline[rows])
+    work = partial(_values, model, how=how, outputs=outputs, steps=steps, noise=noise)
+    every = np.broadcast_to(b, (cohort.sizes["record"], *shape))
+    parts = by_parts(work, model, cohort, method, every)
+    out, usable = (np.concatenate(x) for x in zip(*parts, strict=True))
+    usable &= has_baseline
     if usable.any() and not out[usable].any() and _differ(predict(model, cohort), wanted):
         warnings.warn(
             f"{method}: all values are 0, though predictions differ: the network goes by comparisons and has no "
@@ -169,6 +166,30 @@ def attribute(
     if bias is None or len(bias) == 1:
         return with_units(maps, units, None if bias is None else bias[0], adds_up="sum" if how.complete else "")
     return with_units(maps, units, bias[usable].mean(axis=0)).assign_coords(reference=(("record", "target"), bias))
+
+
+@torch.inference_mode(False)
+def _values(
+    model: nn.Module,
+    cohort: xr.Dataset,
+    b: np.ndarray,
+    *,
+    how: Method,
+    outputs: Sequence[int],
+    steps: int,
+    noise: torch.Tensor,
+) -> tuple[np.ndarray, np.ndarray]:
+    """A method's values (record, target, lead, sample) against the baseline b of each record, and which are usable."""
+    out = np.empty((len(b), len(outputs), *b.shape[1:]), dtype=np.float32)
+    usable = np.zeros(len(out), dtype=bool)
+    network = ecg_network(_hookable(model) if how.hooks else model)
+    with evaluating(model), torch.enable_grad(), _quiet_hooks(), differentiating():
+        for rows, x, ok in pieces(model, cohort):
+            from_b = torch.tensor(b[rows]).to(x)
+            for j, k in enumerate(outputs):
+                out[rows, j] = _explained(network, how, x, from_b, steps, noise.to(x), k).cpu().numpy()
+            usable[rows] = ok
+    return out, usable
 
 
 def _explained(
@@ -366,7 +387,7 @@ def _baseline(
 def _mean_beat(model: nn.Module, cohort: xr.Dataset) -> np.ndarray:
     """The mean (1, lead, sample) of the usable records, as the network takes them."""
     total, n = np.zeros(1), 0
-    for _, x, ok in pieces(model, cohort, "mean beat"):
+    for _, x, ok in pieces(model, cohort):
         total = total + x.cpu().numpy()[ok].sum(axis=0, dtype=float)
         n += int(ok.sum())
     if not n:

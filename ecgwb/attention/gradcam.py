@@ -29,9 +29,10 @@ from ..models.activations import (
     upsampling,
 )
 from ..models.interface import EcgNetwork, ecg_network
-from ..models.prediction import callers_level, on_workers, pieces, unusable, warn_saturated
+from ..models.prediction import by_parts, pieces, unusable, warn_saturated
 from ..models.spec import ModelError, ModelSpec, differentiating, evaluating, spec_of
 from ..models.wrapping import made_up
+from ..workers import callers_level
 
 VARIANTS = ("gradcam", "guided", "published")
 OF_TOKENS = "hirescam"
@@ -102,8 +103,29 @@ def ecgradcam(
     if variant not in (None, *VARIANTS, OF_TOKENS):
         raise ModelError(f"unknown variant {variant!r}; expected one of {', '.join((*VARIANTS, OF_TOKENS))}")
     read = reading(model, layer)
-    work = partial(_maps, model, targets=wanted, variant=variant or suiting(model, read), layer=read.name, relu=relu)
-    return on_workers(client, work, cohort, spec)
+    variant = variant or suiting(model, read)
+    work = partial(_maps, model, targets=wanted, variant=variant, layer=read.name, relu=relu)
+    parts = by_parts(work, model, cohort, "ecgradcam", client=client)
+    values, usable, answers = (np.concatenate([part[k] for part in parts]) for k in range(3))
+    where = positions(model, read.name)
+    maps = labelled(values, model, cohort, usable, wanted).assign_attrs(
+        method=f"ecgradcam, variant {variant}" + (", relu" if relu else ""),
+        layer=read.name,
+        positions=f"{where.how}; {_WIDE}" if where.field >= spec.n_samples / 2 else where.how,
+        receptive_field_ms=where.field * 1000.0 / spec.fs,
+    )
+    warn_saturated(spec, answers[usable])
+    if any(part.lost for part in parts) and variant in ("gradcam", OF_TOKENS):
+        warnings.warn(
+            f"layer {read.name!r} lies before a ReLU: the network sees none of its negative values, the map counts "
+            "them, and so it has no unit and does not add up. Choose a layer behind that ReLU; where it is F.relu in "
+            "forward(), make it a module, self.relu = nn.ReLU()",
+            stacklevel=callers_level(),
+        )
+    bias = parts[0].bias
+    if variant in ("gradcam", OF_TOKENS) and not relu and _add_up(values[usable], bias, answers[usable]):
+        return with_units(maps, [spec.unit(t) for t in wanted], bias, adds_up="mean")
+    return with_units(maps, [""] * len(wanted))
 
 
 def suiting(model: nn.Module, read: Reading) -> str:
@@ -111,52 +133,43 @@ def suiting(model: nn.Module, read: Reading) -> str:
     return OF_TOKENS if read.of_tokens or mixes(model) else "gradcam"
 
 
+class _Maps(NamedTuple):
+    """Maps of a part of a cohort."""
+
+    values: np.ndarray  # (record, target, time)
+    usable: np.ndarray  # (record,)
+    answers: np.ndarray  # (record, target): the predictions
+    bias: np.ndarray  # (target,): what the network answers when the layer gives zeros
+    lost: bool  # whether the layer has values below zero that the network does not see
+
+
 @torch.inference_mode(False)  # a caller's inference mode would forbid gradients
 @differentiating()
 def _maps(
     model: nn.Module, cohort: xr.Dataset, *, targets: Sequence[str], variant: str, layer: str, relu: bool
-) -> xr.DataArray:
+) -> _Maps:
     """The maps of `ecgradcam`, whose arguments are in order."""
     spec, wanted, outputs = asked_of(model, targets)
     network, read, where = ecg_network(model), reading(model, layer), positions(model, layer)
-    out: np.ndarray | None = None
+    out = np.empty((0, len(wanted), spec.n_samples), dtype=np.float32)
     usable = np.zeros(cohort.sizes["record"], dtype=bool)
-    answers, lost = np.full((len(usable), len(wanted)), np.nan), 0.0
+    answers, lost = np.full((len(usable), len(wanted)), np.nan), False
     with evaluating(model):
         head = _head(network, read, outputs)
-        for rows, part, ok in pieces(model, cohort, "ecgradcam"):
+        for rows, part, ok in pieces(model, cohort):
             z = network.enter(part)
             with activations_only(read, len(z)) as seen, torch.no_grad():
                 y = network.answer(z, len(part))[:, outputs]
-            lost = max(lost, float(-seen[0].detach().min()) if head.rectifies else 0.0)
+            lost |= head.rectifies and bool((seen[0].detach() < 0).any())
             coarse = _coarse(seen[0], seen[1], y, head, variant)
             coarse = coarse.to(torch.promote_types(coarse.dtype, torch.float32))  # NumPy has no bfloat16
             coarse = coarse.clamp(min=0) if relu and variant == "gradcam" else coarse
-            if out is None:
+            if not len(out):
                 along = _along(network, where, coarse.shape[2], part.shape[2]).to(coarse)
                 out = np.empty((len(usable), len(wanted), part.shape[2]), dtype=np.float32)
             out[rows] = (_by_record(coarse, len(part)) @ along).cpu().numpy()
             usable[rows], answers[rows] = ok, y.detach().double().cpu().numpy()
-    if out is None:
-        out = np.empty((0, len(wanted), spec.n_samples), dtype=np.float32)
-    maps = labelled(out, model, cohort, usable, wanted).assign_attrs(
-        method=f"ecgradcam, variant {variant}" + (", relu" if relu else ""),
-        layer=layer,
-        positions=f"{where.how}; {_WIDE}" if where.field >= spec.n_samples / 2 else where.how,
-        receptive_field_ms=where.field * 1000.0 / spec.fs,
-    )
-    warn_saturated(spec, answers[usable])
-    if lost > 0 and variant in ("gradcam", OF_TOKENS):
-        warnings.warn(
-            f"layer {layer!r} lies before a ReLU: the network sees none of its negative values, the map counts "
-            "them, and so it has no unit and does not add up. Choose a layer behind that ReLU; where it is F.relu in "
-            "forward(), make it a module, self.relu = nn.ReLU()",
-            stacklevel=callers_level(),
-        )
-    bias = head.bias.cpu().numpy()
-    if variant in ("gradcam", OF_TOKENS) and not relu and _add_up(out[usable], bias, answers[usable]):
-        return with_units(maps, [spec.unit(t) for t in wanted], bias, adds_up="mean")
-    return with_units(maps, [""] * len(wanted))
+    return _Maps(out, usable, answers, head.bias.cpu().numpy(), lost)
 
 
 def _coarse(a: torch.Tensor, beside: int, y: torch.Tensor, head: _Head, variant: str) -> torch.Tensor:

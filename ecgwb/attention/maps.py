@@ -13,8 +13,9 @@ import xarray as xr
 from ..cohorts.guards import check, check_values, kind_of
 from ..cohorts.people import column, patients_of
 from ..delineation.landmarks import SEGMENTS
-from ..models.prediction import call, parts_of
+from ..models.prediction import parts_of
 from ..stats import RESAMPLES, check_level, interval, name_hash, patient_weights, resampled_sums
+from ..workers import each
 from .alignment import align, template_of
 
 MEASURED_IN = {  # the segments that hold a target's landmarks, or its voltage
@@ -338,15 +339,20 @@ def map_chunks(
         raise TypeError("values makes maps of a part of the cohort; expected a function, or several")
     common = template_of(cohort) if template is None else template
     work = partial(_part_sums, makers=makers, template=common, by=by, seed=seed)
-    parts = (part for _, part in parts_of(cohort))
+    parts = [part for _, part in parts_of(cohort)]
     if client is None:
-        return finish_map(merge_maps(map(work, parts)), ci)
+        return finish_map(merge_maps(each(work, parts)), ci)
     sent = client.scatter(work, broadcast=True, hash=False)
-    futures = [client.submit(call, sent, part, pure=False) for part in parts]
+    futures = [client.submit(_of_part, sent, part, pure=False) for part in parts]
     while len(futures) > 1:  # two by two, where they are: sums are large, and none of them is wanted here
         pairs = [futures[k : k + 2] for k in range(0, len(futures), 2)]
         futures = [client.submit(merge_maps, pair, pure=False) if len(pair) > 1 else pair[0] for pair in pairs]
     return finish_map(futures[0].result(), ci)
+
+
+def _of_part(work: Callable[[xr.Dataset], xr.Dataset], part: xr.Dataset) -> xr.Dataset:
+    """What a worker runs, with `work` sent to it once."""
+    return work(part)
 
 
 def _part_sums(

@@ -12,6 +12,8 @@ import json
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,9 +27,10 @@ from ..cohorts.guards import check
 from ..cohorts.measurements import STEP, TIME
 from ..delineation.landmarks import SEGMENTS, WAVE_POINTS
 from ..models.interface import ecg_network
-from ..models.prediction import model_input, parts_of
-from ..models.progress import progress
+from ..models.prediction import PART, model_input, parts_of
+from ..models.progress import progress, quiet
 from ..models.spec import device_of, evaluating, spec_of
+from ..workers import each
 from .effects import for_network
 
 METHODS = ("joint", "shapley", "alone")
@@ -106,17 +109,17 @@ def piece_effects(
     cohort, names = for_network(model, check(cohort)), piece_names(pieces)
     n_leads = len(spec.leads) if by_lead else 1
     n = len(names) * n_leads
-    walk: Callable[[_Edit, _Fit], tuple[np.ndarray, np.ndarray]] = _alone
+    walk: Callable[[_Edit], _Effects] = _alone
     if method != "alone":
         walk = (_Joint if method == "joint" else _Shapley)(n, n_edits, seed)
     found = np.full((cohort.sizes["record"], len(wanted), n_leads, len(names)), np.nan)
     base = np.full(found.shape[:2], np.nan)
     fit, asked = _Fit(len(wanted)), np.zeros(len(found), bool)
-    for rows, edit in _edits(model, cohort, outputs, pieces, by_lead, reference, among):
-        effect, base[rows] = walk(edit, fit)
-        base[rows] = np.where(np.isfinite(effect).all(axis=2), base[rows], np.nan)
-        found[rows] = np.where(edit.has[:, None, None], effect.reshape(len(rows), -1, n_leads, len(names)), np.nan)
+    for rows, has, (effect, none, told) in _edited(walk, model, cohort, outputs, pieces, by_lead, reference, among):
+        base[rows] = np.where(np.isfinite(effect).all(axis=2), none, np.nan)
+        found[rows] = np.where(has[:, None, None], effect.reshape(len(rows), -1, n_leads, len(names)), np.nan)
         asked[rows] = True
+        fit.add(told)
     found[np.isnan(base)] = np.nan
     values = found if by_lead else found[:, :, 0]
     leads = {"lead": list(spec.leads)} if by_lead else {}
@@ -255,10 +258,8 @@ def edit_profile(
     spans = np.stack([centres - ms / 2, centres + ms / 2], axis=1)
     asked = np.zeros(cohort.sizes["record"], bool)
     found = np.full((len(asked), len(wanted), len(centres)), np.nan)
-    for rows, edit in _edits(model, cohort, outputs, spans, False, reference, among):
-        intact = edit(np.ones(edit.n, bool))
-        found[rows] = np.stack([intact - edit.without(edit.weights[:, k, None]) for k in range(edit.n)], axis=-1)
-        asked[rows] = True
+    for rows, _, lost in _edited(_profile, model, cohort, outputs, spans, False, reference, among):
+        found[rows], asked[rows] = lost, True
     out = _drawn_out(found, centres, model, cohort)
     usable = np.asarray(np.isfinite(out).all(axis=(1, 2)))
     about = {"method": f"edit profile, {ms:g} ms", "reference": reference}
@@ -305,9 +306,9 @@ def joint_effects(
             f"{', '.join(piece_names(pieces))}{', lead by lead' if by_lead else ''}"
         )
     found = np.full((cohort.sizes["record"], len(wanted), len(kept)), np.nan)
-    for rows, edit in _edits(model, cohort, outputs, pieces, by_lead, reference, among):
-        intact = edit(np.ones(edit.n, bool))
-        found[rows] = np.stack([intact - edit(row) for row in kept], axis=2)
+    work = partial(_lost, kept=kept)
+    for rows, _, lost in _edited(work, model, cohort, outputs, pieces, by_lead, reference, among):
+        found[rows] = lost
     return found
 
 
@@ -346,8 +347,8 @@ def interplay(
     row_of = {tuple(row): i for i, row in enumerate(kept.tolist())}
     found = np.full((cohort.sizes["record"], len(wanted), k, k), np.nan)
     asked, usable = (np.zeros(len(found), bool) for _ in range(2))
-    for rows, edit in _edits(model, cohort, outputs, "segments", False, reference, among):
-        f = np.stack([edit(row) for row in kept])  # (coalition, record, target)
+    work = partial(_told, kept=kept)
+    for rows, has, f in _edited(work, model, cohort, outputs, "segments", False, reference, among):
         asked[rows], usable[rows] = True, np.isfinite(f).all(axis=(0, 2))
         for a, b in itertools.combinations(range(k), 2):
             total = np.zeros(f.shape[1:])
@@ -358,7 +359,7 @@ def interplay(
                 corner[0][[a, b]], corner[1][a], corner[2][b] = True, True, True
                 both, first, second = (f[row_of[tuple(c.tolist())]] for c in corner)
                 total += share * (both - first - second + f[row_of[tuple(row.tolist())]])
-            total[~(edit.has[:, a] & edit.has[:, b])] = np.nan
+            total[~(has[:, a] & has[:, b])] = np.nan
             found[rows, :, a, b] = found[rows, :, b, a] = total
     return xr.DataArray(
         found,
@@ -530,7 +531,25 @@ class _Edit:
         return np.asarray(y[:, self.outputs].double().cpu().numpy())
 
 
-def _edits(
+def _told(edit: _Edit, kept: np.ndarray) -> np.ndarray:
+    """Predictions (edit, record, target) with the pieces of each row (edit, piece) kept."""
+    return np.stack([edit(row) for row in kept])
+
+
+def _lost(edit: _Edit, kept: np.ndarray) -> np.ndarray:
+    """What edits take from the prediction (record, target, edit)."""
+    intact = edit(np.ones(edit.n, bool))
+    return np.stack([intact - edit(row) for row in kept], axis=2)
+
+
+def _profile(edit: _Edit) -> np.ndarray:
+    """What each piece, replaced in all leads, takes from the prediction (record, target, piece)."""
+    intact = edit(np.ones(edit.n, bool))
+    return np.stack([intact - edit.without(edit.weights[:, k, None]) for k in range(edit.n)], axis=-1)
+
+
+def _edited(
+    work: Callable[[_Edit], Any],
     model: nn.Module,
     cohort: xr.Dataset,
     outputs: list[int],
@@ -538,14 +557,35 @@ def _edits(
     by_lead: bool,
     reference: str,
     among: xr.Dataset | None,
-) -> Iterator[tuple[np.ndarray, _Edit]]:
-    """The records that can be edited, some at a time: which, and their edit."""
+) -> Iterator[tuple[np.ndarray, np.ndarray, Any]]:
+    """The records that can be edited, some at a time: which, the pieces (record, piece) they have, and their work."""
     given = spec_of(model).input
     others = (reference_beats if given == "beat" else reference_rhythms)(cohort, reference, among=among)
     has_qrs = np.isfinite(piece_edges(cohort)).all(axis=1)
+    of_part = partial(_part_edited, model=model, work=work, outputs=outputs, pieces=pieces, by_lead=by_lead)
+    parts = [(part, others.isel(record=rows), has_qrs[rows]) for rows, part in parts_of(cohort, PART[given])]
+    with progress("edits", total=len(has_qrs)) as line, quiet():
+        first = 0
+        for (_, _, of_these), made in zip(parts, each(of_part, parts), strict=True):
+            yield from ((first + rows, has, result) for rows, has, result in made)
+            first += len(of_these)
+            line.update(len(of_these))
+
+
+def _part_edited(
+    part: tuple[xr.Dataset, xr.DataArray, np.ndarray],
+    *,
+    model: nn.Module,
+    work: Callable[[_Edit], Any],
+    outputs: list[int],
+    pieces: str | np.ndarray,
+    by_lead: bool,
+) -> list[tuple[np.ndarray, np.ndarray, Any]]:
+    """The same of a part of the cohort, given its reference beats and who has a QRS complex."""
+    cohort, others, has_qrs = part
+    given, made = spec_of(model).input, []
     at_once = _AT_ONCE if given == "beat" else _RHYTHMS_AT_ONCE
-    line = progress("edits", total=cohort.sizes["record"])
-    with line, evaluating(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         for rows, weights in weights_of(model, cohort, pieces):
             some = cohort.isel(record=rows)
             x, usable = model_input(model, some)
@@ -553,8 +593,9 @@ def _edits(
             good = np.flatnonzero(usable & known & has_qrs[rows])
             for k in range(0, len(good), at_once):
                 few = good[k : k + at_once]
-                yield rows.start + few, _Edit(model, x[few], other[few], weights[few], by_lead, outputs)
-                line.update(len(few))
+                edit = _Edit(model, x[few], other[few], weights[few], by_lead, outputs)
+                made.append((rows.start + few, edit.has, work(edit)))
+    return made
 
 
 def left_out(cohort: xr.Dataset, asked: np.ndarray, usable: np.ndarray) -> str:
@@ -584,13 +625,21 @@ class _Fit:
         self.n = 0
         self.sums = np.zeros((3, n_targets))  # of squared errors, of effects, of squared effects
 
-    def add(self, effects: np.ndarray, told: np.ndarray) -> None:
-        """Effects of joint edits (edit, record, target), and the sums of pieces; of records with finite predictions."""
+    @classmethod
+    def of(cls, effects: np.ndarray, told: np.ndarray) -> _Fit:
+        """Of effects of joint edits (edit, record, target), and the sums of pieces; of records with finite numbers."""
         finite = np.isfinite(effects).all(axis=(0, 2))
         effects, told = effects[:, finite], told[:, finite]
-        self.n += effects.shape[0] * effects.shape[1]
-        parts = ((effects - told) ** 2, effects, effects**2)
-        self.sums += np.stack([v.sum(axis=(0, 1)) for v in parts])
+        fit = cls(effects.shape[2])
+        fit.n = effects.shape[0] * effects.shape[1]
+        fit.sums = np.stack([v.sum(axis=(0, 1)) for v in ((effects - told) ** 2, effects, effects**2)])
+        return fit
+
+    def add(self, other: _Fit | None) -> None:
+        """Adds that of other records."""
+        if other is not None:
+            self.n += other.n
+            self.sums += other.sums
 
     def r2(self) -> np.ndarray:
         """1 less the mean squared error as a share of the variance (target,)."""
@@ -599,11 +648,19 @@ class _Fit:
         return np.divide(spread - error, spread, out=np.full(len(error), np.nan), where=spread > 0)
 
 
-def _alone(edit: _Edit, _fit: _Fit) -> tuple[np.ndarray, np.ndarray]:
-    """Effects (record, target, piece) of exchanging one piece, and the reference beat's predictions."""
+class _Effects(NamedTuple):
+    """What pieces do, of a few beats."""
+
+    effect: np.ndarray  # (record, target, piece)
+    none: np.ndarray  # (record, target): the prediction when no piece is the record's own
+    fit: _Fit | None
+
+
+def _alone(edit: _Edit) -> _Effects:
+    """Effects of exchanging one piece."""
     intact = edit(np.ones(edit.n, bool))
     without = [edit(np.arange(edit.n) != k) for k in range(edit.n)]
-    return intact[:, :, None] - np.stack(without, axis=2), edit(np.zeros(edit.n, bool))
+    return _Effects(intact[:, :, None] - np.stack(without, axis=2), edit(np.zeros(edit.n, bool)), None)
 
 
 class _Joint:
@@ -614,12 +671,12 @@ class _Joint:
         x = self.gone.astype(float)
         self.solve = np.linalg.solve(x.T @ x + _RIDGE * np.eye(n), x.T)  # (piece, edit)
 
-    def __call__(self, edit: _Edit, fit: _Fit) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, edit: _Edit) -> _Effects:
         intact = edit(np.ones(edit.n, bool))
         taken = np.stack([intact - edit(~row) for row in self.gone])  # (edit, record, target)
         effect = np.einsum("pe,ent->ntp", self.solve, taken)
-        fit.add(taken, np.einsum("ep,ntp->ent", self.gone, effect))
-        return effect, edit(np.zeros(edit.n, bool))
+        fit = _Fit.of(taken, np.einsum("ep,ntp->ent", self.gone, effect))
+        return _Effects(effect, edit(np.zeros(edit.n, bool)), fit)
 
 
 class _Shapley:
@@ -630,10 +687,10 @@ class _Shapley:
         drawn = np.random.default_rng(seed)
         self.orders = [] if self.exact else [drawn.permutation(n) for _ in range(max(1, n_edits // (2 * n)))]
 
-    def __call__(self, edit: _Edit, fit: _Fit) -> tuple[np.ndarray, np.ndarray]:
-        return self._all(edit, fit) if self.exact else self._drawn(edit, fit)
+    def __call__(self, edit: _Edit) -> _Effects:
+        return self._all(edit) if self.exact else self._drawn(edit)
 
-    def _all(self, edit: _Edit, fit: _Fit) -> tuple[np.ndarray, np.ndarray]:
+    def _all(self, edit: _Edit) -> _Effects:
         kept = np.array(list(itertools.product((False, True), repeat=self.n)))
         f = np.stack([edit(row) for row in kept])  # (coalition, record, target); the first keeps nothing
         size = kept.sum(axis=1)
@@ -643,10 +700,9 @@ class _Shapley:
             without = np.flatnonzero(~kept[:, k])
             share = np.array([1 / (self.n * math.comb(self.n - 1, int(s))) for s in size[without]])
             effect[:, :, k] = np.einsum("c,cnt->nt", share, f[without + place[k]] - f[without])
-        fit.add(f - f[0], np.einsum("ck,ntk->cnt", kept, effect))
-        return effect, f[0]
+        return _Effects(effect, f[0], _Fit.of(f - f[0], np.einsum("ck,ntk->cnt", kept, effect)))
 
-    def _drawn(self, edit: _Edit, fit: _Fit) -> tuple[np.ndarray, np.ndarray]:
+    def _drawn(self, edit: _Edit) -> _Effects:
         base, whole = edit(np.zeros(self.n, bool)), edit(np.ones(self.n, bool))
         effect = np.zeros((*base.shape, self.n))
         seen: list[tuple[np.ndarray, np.ndarray]] = []
@@ -660,5 +716,5 @@ class _Shapley:
                 seen.append((own.copy(), now))
         effect /= 2 * len(self.orders)
         kept = np.array([own for own, _ in seen])
-        fit.add(np.stack([f for _, f in seen]) - base, np.einsum("ck,ntk->cnt", kept, effect))
-        return effect, base
+        fit = _Fit.of(np.stack([f for _, f in seen]) - base, np.einsum("ck,ntk->cnt", kept, effect))
+        return _Effects(effect, base, fit)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import numpy as np
 import xarray as xr
 
 from ..cohorts.beats import find_beats
 from ..cohorts.guards import check
 from ..cohorts.measurements import TIME
-from ..delineation.landmarks import P_ON, QRS_ON, T_OFF, beat_landmarks
+from ..delineation.landmarks import LANDMARKS, P_ON, QRS_ON, T_OFF, beat_landmarks
 from ..delineation.waves import delineate
 from ..recordings.record import FS, Record, RecordError
+from ..workers import each
 from .changes import measured
 
 _SECONDS = 4.0  # of the rhythm made of each beat
 _FADE_MS = 40.0  # over which one cycle passes into the next
 _RATES_BPM = (20.0, 300.0)  # a rate beyond them is taken for unknown
+_TOGETHER = 100  # beats that are delineated together
 _USUAL_RR_MS = 1000.0  # where the rate is unknown
 
 
@@ -51,18 +56,27 @@ def remeasure(cohort: xr.Dataset) -> xr.Dataset:
         Record(_rhythm(_cycle(beats[i], old[i], rr[i])), FS, leads, str(i))
         for i in np.flatnonzero(np.isfinite(beats).all(axis=(1, 2)))
     ]
-    waves = dict(iter(delineate(records).groupby("record"))) if records else {}
     fiducial = np.full(old.shape, np.nan)
-    for record in records:
-        i = int(record.record_id)
+    parts = [records[k : k + _TOGETHER] for k in range(0, len(records), _TOGETHER)]
+    for part, found in zip(parts, each(partial(_landmarks, rr=rr), parts), strict=True):
+        fiducial[[int(record.record_id) for record in part]] = found
+    return measured(cohort, beats, fiducial).drop_vars(["doubt", "manual"], errors="ignore")
+
+
+def _landmarks(records: Sequence[Record], rr: np.ndarray) -> np.ndarray:
+    """Landmarks (record, landmark) of the beats in the middle of rhythms, whose names are their rows in rr (ms)."""
+    waves = dict(iter(delineate(records).groupby("record")))
+    found = np.full((len(records), len(LANDMARKS)), np.nan)
+    for k, record in enumerate(records):
         try:
             r, marks = find_beats(waves[record.record_id], record)
         except (KeyError, RecordError):  # nothing that looks like a QRS
             continue
-        middle = (r > rr[i] / 2) & (r < record.duration_ms - rr[i] / 2 - 200)
+        edge = rr[int(record.record_id)] / 2
+        middle = (r > edge) & (r < record.duration_ms - edge - 200)
         if middle.any():
-            fiducial[i] = beat_landmarks(marks, r, middle).fiducial
-    return measured(cohort, beats, fiducial).drop_vars(["doubt", "manual"], errors="ignore")
+            found[k] = beat_landmarks(marks, r, middle).fiducial
+    return found
 
 
 def _rhythm(cycle: np.ndarray) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,12 +20,14 @@ from ..cohorts.guards import check, kind_of
 from ..cohorts.measurements import TIME
 from ..cohorts.people import folds_of, names_patients, own_names, sources_of
 from ..recordings.record import FS, complete_limb_leads
+from ..workers import callers_level, each
 from .checkpoints import load_model
 from .interface import SATURATED, ecg_network
-from .progress import progress
+from .progress import progress, quiet
 from .spec import ModelError, ModelSpec, copy_of, device_of, evaluating, spec_of
 
 CHUNK = 1024  # records of a cohort in memory at a time
+PART = {"beat": 256, "rhythm": 32}  # records that a network is given in one process; whole batches of these
 _SHORT, _SAMPLES = 1250, 40_000  # longer ECGs are given to a network so many samples at a time
 _FEWEST = 10  # records that tell what a network usually sees
 _SETTLED = 100  # steps of training after which a batch normalisation's averages are its data's
@@ -70,13 +71,15 @@ def predict(model: nn.Module, cohort: xr.Dataset, *, out_of_fold: bool = False, 
         return unseen(partial(predict, client=client), model, cohort)
     spec = spec_of(model)
     cohort = check(cohort, all_leads=False)
-    outputs = on_workers(client, partial(_outputs, model), cohort, spec)
-    values = outputs.values
+    parts = by_parts(partial(_outputs, model), model, cohort, "predict", client=client)
+    values, usable = (np.concatenate(x) for x in zip(*parts, strict=True))
+    warn_saturated(spec, values[usable])
+    _warn_not_finite(cohort, values, usable)
     seen = _seen(spec, cohort)
     result = xr.Dataset(
         {t: ("record", values[:, k], {"units": spec.unit(t)}) for k, t in enumerate(spec.targets)},
         coords={k: v.variable for k, v in cohort.coords.items() if v.dims == ("record",) and k not in spec.targets},
-        attrs=outputs.attrs,
+        attrs={"excluded": json.dumps(unusable(cohort, usable))},
     )
     if spec.log_odds:
         for t in spec.targets:
@@ -85,40 +88,30 @@ def predict(model: nn.Module, cohort: xr.Dataset, *, out_of_fold: bool = False, 
     return result.assign_coords(seen=("record", seen)) if known else result
 
 
-def _outputs(model: nn.Module, cohort: xr.Dataset) -> xr.DataArray:
-    """The outputs (record, target), NaN where a record cannot be used."""
+def _outputs(model: nn.Module, cohort: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """The outputs (record, target), NaN where a record cannot be used, and where it can."""
     out = np.full((cohort.sizes["record"], len(spec_of(model).targets)), np.nan)
     usable = np.zeros(len(out), dtype=bool)
     network, odd = ecg_network(model), Oddness(model)
     with evaluating(model), torch.no_grad():
-        for rows, part, ok in pieces(model, cohort, "predict"):
+        for rows, part, ok in pieces(model, cohort):
             with odd.watching(len(part) if ok.mean() > 0.9 and EDITED not in cohort.attrs else 0):
                 out[rows] = network(part).double().cpu().numpy()
             usable[rows] = ok
     odd.warn()
-    warn_saturated(spec_of(model), out[usable])
     out[~usable] = np.nan
-    wrong = usable & ~np.isfinite(out).all(axis=1)
+    return out, usable
+
+
+def _warn_not_finite(cohort: xr.Dataset, values: np.ndarray, usable: np.ndarray) -> None:
+    wrong = usable & ~np.isfinite(values).all(axis=1)
     if wrong.any():
         first = cohort["record"].values[np.argmax(wrong)]
         warnings.warn(
             f"the network gives no finite number for {wrong.sum()} of {usable.sum()} records, such as {str(first)!r}; "
             "look at its weights and at what it does to its input",
-            stacklevel=3,
+            stacklevel=callers_level(),
         )
-    return xr.DataArray(out, dims=("record", "target"), attrs={"excluded": json.dumps(unusable(cohort, usable))})
-
-
-def callers_level() -> int:
-    """How many frames up from the function that asks the user's code lies: not ours, nor decorators of torch."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals["__name__"].partition(".")[0] in (
-        "ecgwb",
-        "torch",
-        "contextlib",
-    ):
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 def warn_saturated(spec: ModelSpec, values: np.ndarray) -> None:
@@ -380,50 +373,65 @@ def batches(model: nn.Module, x: np.ndarray) -> Iterator[tuple[slice, torch.Tens
         yield rows, torch.from_numpy(np.ascontiguousarray(x[rows])).to(device_of(model))
 
 
-def pieces(model: nn.Module, cohort: xr.Dataset, what: str) -> Iterator[tuple[slice, torch.Tensor, np.ndarray]]:
+def pieces(model: nn.Module, cohort: xr.Dataset) -> Iterator[tuple[slice, torch.Tensor, np.ndarray]]:
     """The cohort's records in batches: which, as input on the network's device, and whether each is usable.
 
-    A cohort opened from a file is read 1,024 records at a time, so memory does not grow with it. Progress is shown as
-    that of `what`.
+    A cohort opened from a file is read 1,024 records at a time, so memory does not grow with it.
     """
-    with progress(what, total=cohort.sizes["record"]) as line:
-        for whole, some in parts_of(cohort):
-            x, usable = model_input(model, some)
-            for rows, part in batches(model, x):
-                first = whole.start + rows.start
-                yield slice(first, first + len(part)), part, usable[rows]
-                line.update(len(part))
+    for whole, some in parts_of(cohort):
+        x, usable = model_input(model, some)
+        for rows, part in batches(model, x):
+            first = whole.start + rows.start
+            yield slice(first, first + len(part)), part, usable[rows]
 
 
-def parts_of(cohort: xr.Dataset) -> Iterator[tuple[slice, xr.Dataset]]:
-    """The cohort `CHUNK` records at a time; what is on the disk is read when it is used."""
-    for start in range(0, cohort.sizes["record"], CHUNK):
-        rows = slice(start, start + CHUNK)
+def parts_of(cohort: xr.Dataset, size: int | None = None) -> Iterator[tuple[slice, xr.Dataset]]:
+    """The cohort `size` records at a time, or `CHUNK`; what is on the disk is read when it is used."""
+    size = size or CHUNK
+    for start in range(0, cohort.sizes["record"], size):
+        rows = slice(start, start + size)
         yield rows, cohort.isel(record=rows)
 
 
-def on_workers(
-    client: Any, work: Callable[[xr.Dataset], xr.DataArray], cohort: xr.Dataset, spec: ModelSpec
-) -> xr.DataArray:
-    """What `work` makes of a cohort's input for a network: here, or part by part on a client's workers.
+def by_parts(
+    work: Callable[..., Any], model: nn.Module, cohort: xr.Dataset, what: str, *others: np.ndarray, client: Any = None
+) -> list[Any]:
+    """What `work` makes of a cohort's input for a network, part by part: here, side by side, or on a client's workers.
 
-    Of a cohort opened from a file only its place crosses the network, of one in memory the network's input; what
-    `work` makes of it comes back.
+    Of a cohort opened from a file only its place is sent to them, of one in memory the network's input; what `work`
+    makes of it comes back.
+
+    Parameters
+    ----------
+    work : callable
+        Takes a part of the cohort, and of each of `others`.
+    model : nn.Module
+    cohort : Dataset
+    what : str
+        Progress is shown as that of it.
+    *others : array (record, ...)
+    client : dask.distributed.Client, optional
+
+    Returns
+    -------
+    list
+        Of each part; of a cohort without records, of one without.
     """
-    taken = cohort[[_input_of(spec, cohort)]]
-    if client is None:
-        return work(taken)
-    parts = [part for _, part in parts_of(taken)]
-    sent = client.scatter(work, broadcast=True, hash=False)  # the network once a worker, not once a part
-    made = client.gather(client.map(call, [sent] * len(parts), parts, pure=False))
-    left_out = [row for part in made for row in json.loads(part.attrs["excluded"])]
-    whole = xr.concat(made, "record", coords="minimal", compat="override", combine_attrs="override")
-    return whole.assign_attrs(excluded=json.dumps(left_out))
+    spec = spec_of(model)
+    name = _input_of(spec, cohort)
+    taken, n = cohort[[name]], cohort.sizes["record"]
+    rows = [slice(k, k + PART[name]) for k in range(0, max(n, 1), PART[name])]
+    parts = [(taken.isel(record=some), *(x[some] for x in others)) for some in rows]
+    out = []
+    with progress(what, total=n) as line, quiet():
+        for some, made in zip(rows, each(partial(_apart, work), parts, client=client), strict=True):
+            out.append(made)
+            line.update(min(some.stop, n) - some.start)
+    return out
 
 
-def call(work: Callable[[xr.Dataset], Any], part: xr.Dataset) -> Any:
-    """What a worker runs, with `work` sent to it once."""
-    return work(part)
+def _apart(work: Callable[..., Any], part: tuple[Any, ...]) -> Any:
+    return work(*part)
 
 
 def unusable(cohort: xr.Dataset, usable: np.ndarray) -> list[dict[str, str]]:
