@@ -7,6 +7,7 @@ better than threads within a network's layers.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import sys
@@ -106,7 +107,7 @@ def _one_thread() -> Iterator[None]:
 # ---------------------------------------------------------------- the same for each part
 
 
-def each(work: Callable[[Any], Any], parts: Sequence[Any], *, client: Any = None) -> Iterator[Any]:
+def each(work: Callable[[Any], Any], parts: Sequence[Any], *, client: Any = None, long: bool = False) -> Iterator[Any]:
     """What `work` makes of each part, in order, with the warnings it gives; of many alike, the first.
 
     The first two are made here. Where the others would take more than ten seconds they are made in processes, as many
@@ -119,13 +120,15 @@ def each(work: Callable[[Any], Any], parts: Sequence[Any], *, client: Any = None
     parts : sequence
     client : dask.distributed.Client, optional
         Makes all of them on its workers instead.
+    long : bool
+        Whether each part is known to take long: none is made here first.
 
     Yields
     ------
     Any
     """
     told: set[str] = set()
-    for made, messages in _made(work, parts, client):
+    for made, messages in _made(work, parts, client, 0 if long else 2):
         for message in messages:
             alike = re.sub(r"[\d.]+", "#", message.text)
             if alike not in told:
@@ -174,13 +177,16 @@ def _on_gpu() -> bool:
     return torch is not None and torch.cuda.is_initialized()
 
 
-def _made(work: Callable[[Any], Any], parts: Sequence[Any], client: Any) -> Iterator[tuple[Any, list[_Message]]]:
+def _made(
+    work: Callable[[Any], Any], parts: Sequence[Any], client: Any, first: int
+) -> Iterator[tuple[Any, list[_Message]]]:
     if client is not None:
         yield from _on_client(work, parts, client)
         return
-    took = 0.0
+    took = math.inf if first == 0 else 0.0
     for k, part in enumerate(parts):
-        if k == 2 and cores() > 1 and not _on_gpu() and took * (len(parts) - 2) > _WORTH_S:
+        left = len(parts) - k
+        if k == first and left > 1 and cores() > 1 and not _on_gpu() and took * left > _WORTH_S:
             with contextlib.suppress(TypeError, AttributeError, ValueError):  # what cannot be copied stays here
                 copied = cloudpickle.dumps(work)
                 break
@@ -189,7 +195,7 @@ def _made(work: Callable[[Any], Any], parts: Sequence[Any], client: Any) -> Iter
         took = time.perf_counter() - began  # the second counts: the first finds out what is then kept
     else:
         return
-    yield from _in_processes(copied, parts[2:])
+    yield from _in_processes(copied, parts[k:])
 
 
 def _in_processes(work: bytes, parts: Sequence[Any]) -> Iterator[tuple[Any, list[_Message]]]:

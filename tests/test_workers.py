@@ -91,6 +91,11 @@ def test_warnings_of_parts_are_told_once_and_where_the_caller_is(two):
     assert [w.category for w in caught if "odd" in str(w.message)] == [UserWarning]
 
 
+def test_parts_that_take_long_are_all_made_elsewhere(two):
+    assert os.getpid() not in {pid for _, pid, _ in workers.each(where, range(2), long=True)}
+    assert {pid for _, pid, _ in workers.each(where, range(1), long=True)} == {os.getpid()}
+
+
 def test_an_error_of_a_part_is_the_error(two):
     def fails(part):
         if part == 4:
@@ -138,7 +143,7 @@ def test_predictions_maps_edits_and_measurements_are_those_made_here(
     asked = {
         "predictions": lambda: wb.predict(measures, some),
         "maps": lambda: wb.ecgradcam(measures, some),
-        "gradients": lambda: wb.attribute(measures, some, "integrated_gradients", "qt", steps=4),
+        "gradients": lambda: wb.attribute(measures, some, "smoothgrad", "qt", n_noises=2),
         "own time": lambda: wb.attribute(measures, some, "deeplift", "qt", baseline="own time"),
         "edits": lambda: wb.edit_map(measures, some, "qt", n_edits=30),
         "measured": lambda: wb.edits.remeasure(some)[["fiducial", "qt"]],
@@ -163,3 +168,15 @@ def test_a_warning_about_all_records_counts_all_of_them(two, tiny, ludb, monkeyp
         wb.predict(tiny, ludb.isel(record=slice(50)))
     assert sum("finite" in str(w.message) for w in caught) == 1
     assert caught[0].filename == __file__
+
+
+def test_folds_are_trained_side_by_side_as_one_after_the_other(two, people, tmp_path, monkeypatch, one_thread):
+    some = people.isel(record=slice(60))
+    some = some.assign(outcome=("record", np.arange(60) % 2.0))
+    recipe = wb.discovery.Recipe({"name": "compact", "width": 8, "dilations": [1]}, epochs=1, folds=2)
+    elsewhere = wb.discovery.cross_fit(some, "outcome", recipe, folder=tmp_path)
+    monkeypatch.setattr(workers, "cores", lambda: 1)
+    here = wb.discovery.cross_fit(some, "outcome", recipe)
+    np.testing.assert_array_equal(elsewhere.predict(some), here.predict(some))
+    again = wb.discovery.cross_fit(some, "outcome", recipe, folder=tmp_path)  # which is read
+    np.testing.assert_array_equal(again.predict(some), elsewhere.predict(some))

@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import xarray as xr
 from torch import nn
 
@@ -24,6 +26,7 @@ from ..models.checkpoints import load_model, save_model
 from ..models.prediction import predict
 from ..models.spec import spec_of
 from ..models.training import fit
+from ..workers import each
 
 
 @dataclass(frozen=True)
@@ -119,20 +122,19 @@ def cross_fit(
     cohort = check(cohort, outcome)
     need_one_record_each(cohort)
     fold = np.array([int(patient_draw(p, f"fold {seed}") * recipe.folds) for p in patients_of(cohort)])
-    networks = []
-    for k in range(recipe.folds):
-        file = Path(folder) / f"fold{k}.safetensors" if folder else None
-        if file is None or not file.is_file():
-            some = cohort.isel(record=np.flatnonzero(fold != k))
-            network = _trained(some, outcome, recipe, seed, file)
-        else:
-            network = load_model(file)
-        networks.append(network)
-    return Crossed(tuple(networks), fold)
+    files = [Path(folder) / f"fold{k}.safetensors" if folder else None for k in range(recipe.folds)]
+    networks = {k: load_model(file) for k, file in enumerate(files) if file is not None and file.is_file()}
+    missing = [k for k in range(recipe.folds) if k not in networks]
+    work = partial(_trained, outcome=outcome, recipe=recipe, seed=seed)
+    to_do = [(cohort.isel(record=np.flatnonzero(fold != k)), files[k]) for k in missing]
+    # A GPU trains one after the other, as many cores side by side.
+    networks |= zip(missing, each(work, to_do, long=not torch.cuda.is_available()), strict=True)
+    return Crossed(tuple(networks[k] for k in range(recipe.folds)), fold)
 
 
-def _trained(cohort: xr.Dataset, outcome: str, recipe: Recipe, seed: int, file: Path | None) -> nn.Module:
-    """A network, saved as `file` whole or not at all; its training goes on from the checkpoint beside it."""
+def _trained(part: tuple[xr.Dataset, Path | None], outcome: str, recipe: Recipe, seed: int) -> nn.Module:
+    """A network, saved as a file whole or not at all; its training goes on from the checkpoint beside it."""
+    cohort, file = part
     checkpoint = file.with_suffix(".checkpoint") if file else None
     network = fit(cohort, outcome, recipe.net, epochs=recipe.epochs, seed=seed, checkpoint=checkpoint, progress=False)
     if file and checkpoint:
