@@ -51,8 +51,8 @@ def side_by_side(*, processes: bool) -> Iterator[tuple[Executor, int]]:
     Parameters
     ----------
     processes : bool
-        Whether the work is worth the start of processes, some seconds; they are kept for a minute. Otherwise, and
-        where a single core is granted, two threads do it, each with one thread of torch.
+        Whether the work is worth the start of processes, some seconds; they are kept for a minute. Otherwise two
+        threads do it, each with one thread of torch; or one, where a single core is granted.
 
     Yields
     ------
@@ -67,8 +67,9 @@ def side_by_side(*, processes: bool) -> Iterator[tuple[Executor, int]]:
     """
     n = cores()
     if not processes or n == 1:
-        with _one_thread(), ThreadPoolExecutor(_THREADS) as executor:
-            yield executor, _THREADS
+        n = min(n, _THREADS)
+        with _one_thread(), ThreadPoolExecutor(n) as executor:
+            yield executor, n
         return
     try:
         yield get_reusable_executor(max_workers=n, timeout=_IDLE_S, env=_ENVIRONMENT), n

@@ -9,6 +9,7 @@ adds to the seconds, less to the CPU's; ratios are of runs side by side.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -29,6 +30,7 @@ from timing import spread
 
 import ecgwb as wb
 from ecgwb.cohorts import sources
+from ecgwb.workers import cores, each
 
 
 def copies(n: int) -> Iterator[wb.Record]:
@@ -112,7 +114,7 @@ def scale(sizes: list[int], work: Path) -> pd.DataFrame:
 
 def compare(work: Path) -> list[dict[str, Any]]:
     """Rows of the table of `make bench`; the detail is printed."""
-    rows = speed(100, 8, work)
+    rows = speed(200, 8, work)
     sizes = [200, 1000]
     table = scale(sizes, work)
     for what in ("build", "maps"):
@@ -123,36 +125,69 @@ def compare(work: Path) -> list[dict[str, Any]]:
 
 
 def speed(n: int, n_neurokit: int, work: Path) -> list[dict[str, Any]]:
-    """Seconds a record, in turns with NeuroKit2 on the same recordings; printed, and as rows for `make bench`."""
-    records = list(copies(n))
-    wb.build_cohort(records[:10])  # imports, weights
-    ratios, cpu, walls = [], [], []
-    for turn in range(3):
+    """From WFDB files to a finished store, in turns with one process and with NeuroKit2; printed, and as rows."""
+    paths = sorted(sources.unpack("ptbxl500").rglob("*.hea"))[:n]
+    records = [wb.read_record(path) for path in paths[: 3 * 2 * n_neurokit]]
+    all_cores, walls, alone, ratios = cores(), [], [], []
+    for turn in range(4):
         with Clock() as ours:
-            wb.build_cohort(copies(n), work / f"speed{turn}.zarr")
-        some = records[turn * n_neurokit : (turn + 1) * n_neurokit]
-        with Clock() as theirs, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            wb.delineate(some, "dwt")
+            wb.build_cohort(paths, work / f"speed{turn}.zarr")
+        if turn == 0:  # processes are started, weights read
+            continue
+        with limited_to(1), Clock() as one:
+            wb.build_cohort(paths, work / f"alone{turn}.zarr")
+        some = records[(turn - 1) * 2 * n_neurokit : turn * 2 * n_neurokit]
+        with Clock() as theirs:
+            list(each(_by_dwt, [some[k::all_cores] for k in range(all_cores)], long=True))
         walls.append(ours.wall / n)
+        alone.append(one.wall / n)
         ratios.append(theirs.wall / len(some) / (ours.wall / n))
-        cpu.append((theirs.cpu / len(some)) / (ours.cpu / n))
     with Clock() as reading:
-        for _ in copies(n):
-            pass
+        for path in paths:
+            wb.read_record(path)
     with Clock() as network:
-        for k in range(0, n, 50):
+        for k in range(0, len(records), 50):
             wb.delineate(records[k : k + 50])
-    print(f"WFDB to finished store, {n} records of 12 leads and 10 s, two threads, "
+    print(f"WFDB to finished store, {n} records of 12 leads and 10 s, {all_cores} processes, "
           f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")  # fmt: skip
-    print(f"  records a second: {1 / np.median(walls):.1f} ({1 / max(walls):.1f} to {1 / min(walls):.1f}; 20 asked)")
-    for name, r in (("seconds", ratios), ("CPU seconds", cpu)):
-        print(f"  NeuroKit2 dwt, the same leads, {name}: {np.median(r):.1f} times ours ({min(r):.1f} to {max(r):.1f})")
-    print("  (8 times asked; ours also reads, measures, doubts, grades and stores; theirs has one thread)")
-    print(f"  CPU ms a record: reading {1000 * reading.cpu / n:.1f}, delineating {1000 * network.cpu / n:.1f}")
-    rate = {"what": "WFDB to finished store, records/s", **spread(1 / np.array(walls)), "asked": "20 or more"}
-    peer = {"what": "time, NeuroKit2 dwt / the whole build", **spread(np.array(ratios)), "asked": "8 or more"}
-    return [{"step": "cohort", **row} for row in (rate, peer)]
+    print(f"  records a second: {1 / np.median(walls):.1f} ({1 / max(walls):.1f} to {1 / min(walls):.1f}; 45 asked)")
+    print(f"  with one process: {1 / np.median(alone):.1f} ({1 / max(alone):.1f} to {1 / min(alone):.1f})")
+    print(f"  NeuroKit2 dwt in as many processes: {np.median(ratios):.1f} times ours "
+          f"({min(ratios):.1f} to {max(ratios):.1f}; 20 asked)")  # fmt: skip
+    print("  (ours also reads, measures, doubts, grades and stores)")
+    print(
+        f"  CPU ms a record: reading {1000 * reading.cpu / n:.1f}, delineating {1000 * network.cpu / len(records):.1f}"
+    )
+    rows = [
+        {"what": "WFDB to finished store, records/s", **spread(1 / np.array(walls)), "asked": "45 or more"},
+        {"what": "the same with one process", **spread(1 / np.array(alone))},
+        {"what": f"rate of {all_cores} processes / of one", **spread(np.array(alone) / np.array(walls))},
+        {
+            "what": f"time, NeuroKit2 dwt in {all_cores} processes / the whole build",
+            **spread(np.array(ratios)),
+            "asked": "20 or more",
+        },
+    ]
+    return [{"step": "cohort", **row} for row in rows]
+
+
+def _by_dwt(records: list[wb.Record]) -> pd.DataFrame:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return wb.delineate(records, "dwt")
+
+
+@contextlib.contextmanager
+def limited_to(n: int) -> Iterator[None]:
+    """Within, as many cores are granted."""
+    before = os.environ.get("LOKY_MAX_CPU_COUNT")
+    os.environ["LOKY_MAX_CPU_COUNT"] = str(n)
+    try:
+        yield
+    finally:
+        del os.environ["LOKY_MAX_CPU_COUNT"]
+        if before is not None:
+            os.environ["LOKY_MAX_CPU_COUNT"] = before
 
 
 def main() -> None:
