@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 import xarray as xr
 from tqdm.auto import tqdm
 
@@ -314,9 +313,10 @@ def build(inputs: Inputs, place: Path, client: Any = None) -> None:
                 else:
                     yield files[-1], chunk
 
-        for file, chunk, part in _results(to_do(), partial(build_chunk, waves=waves, beats=inputs.beats), client):
-            stores.save_part(file, part)
-            bar.update(len(chunk))
+        with _network_here() if waves is None and client is None else contextlib.nullcontext():
+            for file, chunk, part in _results(to_do(), partial(build_chunk, waves=waves, beats=inputs.beats), client):
+                stores.save_part(file, part)
+                bar.update(len(chunk))
     left_out = stores.failures(files)
     without_record, without_row = inputs.check()
     if len(left_out) == inputs.n:
@@ -345,6 +345,12 @@ def build(inputs: Inputs, place: Path, client: Any = None) -> None:
         "who_is_who": json.dumps(who_is_who(stores.columns(files, WHO)), ensure_ascii=False),
     }
     stores.put_together(files, FORM, COORDS, attrs, place / "store")
+
+
+def _network_here() -> contextlib.AbstractContextManager[None]:
+    from ..delineation.network import one_thread  # torch: not needed where all waves are known
+
+    return one_thread()
 
 
 class Inputs:
@@ -458,9 +464,6 @@ def _results(
     """Each chunk's file, items and part, in the order they finish."""
     # Here, one thread's network runs while the other's beats are found; a client has workers of its own.
     executor = ThreadPoolExecutor(THREADS) if client is None else client.get_executor(pure=False)
-    torch_threads = torch.get_num_threads()
-    if client is None:
-        torch.set_num_threads(1)  # threads of threads would wait for each other
     # Some work ahead for every thread, but never the whole source: chunks of records may hold signals.
     ahead = THREADS if client is None else 2 * max(sum(client.nthreads().values()), 1)
     waiting: dict[Future, tuple[Path, list[Item]]] = {}
@@ -480,4 +483,3 @@ def _results(
         for future in waiting:
             future.cancel()
         executor.shutdown(wait=True)
-        torch.set_num_threads(torch_threads)
