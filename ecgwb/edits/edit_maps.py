@@ -25,7 +25,7 @@ from ..cohorts.guards import check
 from ..cohorts.measurements import STEP, TIME
 from ..delineation.landmarks import SEGMENTS, WAVE_POINTS
 from ..models.interface import ecg_network
-from ..models.prediction import model_input, parts_of
+from ..models.prediction import beats_at_once, model_input, parts_of
 from ..models.progress import progress
 from ..models.spec import device_of, evaluating, spec_of
 from .effects import for_network
@@ -34,7 +34,7 @@ METHODS = ("joint", "shapley", "alone")
 _PEAK_OF = {(points[0], points[2]): points[1] for points in WAVE_POINTS.values()}
 _FADE_MS = 8.0  # a piece is faded into the next over so long, so that no edit makes a step
 _MOST_EXACT = 8  # pieces, of which all coalitions are tried
-_AT_ONCE, _RHYTHMS_AT_ONCE = 128, 16  # beats, or recordings, in one pass
+_RHYTHMS_AT_ONCE = 16  # recordings in one pass
 _REPLACED = 0.3  # probability of a piece in "joint"
 _RIDGE = 1e-3  # edits' worth of weight towards no effect, for pieces that were always replaced together
 _EDITS_A_PIECE = 3  # at least, of "joint"
@@ -543,7 +543,7 @@ def _edits(
     given = spec_of(model).input
     others = (reference_beats if given == "beat" else reference_rhythms)(cohort, reference, among=among)
     has_qrs = np.isfinite(piece_edges(cohort)).all(axis=1)
-    at_once = _AT_ONCE if given == "beat" else _RHYTHMS_AT_ONCE
+    at_once = beats_at_once(model) if given == "beat" else _RHYTHMS_AT_ONCE
     line = progress("edits", total=cohort.sizes["record"])
     with line, evaluating(model), torch.no_grad():
         for rows, weights in weights_of(model, cohort, pieces):
