@@ -28,7 +28,7 @@ from .decoding import RATE
 N_OUTPUTS = 7  # neither QRS nor T, P, QRS, T, then the peaks of P, QRS, T
 EXCLUSIVE, ALONE = [0, 2, 3], [1, 4, 5, 6]  # a sample is of one of the former; the latter are each for themselves
 STRIDE = 16  # samples that a step of the coarsest level covers
-ROWS_AT_ONCE = 48  # leads of ten seconds in one pass
+ROWS_AT_ONCE = 24  # leads of ten seconds in one pass; of more, what a layer makes leaves the processor's cache
 # A long recording is cut into pieces that overlap by twice the margin, which serves as context only, samples.
 PIECE, MARGIN = 24 * RATE, 4 * RATE
 WEIGHTS = Path(__file__).parent / "weights"
@@ -274,7 +274,6 @@ def _logits(model: Delineator, x: Tensor, there: Tensor | None = None) -> Tensor
     """In half the time where the processor computes in bfloat16; no landmark's SD on LUDB then grows by 0.5 %."""
     with torch.autocast("cpu", torch.bfloat16, enabled=_has_bfloat16()):
         return (model(x) if there is None else model(x, there)).float()
-
 
 
 @contextmanager

@@ -371,7 +371,7 @@ def _input_of(spec: ModelSpec, cohort: xr.Dataset) -> str:
 
 def beats_at_once(model: nn.Module) -> int:
     """How many beats pass a network together: on a CPU so few that what a layer makes of them stays in its cache."""
-    return 16 if device_of(model).type == "cpu" else 128
+    return 32 if device_of(model).type == "cpu" else 128
 
 
 def batches(model: nn.Module, x: np.ndarray) -> Iterator[tuple[slice, torch.Tensor]]:
