@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
 RESAMPLES = 1000
+_FEW = 2000  # patients whose draws (16 MB) are kept: a panel asks hundreds of times for the same
 CORRECTIONS = {"holm": "holm", "bh": "fdr_bh"}  # ours, and statsmodels' names of them
 _ROUNDING = 1e-9  # relative difference below which two statistics are the same
 
@@ -66,6 +68,17 @@ def resampled_sums(values: np.ndarray, patient: np.ndarray, seed: int = 0) -> np
 
 
 def _draws(n: int, seed: int) -> np.ndarray:
+    return _kept_draws(n, seed) if n <= _FEW else _drawn(n, seed)
+
+
+@lru_cache(maxsize=4)
+def _kept_draws(n: int, seed: int) -> np.ndarray:
+    draws = _drawn(n, seed)
+    draws.flags.writeable = False
+    return draws
+
+
+def _drawn(n: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), RESAMPLES)
 
 

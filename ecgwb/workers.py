@@ -52,7 +52,7 @@ def side_by_side(*, processes: bool) -> Iterator[tuple[Executor, int]]:
     ----------
     processes : bool
         Whether the work is worth the start of processes, some seconds; they are kept for a minute. Otherwise two
-        threads do it, each with one thread of torch; or one, where a single core is granted.
+        threads do it, or one, where a single core is granted.
 
     Yields
     ------
@@ -68,7 +68,7 @@ def side_by_side(*, processes: bool) -> Iterator[tuple[Executor, int]]:
     n = cores()
     if not processes or n == 1:
         n = min(n, _THREADS)
-        with _one_thread(), ThreadPoolExecutor(n) as executor:
+        with ThreadPoolExecutor(n) as executor:
             yield executor, n
         return
     try:
@@ -90,19 +90,6 @@ def on_client(client: Any) -> Iterator[tuple[Executor, int]]:
     """
     with client.get_executor(pure=False) as executor:
         yield executor, 2 * max(sum(client.nthreads().values()), 1)
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Within, torch uses one thread: threads of threads would wait for each other."""
-    import torch
-
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(n)
 
 
 # ---------------------------------------------------------------- the same for each part

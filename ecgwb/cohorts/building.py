@@ -315,9 +315,10 @@ def build(inputs: Inputs, place: Path, client: Any = None) -> None:
                     yield files[-1], chunk
 
         work = partial(build_chunk, waves=waves, beats=inputs.beats)
-        for file, chunk, part in _results(to_do(), work, client, inputs.n == 0 or inputs.n >= MANY):
-            stores.save_part(file, part)
-            bar.update(len(chunk))
+        with _network_here() if waves is None and client is None else contextlib.nullcontext():
+            for file, chunk, part in _results(to_do(), work, client, inputs.n == 0 or inputs.n >= MANY):
+                stores.save_part(file, part)
+                bar.update(len(chunk))
     left_out = stores.failures(files)
     without_record, without_row = inputs.check()
     if len(left_out) == inputs.n:
@@ -346,6 +347,12 @@ def build(inputs: Inputs, place: Path, client: Any = None) -> None:
         "who_is_who": json.dumps(who_is_who(stores.columns(files, WHO)), ensure_ascii=False),
     }
     stores.put_together(files, FORM, COORDS, attrs, place / "store")
+
+
+def _network_here() -> contextlib.AbstractContextManager[None]:
+    from ..delineation.network import one_thread  # torch: not needed where all waves are known
+
+    return one_thread()
 
 
 class Inputs:

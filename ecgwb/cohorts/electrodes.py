@@ -12,8 +12,8 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+import scipy
 import xarray as xr
-from scipy.optimize import minimize
 
 from ..delineation.landmarks import P_OFF, P_ON, QRS_ON, T_OFF, J
 from ..recordings.record import LEADS, LIMB_TOLERANCE, LIMB_WEIGHTS, Record, limb_error
@@ -136,7 +136,7 @@ def fit_weights(evidences: np.ndarray) -> np.ndarray:
         z = evidences @ w
         return (np.log(np.exp(z - z[:, :1]).sum(axis=1))).mean() + 1e-3 * (w**2).sum()
 
-    return minimize(loss, np.zeros(evidences.shape[2])).x
+    return scipy.optimize.minimize(loss, np.zeros(evidences.shape[2])).x
 
 
 def _three(i_ii: np.ndarray) -> np.ndarray:
@@ -183,7 +183,7 @@ def fit_upright(polarities: np.ndarray) -> np.ndarray:
     def loss(w: np.ndarray) -> Any:
         return 2 * np.log1p(np.exp(-x @ w)).sum() + (w**2).sum() / 2
 
-    return minimize(loss, np.zeros(x.shape[1])).x.reshape(polarities.shape[1:])
+    return scipy.optimize.minimize(loss, np.zeros(x.shape[1])).x.reshape(polarities.shape[1:])
 
 
 # ---------------------------------------------------------------- twins

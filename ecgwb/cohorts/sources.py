@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from ..recordings.channels import NOTHING_TOLD, Told
 from ..recordings.reading import format_of
@@ -271,6 +270,8 @@ def generate(n: int, batch: int = 32) -> np.ndarray:
     ImportError
         When the extra is not installed.
     """
+    import torch  # slow to import, and needed for the generator alone
+
     try:
         import deepfakeecg
     except ImportError:

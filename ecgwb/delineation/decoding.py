@@ -6,8 +6,9 @@ import numpy as np
 
 from ..recordings.record import runs
 from .landmarks import WAVES, Wave
-from .network import RATE
 
+RATE = 250
+"""Sampling rate the network works at, Hz: nothing above 125 Hz shows where a wave begins."""
 # A wave is reported where it is likelier than not at its surest sample.
 PRESENT = 0.5
 # P waves need more where most QRS complexes within ten seconds lack one, or where too few of them stand equally far

@@ -3,7 +3,7 @@
 A one-dimensional U-Net that sees every lead by itself and, at each of its coarser levels, what the leads have in
 common. For every sample it gives the probability of QRS complex, T wave or neither, of P wave, which may lie upon a T
 wave, and of each wave's peak.
-This file imports nothing of the package.
+torch is slow to import: whoever needs this file imports it when a recording is to be delineated.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -22,12 +23,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
-RATE = 250
-"""Sampling rate the network works at, Hz: nothing above 125 Hz shows where a wave begins."""
+from .decoding import RATE
+
 N_OUTPUTS = 7  # neither QRS nor T, P, QRS, T, then the peaks of P, QRS, T
 EXCLUSIVE, ALONE = [0, 2, 3], [1, 4, 5, 6]  # a sample is of one of the former; the latter are each for themselves
 STRIDE = 16  # samples that a step of the coarsest level covers
-ROWS_AT_ONCE = 48  # leads of ten seconds in one pass
+ROWS_AT_ONCE = 24  # leads of ten seconds in one pass; of more, what a layer makes leaves the processor's cache
 # A long recording is cut into pieces that overlap by twice the margin, which serves as context only, samples.
 PIECE, MARGIN = 24 * RATE, 4 * RATE
 WEIGHTS = Path(__file__).parent / "weights"
@@ -273,6 +274,17 @@ def _logits(model: Delineator, x: Tensor, there: Tensor | None = None) -> Tensor
     """In half the time where the processor computes in bfloat16; no landmark's SD on LUDB then grows by 0.5 %."""
     with torch.autocast("cpu", torch.bfloat16, enabled=_has_bfloat16()):
         return (model(x) if there is None else model(x, there)).float()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """torch on one thread, where recordings run side by side: threads of threads would wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @cache

@@ -9,17 +9,19 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from ..recordings.filters import fill_gaps, prepare
 from ..recordings.record import FS, Record, RecordError, lasting
-from .decoding import decode
+from .decoding import RATE, decode
 from .landmarks import Wave
-from .network import RATE, Delineator, load_delineator, probabilities
 from .neurokit import NEUROKIT_METHODS, lacking, neurokit_waves
+
+if TYPE_CHECKING:
+    from .network import Delineator
 
 COLUMNS = ("record", "lead", "wave", "onset_ms", "peak_ms", "offset_ms")
 METHODS = ("ecgwb", *NEUROKIT_METHODS)
@@ -69,6 +71,8 @@ def delineate(records: Record | Iterable[Record], method: str = "ecgwb") -> pd.D
     records = [records] if isinstance(records, Record) else list(records)
     _check(records)
     if method == "ecgwb":
+        from .network import load_delineator
+
         return delineate_with(load_delineator(), records)
     if need := lacking(method):
         raise ValueError(f"delineation method {method!r} needs {need}")
@@ -99,6 +103,8 @@ def delineate_with(model: Delineator, records: Sequence[Record]) -> pd.DataFrame
     DataFrame
         As from `delineate`.
     """
+    from .network import probabilities
+
     prepared = [_prepared(record, RATE) for record in records]
     # A record without a lead that is there has no waves.
     some = [i for i, (leads, _, _) in enumerate(prepared) if len(leads)]

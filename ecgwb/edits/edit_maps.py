@@ -27,7 +27,7 @@ from ..cohorts.guards import check
 from ..cohorts.measurements import STEP, TIME
 from ..delineation.landmarks import SEGMENTS, WAVE_POINTS
 from ..models.interface import ecg_network
-from ..models.prediction import PART, model_input, parts_of
+from ..models.prediction import PART, beats_at_once, model_input, parts_of
 from ..models.progress import progress, quiet
 from ..models.spec import device_of, evaluating, spec_of
 from ..workers import each
@@ -37,7 +37,7 @@ METHODS = ("joint", "shapley", "alone")
 _PEAK_OF = {(points[0], points[2]): points[1] for points in WAVE_POINTS.values()}
 _FADE_MS = 8.0  # a piece is faded into the next over so long, so that no edit makes a step
 _MOST_EXACT = 8  # pieces, of which all coalitions are tried
-_AT_ONCE, _RHYTHMS_AT_ONCE = 128, 16  # beats, or recordings, in one pass
+_RHYTHMS_AT_ONCE = 16  # recordings in one pass
 _REPLACED = 0.3  # probability of a piece in "joint"
 _RIDGE = 1e-3  # edits' worth of weight towards no effect, for pieces that were always replaced together
 _EDITS_A_PIECE = 3  # at least, of "joint"
@@ -584,7 +584,7 @@ def _part_edited(
     """The same of a part of the cohort, given its reference beats and who has a QRS complex."""
     cohort, others, has_qrs = part
     given, made = spec_of(model).input, []
-    at_once = _AT_ONCE if given == "beat" else _RHYTHMS_AT_ONCE
+    at_once = beats_at_once(model) if given == "beat" else _RHYTHMS_AT_ONCE
     with evaluating(model), torch.no_grad():
         for rows, weights in weights_of(model, cohort, pieces):
             some = cohort.isel(record=rows)

@@ -362,12 +362,17 @@ def _input_of(spec: ModelSpec, cohort: xr.Dataset) -> str:
     return spec.input
 
 
+def beats_at_once(model: nn.Module) -> int:
+    """How many beats pass a network together: on a CPU so few that what a layer makes of them stays in its cache."""
+    return 32 if device_of(model).type == "cpu" else 128
+
+
 def batches(model: nn.Module, x: np.ndarray) -> Iterator[tuple[slice, torch.Tensor]]:
-    """The input in pieces, on the network's device: 128 beats, or eight recordings of 5,000 samples.
+    """The input in pieces, on the network's device: `beats_at_once`, or eight recordings of 5,000 samples.
 
     A network that attends from each sample to each takes 0.8 GB for such a recording.
     """
-    size = 128 if x.shape[2] <= _SHORT else max(1, _SAMPLES // x.shape[2])
+    size = beats_at_once(model) if x.shape[2] <= _SHORT else max(1, _SAMPLES // x.shape[2])
     for start in range(0, len(x), size):
         rows = slice(start, start + size)
         yield rows, torch.from_numpy(np.ascontiguousarray(x[rows])).to(device_of(model))

@@ -7,8 +7,7 @@ from fractions import Fraction
 from functools import cache
 
 import numpy as np
-import scipy.signal
-from scipy.interpolate import Akima1DInterpolator
+import scipy  # its parts are imported when they are used: they are slow to import
 
 from .record import FS, Record, runs
 
@@ -70,7 +69,7 @@ def bridge_short_gaps(signal: np.ndarray, fs: float) -> np.ndarray:
     short = (stop - start <= max(BRIDGED_MS * fs / 1000, 1)) & (start > 0) & (stop < len(at))
     for k in np.unique(lead[short]):
         known = np.flatnonzero(~gaps[k])
-        curve = Akima1DInterpolator(known, signal[k, known]) if len(known) > 4 else None
+        curve = scipy.interpolate.Akima1DInterpolator(known, signal[k, known]) if len(known) > 4 else None
         for a, b in zip(start[short & (lead == k)], stop[short & (lead == k)], strict=True):
             out[k, a:b] = curve(at[a:b]) if curve else np.interp(at[a:b], known, signal[k, known])
     return out

@@ -21,7 +21,6 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-import wfdb
 
 from .channels import NOTHING_TOLD, Channels, Told, uv_per
 from .leads import is_lead, told_leads
@@ -107,6 +106,12 @@ def segments_of(path: Path) -> frozenset[str]:
         return frozenset(name for name, _ in _parsed(path).segments if name != "~")
     except (RecordError, OSError):  # reading it will say why
         return frozenset()
+
+
+def rate_and_leads(path: Path) -> tuple[float, tuple[str, ...]]:
+    """The frames a second that a header says, NaN where it does not, and the names of its channels."""
+    header = _parsed(path)
+    return header.fs, tuple(s.lead for s in header.signals)
 
 
 def read(path: Path, name: str = "", told: Told = NOTHING_TOLD) -> Channels:
@@ -366,6 +371,8 @@ def _decoded(header: _Header, file: Path, own: Sequence[_Signal]) -> list[np.nda
 
 def _by_wfdb(header: _Header, file: Path, own: Sequence[_Signal], n: int) -> list[np.ndarray]:
     """The same, `n` frames, by wfdb: it is given a header that says only what it needs."""
+    import wfdb  # slow to import
+
     lines = [
         f"x.dat {s.fmt}x{s.frame}:{s.skew}+{s.offset} 1(0)/mV 16 {s.zero} {s.first} 0 0 c{k}" for k, s in enumerate(own)
     ]

@@ -130,7 +130,7 @@ def ship(out: Path, folder: Path, weights: Path, seed: int, steps: int) -> pd.Da
     found = out_of_fold(out, paths)
     scores = score_landmarks(found, pd.concat([read_annotations(p) for p in paths]))
     weights.mkdir(parents=True, exist_ok=True)
-    save_out_of_fold(found, weights / OUT_OF_FOLD)
+    save_out_of_fold(found, weights / OUT_OF_FOLD.name)
     file = weights / "delineator.safetensors"
     # Half precision keeps the file small; the network computes in single precision.
     state = {k: v.half() if v.is_floating_point() else v for k, v in trained(out, "all").state_dict().items()}

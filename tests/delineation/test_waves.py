@@ -397,3 +397,14 @@ def test_the_scale_of_a_lead_comes_from_what_is_there():
         own = peaks(found, "QRS", lead=lead)
         assert all((np.abs(own - at) < 20).any() for at in expected)
         assert all((np.abs(peaks(whole, "QRS", lead=lead) - at) < 20).any() for at in own)
+
+
+def test_annotations_are_those_that_wfdb_reads():
+    import wfdb
+
+    base = unpack("ludb") / "data" / "8"
+    ours = read_annotations(base)
+    for lead in ("ii", "v3"):
+        marks = wfdb.rdann(str(base), lead)
+        peaks = [ms * 2.0 for ms, symbol in zip(marks.sample, marks.symbol, strict=True) if symbol in "pNt"]
+        assert ours.loc[ours["lead"].str.lower() == lead, "peak_ms"].tolist() == peaks
