@@ -36,6 +36,7 @@ from .beats import BEAT_VARIABLES, FEW_ALIKE, beat_arrays, file_beat_arrays
 from .cache import COHORT, content_key
 from .electrodes import LOG_ODDS, UPSIDE_DOWN, likeliest_swap, near_twins, upright_odds, wrong_gains
 from .files import KNOWN, MAKE_RECORDS
+from .guards import counted
 from .items import Item, Source
 from .layouts import MEASURED_12SL
 from .measurements import UNITS, pacing_spike
@@ -388,7 +389,10 @@ class Inputs:
         if not self.names and self.source.left_out.n:
             raise RecordError(f"{name}: no recording can be had; {self.source.left_out.lines()[0]}")
         if not self.names:
-            passed = f"; passed by: {self.source.passed_by}" if self.source.passed_by else ""
+            passed = ""
+            if files := self.source.passed_by:
+                many = counted(len(files), "file", "files")
+                passed = f"; passed by: {many} of no known format, such as {files[0].name!r}"
             raise RecordError(
                 f"{name}: no recordings found; expected files of a known format: {KNOWN}{passed}. Or, {MAKE_RECORDS}"
             )

@@ -112,7 +112,7 @@ class Source:
     used: dict[str, str] = field(default_factory=dict)  # of these, the recording that each row was joined to
     ignored: list[str] = field(default_factory=list)  # metadata columns that a cohort does not keep
     notes: Notes = field(default_factory=Notes)  # what is to be said of it
-    passed_by: str = ""  # which files were, in words
+    passed_by: list[Path] = field(default_factory=list)  # files of no known format
     left_out: LeftOut = field(default_factory=LeftOut)  # complete once all items were asked for
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ..recordings.identity import spelling
 from ..recordings.record import LEADS, Record, RecordError
 from .guards import check, counted, json_attribute
 
@@ -150,7 +150,7 @@ def who_is_who(of: Mapping[str, np.ndarray]) -> dict[str, Any]:
     several = [rows for rows in same if len({patients[k] for k in rows if not unnamed[k]}) > 1]
     spellings: dict[str, set[str]] = {}
     for patient in set(patients[~unnamed].tolist()):
-        spellings.setdefault(_spelling(patient), set()).add(patient)
+        spellings.setdefault(spelling(patient), set()).add(patient)
     return {
         "unnamed": int(unnamed.sum()),
         "same_recording": [records[rows].tolist() for rows in same],
@@ -167,11 +167,6 @@ def _stand_in(of: Mapping[str, np.ndarray]) -> np.ndarray:
     patients = of["patient"].astype(str)
     own = np.array([p.endswith(r) for p, r in zip(patients, records, strict=True)], dtype=bool)
     return own & (of["patient_named"].astype(float) == 0)
-
-
-def _spelling(patient: str) -> str:
-    text = re.sub(r"\.0+$", "", re.sub(r"\s+", "", patient).casefold())
-    return re.sub(r"(?<!\d)0+(?=\d)", "", text)
 
 
 def lines_of_doubt(cohort: xr.Dataset) -> list[str]:

@@ -123,6 +123,15 @@ def test_a_list_of_mimic_that_names_a_file_elsewhere_or_nobody(mimic, tmp_path_f
     }  # fmt: skip
 
 
+def test_a_study_that_the_list_has_twice_costs_its_second_row(mimic):
+    table = pd.read_csv(mimic / "record_list.csv")
+    pd.concat([table, table.iloc[:1]]).to_csv(mimic / "record_list.csv", index=False)
+    cohort, said = build(mimic)
+    assert cohort["record"].values.tolist() == ["41420867", "41420999", "41500000"]
+    assert wb.excluded(cohort).values.tolist() == [["41420867", "list", "the list has it again; its first row is used"]]
+    assert any("1 recording of the list is left out, such as '41420867': the list has it again" in x for x in said)
+
+
 def test_tables_of_mimic_with_spaces_texts_and_bad_cells_cost_no_more_than_these(mimic):
     table = pd.read_csv(mimic / "record_list.csv", dtype=str)
     table["subject_id"] = ["s1", "s1", "10002013"]
@@ -241,6 +250,22 @@ def test_code15_padding_is_no_signal_and_its_unit_can_be_told(code15):
     assert told.notes.lines() == []
 
 
+def test_the_list_of_code15_is_a_source_and_its_leads_can_be_told(code15):
+    table = pd.read_csv(code15 / "exams.csv")
+    table.iloc[[1, 2, 1]].to_csv(code15 / "some.csv", index=False)
+    source = list_source(code15 / "some.csv", told=Told(leads={"V1": "V2", "V2": "V1"}))
+    one, other = source.items
+    assert (one.record_id, other.record_id) == ("1169160", "2873686")
+    assert one.metadata["patient"] == "code15-7"
+    assert source.left_out.rows() == [
+        {"record": "1169160", "step": "list", "reason": "the list has it again; its first row is used"}
+    ]
+    plain = next(i for i in list_source(code15).items if i.record_id == "1169160").read()
+    turned = one.read()
+    assert plain.leads == LEADS12
+    np.testing.assert_array_equal(turned.signal[turned.leads.index("V2")], plain.signal[plain.leads.index("V1")])
+
+
 def test_a_damaged_part_of_code15_costs_its_exams_alone(code15):
     whole = (code15 / "exams_part0.hdf5").read_bytes()
     (code15 / "exams_part13.hdf5").write_bytes(whole[:3000])
@@ -311,16 +336,23 @@ def test_a_challenge_collection_is_read_without_loss(challenge):
     assert table["age"].isna().sum() == 3
     assert (table["sex"] == "").sum() == 1
     assert cohort["hr"].values == pytest.approx(float(cohort["hr"].sel(record="HR00001")), abs=3)
-    assert any("PhysioNet Challenges" in x for x in said)
+    assert [x for x in said if "whose" in x] == [x for x in said if "none of the 7 recordings says whose" in x]
+    assert len([x for x in said if "whose" in x]) == 1
     assert "Challenge 2021" in cohort.attrs["credit"]
+
+
+def test_a_challenge_whose_people_a_table_names_says_nothing_of_people(challenge):
+    found = list_source(challenge, pd.DataFrame({"record": ["A0001", "Q0001"], "patient": ["a", "b"]}))
+    assert found.notes.lines() == []
+    named = {item.record_id: item.metadata["patient"] for item in found.items if "patient" in item.metadata}
+    assert named == {"A0001": "a", "Q0001": "b"}
 
 
 def test_a_challenge_is_known_though_its_first_header_has_no_code(tmp_path):
     for n, codes in ((1, "Unknown"), (2, "426177001")):
         as_mat(tmp_path / "georgia" / f"g{n}", f"E0000{n}", ptb(n), 500, header_of(n, 50, "Male", codes))
-    cohort, said = build(tmp_path / "georgia")
+    cohort, _ = build(tmp_path / "georgia")
     assert "Challenge 2021" in cohort.attrs["credit"]
-    assert any("PhysioNet Challenges" in x for x in said)
 
 
 def test_chapman_has_one_recording_a_person(tmp_path):

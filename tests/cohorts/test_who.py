@@ -12,6 +12,7 @@ import xarray as xr
 import ecgwb as wb
 from ecgwb.cohorts.people import hash_of, names_patients, own_names, sources_of
 from ecgwb.models.prediction import _seen
+from ecgwb.recordings.identity import pseudonym
 
 SMALL = {"name": "compact", "width": 4}
 
@@ -110,6 +111,13 @@ def test_patients_written_in_different_ways_are_named(read):
     assert "1 patient is written in different ways" in said[0]
     assert json.loads(cohort.attrs["who_is_who"])["alike"] == [["P 07", "p7", "p7.0"]]
     assert "p7" in spoken(wb.split_patients, cohort)[1][0]
+
+
+def test_pseudonyms_of_a_number_with_and_without_leading_zeros_are_alike(read):
+    people = tuple(map(pseudonym, ("00012345", "12345", "2345")))
+    _, said = spoken(wb.build_cohort, records(read, *"abc", patient=people))
+    (line,) = said
+    assert f"1 patient is written in different ways and counted as different people, such as {people[1]!r}" in line
 
 
 def test_training_and_discovery_warn_of_people_who_may_be_two(nobody, dozen, read):
