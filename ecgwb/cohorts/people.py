@@ -13,7 +13,8 @@ import pandas as pd
 import xarray as xr
 
 from ..recordings.identity import spelling
-from ..recordings.record import LEADS, Record, RecordError
+from ..recordings.record import RecordError
+from .copies import same_recordings
 from .guards import check, counted, json_attribute
 
 TEST_SHARE = 1 / 3
@@ -106,22 +107,8 @@ def named_patients(data: xr.DataArray | xr.Dataset) -> np.ndarray:
 
 # ---------------------------------------------------------------- who is who
 
-WHO = ("record", "patient", "patient_named", "samples")
-"""The coordinates by which it is told whose a record is; ``samples`` is `hash_of` its recording."""
-
-
-def hash_of(record: Record) -> str:
-    """Twelve hexadecimal digits that recordings share when they are the same but for scale and order of leads.
-
-    The eight independent leads count, so that a recording with and without derived leads is the same.
-    """
-    rows = [k for k, lead in enumerate(record.leads) if lead in LEADS]
-    x = record.signal[rows] if len(rows) > 1 else record.signal
-    largest = np.nanmax(np.abs(x), initial=0.0, where=np.isfinite(x)) or 1.0
-    # Steps of a 4,096th of the largest; their edges lie where no quotient of whole numbers does.
-    steps = np.where(np.isfinite(x), np.floor(4096 * np.nan_to_num(x) / largest + 1 / np.pi), 10_000).astype("<i2")
-    leads = sorted(hashlib.sha256(row.tobytes()).digest() for row in steps)
-    return hashlib.sha256(b"".join(leads)).hexdigest()[:12]
+WHO = ("record", "patient", "patient_named", "samples", "outline")
+"""The coordinates by which it is told whose a record is; the last two by which a recording is known again."""
 
 
 def who_is_who(of: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -136,17 +123,13 @@ def who_is_who(of: Mapping[str, np.ndarray]) -> dict[str, Any]:
     -------
     dict
         ``unnamed``, how many records name no patient; ``same_recording``, lists of records that are one and the same,
-        scale aside; ``two_patients``, those of them that name different patients; ``alike``, lists of patients whose
-        names differ only in case, spaces, leading zeros or ".0".
+        scale aside; ``copies``, those of them that differ in steps or rate; ``two_patients``, those of them that name
+        different patients; ``alike``, lists of patients whose names differ only in case, spaces, leading zeros or ".0".
     """
     records = of["record"].astype(str)
     patients = of["patient"].astype(str) if "patient" in of else np.full(len(records), "")
     unnamed = _stand_in(of) | (patients == "")
-    groups_: dict[str, list[int]] = {}
-    for k, sample in enumerate(of["samples"].astype(str) if "samples" in of else ()):
-        if sample not in ("", "nan"):
-            groups_.setdefault(sample, []).append(k)
-    same = [rows for rows in groups_.values() if len(rows) > 1]
+    same, copies = same_recordings(of)
     several = [rows for rows in same if len({patients[k] for k in rows if not unnamed[k]}) > 1]
     spellings: dict[str, set[str]] = {}
     for patient in set(patients[~unnamed].tolist()):
@@ -154,6 +137,7 @@ def who_is_who(of: Mapping[str, np.ndarray]) -> dict[str, Any]:
     return {
         "unnamed": int(unnamed.sum()),
         "same_recording": [records[rows].tolist() for rows in same],
+        "copies": [records[rows].tolist() for rows in copies],
         "two_patients": [records[rows].tolist() for rows in several],
         "alike": sorted(sorted(names) for names in spellings.values() if len(names) > 1),
     }
@@ -190,8 +174,9 @@ def _sentences(doubts: Mapping[str, Any], n: int) -> list[str]:
     two = doubts.get("two_patients", [])
     once = [rows for rows in doubts.get("same_recording", []) if rows not in two]
     if once:
+        but = " but for steps or rate" if once[0] in doubts.get("copies", []) else ""
         lines.append(
-            f"{counted(len(once), *_ARE)} there more than once, with the same samples, such as {_named(once[0])}"
+            f"{counted(len(once), *_ARE)} there more than once, with the same samples{but}, such as {_named(once[0])}"
         )
     if two:
         lines.append(

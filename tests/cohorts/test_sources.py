@@ -150,7 +150,7 @@ def test_files_called_like_recordings_that_are_none_are_told_of(ludb_folder, tmp
 
 
 @pytest.mark.parametrize(
-    "name, content",
+    ("name", "content"),
     [("people.csv", b"record,age,sex\na,50,M\n"), ("metadata.txt", "sep=;\nFile;Patient ID\na;7\n".encode("utf-16")),
      ("people.csv.gz", gzip.compress(b"name,gender\na,F\n")), ("people.xlsx", b"PK\x03\x04")],
 )  # fmt: skip
