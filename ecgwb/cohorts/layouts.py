@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -17,9 +17,10 @@ import pandas as pd
 from ..recordings.arrays import open_hdf5, own_member, rows_of
 from ..recordings.channels import NOTHING_TOLD, Channels, Told, to_record
 from ..recordings.people import OLDEST, sex_of
+from ..recordings.reading import read_flagged
 from ..recordings.record import LEADS12, Record, RecordError
 from .guards import counted
-from .items import Item, LeftOut, Notes, Source, hash_files, header_of, item_of
+from .items import Item, LeftOut, Notes, Source, hash_files, header_of, item_of, state_of
 from .tables import id_text, read_table
 
 CREDITS = {
@@ -67,12 +68,14 @@ def of_ptbxl(folder: Path, sha256: str | None = None, name: str = "ptbxl") -> So
         raise RecordError(f"{folder / 'ptbxl_database.csv'} has no column {lacking[0]!r}; expected PTB-XL's table")
     table["age"] = pd.to_numeric(table["age"], errors="coerce")
     measured, classes = _measured_by_12sl(folder), _superclasses(folder)
+    beats = _of_ptbxl_plus(folder, "median_beats/12sl")
     items = []
     for row in table.to_dict("records"):
         number = id_text(row["ecg_id"])
         if number not in WITHDRAWN:
             known = _ptbxl_metadata(row, classes) | measured.get(number, {})
-            items.append(item_of(number, _ptbxl_file(folder, row), known))
+            item = item_of(number, _ptbxl_file(folder, row), known)
+            items.append(_with_beat(item, beats) if beats else item)
     return Source(name, items, sha256 or hash_files([folder / "ptbxl_database.csv"]), CREDITS["ptbxl"], "ptbxl")
 
 
@@ -128,14 +131,36 @@ def _ptbxl_metadata(row: Mapping[Any, Any], classes: Mapping[str, str]) -> dict[
     return known if pd.isna(row["age"]) else {"age": min(row["age"], OVER_89), **known}
 
 
-def _measured_by_12sl(folder: Path) -> dict[str, dict[str, float]]:
-    """The measurements that PTB-XL+ has of each recording by the 12SL program, where that data set is at hand.
-
-    It is looked for in the PTB-XL folder, in a folder inside it and in a folder beside it.
-    """
+def _of_ptbxl_plus(folder: Path, name: str) -> Path | None:
+    """What PTB-XL+ calls so, looked for in the PTB-XL folder, in a folder inside it and in a folder beside it."""
     places = [folder, *sorted(folder.iterdir()), *sorted(folder.resolve().parent.iterdir())]
-    files = [p / "features" / "12sl_features.csv" for p in places]
-    file = next((f for f in files if f.is_file()), None)
+    return next((p / name for p in places if (p / name).exists()), None)
+
+
+def _with_beat(item: Item, beats: Path) -> Item:
+    """The item with the median beat by the 12SL program, where PTB-XL+ has one: 00000/00001_medians of number 1."""
+    if not item.record_id.isdecimal():
+        return item
+    number = int(item.record_id)
+    beat = beats / f"{number // 1000 * 1000:05d}" / f"{number:05d}_medians"
+    if not header_of(beat).is_file():
+        return item
+    read = partial(_and_beat, item.read, beat)
+    return replace(item, read=read, fingerprint=f"{item.fingerprint} {state_of(beat)}")
+
+
+def _and_beat(read: Callable[[], Record], beat: Path) -> Record:
+    record = read()
+    try:
+        return replace(record, median=read_flagged(beat))
+    except RecordError as e:
+        record.metadata["flags"].append(f"the 12SL program's beat cannot be used: {str(e).partition(': ')[2]}")
+        return record
+
+
+def _measured_by_12sl(folder: Path) -> dict[str, dict[str, float]]:
+    """The measurements that PTB-XL+ has of each recording by the 12SL program, where that data set is at hand."""
+    file = _of_ptbxl_plus(folder, "features/12sl_features.csv")
     if file is None:
         return {}
     columns = {theirs: ours for ours, (theirs, _, _) in MEASURED_12SL.items()}

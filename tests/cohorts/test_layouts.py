@@ -12,7 +12,7 @@ from ecgwb.cohorts.layouts import of_mimic
 from ecgwb.cohorts.sources import list_source, unpack
 from ecgwb.recordings import snomed
 from ecgwb.recordings.channels import Told
-from ecgwb.recordings.record import LEADS12
+from ecgwb.recordings.record import LEADS12, pick_leads
 
 
 def ptb(n):
@@ -163,6 +163,34 @@ def test_ptbxl_opens_no_file_elsewhere_and_a_bad_cell_costs_itself(tmp_path):
         table.assign(filename_hr="r/none", filename_lr=str(low)).to_csv(folder / "ptbxl_database.csv", index=False)
         with pytest.raises(wb.RecordError, match="outside its own folder"):
             wb.build_cohort(folder)
+
+
+def test_the_12sl_beats_of_ptbxl_plus_are_the_files_own_beats(tmp_path):
+    folder = tmp_path / "ptb-xl"
+    beats = tmp_path / "ptb-xl-plus" / "median_beats" / "12sl" / "00000"
+    for n in (1, 2, 3):
+        write(folder / "r", str(n), ptb(n), LEADS12, 1000.0)
+    table = pd.DataFrame({"ecg_id": [1, 2, 3], "patient_id": [1, 2, 3], "age": 50, "sex": 0})
+    table.assign(filename_hr=[f"r/{n}" for n in (1, 2, 3)]).to_csv(folder / "ptbxl_database.csv", index=False)
+    ours = wb.representative_beat(wb.Record(ptb(1), 500, LEADS12))["beat"]
+    beat = pick_leads(wb.Record(1.5 * ours.values, 500, wb.LEADS), LEADS12).signal
+    beats.mkdir(parents=True)
+    wfdb.wrsamp(
+        "00001_medians", fs=500, units=["mV"] * 12, sig_name=list(LEADS12), fmt=["32"] * 12, adc_gain=[2e5] * 12,
+        d_signal=(200 * beat).round().astype(int).T, baseline=[0] * 12, write_dir=str(beats),
+    )  # fmt: skip
+    header = beats / "00001_medians.hea"  # of PTB-XL+ the first line has a folder, which wfdb refuses
+    header.write_text(f"ge_median_beats_wfdb/{header.read_text()}")
+    (beats / "00003_medians.hea").write_text("damaged")
+    first, second, third = (item.read() for item in list_source(folder).items)
+    np.testing.assert_allclose(first.median.signal, beat, atol=0.01)
+    assert second.median is third.median is None
+    assert any(f.startswith("the 12SL program's beat cannot be used: ") for f in third.metadata["flags"])
+    cohort, _ = build(folder, beats="file")
+    assert cohort["record"].values.tolist() == ["1"]
+    assert wb.excluded(cohort)["reason"].str.contains("came without a representative beat").all()
+    size = np.ptp(cohort["beat"].sel(record="1", lead="II").values) / np.ptp(ours.sel(lead="II").values)
+    assert size == pytest.approx(1.5, rel=0.02)
 
 
 def test_mimic_recordings_that_were_not_fetched_are_left_out_with_a_count(mimic):
