@@ -63,7 +63,12 @@ def names_patients(data: xr.DataArray | xr.Dataset) -> bool:
 
 def stand_ins(data: xr.DataArray | xr.Dataset) -> np.ndarray:
     """Where (record,) the patient is but the record's own name, since nobody was named."""
-    return _stand_in({k: data[k].values for k in WHO if k in data.coords})
+    return _stand_in(_who(data))
+
+
+def _who(data: xr.DataArray | xr.Dataset) -> dict[str, np.ndarray]:
+    """What `WHO` names, as far as it is there; records without names are called by their numbers."""
+    return {"record": data["record"].values} | {k: data[k].values for k in WHO if k in data.coords}
 
 
 def own_names(data: xr.DataArray | xr.Dataset) -> np.ndarray:
@@ -205,7 +210,7 @@ def warn_of_leaks(cohorts: Iterable[xr.Dataset], stacklevel: int = 2) -> None:
     stacklevel : int
         As of `warnings.warn`.
     """
-    parts = [{k: c[k].values for k in WHO if k in c.coords} | {"patient": patients_of(c)} for c in cohorts]
+    parts = [_who(c) | {"patient": patients_of(c)} for c in cohorts]
     shared = [k for k in WHO if all(k in part for part in parts)]
     of = {k: np.concatenate([part[k] for part in parts]) for k in shared}
     doubts = who_is_who(of)

@@ -150,6 +150,12 @@ def test_a_recording_in_two_formats_is_said(read):
     assert "'a' and 'c'" in spoken(wb.split_patients, cohort)[1][0]
 
 
+def test_records_without_names_are_split_all_the_same(somebody):
+    discovery, test = wb.split_patients(somebody[0].drop_vars("record"))
+    assert discovery.sizes["record"] + test.sizes["record"] == 3
+    assert names_patients(somebody[0].drop_vars("record"))
+
+
 def test_recordings_without_energy_are_not_the_same():
     flat, short = wb.Record(np.ones((2, 5000)), 500, ["I", "II"]), wb.Record(np.eye(2, 20), 500, ["I", "II"])
     empty = wb.Record(np.full((2, 5000), np.nan), 500, ["I", "II"])

@@ -134,6 +134,15 @@ def test_a_patient_in_the_file_is_a_pseudonym_however_it_is_written(tmp_path, ec
     assert of == [pseudonym("8"), pseudonym("8"), pseudonym("9")]
 
 
+def test_samples_of_impossible_size_are_missing(tmp_path, ecg):
+    bent = ecg.copy()
+    bent[3, 7] = 1e200
+    np.savez(tmp_path / "a.npz", ecg=bent, fs=500, leads=ALL, unit="uV")
+    record = wb.read_record(tmp_path / "a.npz")
+    assert record.metadata["flags"] == ["samples of an impossible size are missing: 1"]
+    assert np.argwhere(np.isnan(record.signal)).tolist() == [[3, 7]]
+
+
 def test_ids_that_repeat_are_not_taken_for_names(tmp_path, ecg):
     np.savez(tmp_path / "a.npz", ecg=np.stack([ecg, ecg]), ids=["p7", "p7"])
     assert arrays.names_of_arrays(tmp_path / "a.npz") == ["a-0", "a-1"]
