@@ -16,7 +16,7 @@ from ..recordings.record import LEADS, Record
 
 _WINDOWS = 16  # of equal length
 _EDGE = 0.02  # of a recording on each side, where resampling rings
-# Distance of two outlines. Of copies in steps of 5 µV or at twice the rate it is up to 0.0041 (of 700 recordings of
+# Distance of two outlines. Of copies in steps of 5 µV or at twice the rate it is up to 0.0045 (of 700 recordings of
 # LUDB and PTB-XL-500); of the 21,799 of PTB-XL no two are nearer than 0.012.
 _SAME = 0.005
 _WHOLE = 65_535
