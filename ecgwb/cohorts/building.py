@@ -34,18 +34,20 @@ from ..workers import on_client, side_by_side
 from . import stores
 from .beats import BEAT_VARIABLES, FEW_ALIKE, beat_arrays, file_beat_arrays
 from .cache import COHORT, content_key
+from .copies import hash_of, outline_of
 from .electrodes import LOG_ODDS, UPSIDE_DOWN, likeliest_swap, near_twins, upright_odds, wrong_gains
 from .files import KNOWN, MAKE_RECORDS
+from .guards import counted
 from .items import Item, Source
 from .layouts import MEASURED_12SL
 from .measurements import UNITS, pacing_spike
-from .people import WHO, hash_of, who_is_who
+from .people import WHO, who_is_who
 from .stores import RHYTHM_SAMPLES, Part
 
 MANY = 200  # records that are worth the start of processes, some seconds
 _PACED = re.compile(r"\bpac(e|ed|ing|emaker)\b", re.IGNORECASE)  # not PAC, a premature atrial complex
 _TEXT = ("sex", "patient", "diagnosis", "superclass", "rhythm_label", "device", "site")
-COORDS = ("record", "age", "fold", "flags", "samples", "patient_named", *_TEXT, "n_beats", "n_beats_found")
+COORDS = ("record", "age", "fold", "flags", "samples", "outline", "patient_named", *_TEXT, "n_beats", "n_beats_found")
 MEASURED_BY_FILE = {"pr_file": "ms", "qrs_file": "ms", "qt_file": "ms", "hr_file": "bpm"}
 HIGHEST_MEASURED = 2000.0  # no interval or rate is as high: files write "unknown" as 0 or 65535
 # What a chunk yields: each variable's dims after the record, and its attributes.
@@ -59,6 +61,7 @@ FORM = BEAT_VARIABLES | {
         (),
         {"comment": "hash of the recording; the same for the same samples, scale and order of leads aside"},
     ),
+    "outline": ((), {"comment": "shares of its energy, alike for copies in other steps or at another rate"}),
     "patient_named": ((), {"comment": "0: nobody was named, and the record's name stands for the patient"}),
 }
 # Above these a lead's quality is described in words. About 5 % of LUDB's leads and 0.5 % of PTB-XL-500's are.
@@ -166,6 +169,7 @@ def _labelled(beat: dict[str, Any], item: Item, record: Record) -> dict[str, Any
         "fold": int(meta.get("fold", -1)),
         "flags": "; ".join(flags),
         "samples": hash_of(record),
+        "outline": outline_of(record),
         "patient_named": int(named),
         **text,
     }
@@ -396,7 +400,10 @@ class Inputs:
         if not self.names and self.source.left_out.n:
             raise RecordError(f"{name}: no recording can be had; {self.source.left_out.lines()[0]}")
         if not self.names:
-            passed = f"; passed by: {self.source.passed_by}" if self.source.passed_by else ""
+            passed = ""
+            if files := self.source.passed_by:
+                many = counted(len(files), "file", "files")
+                passed = f"; passed by: {many} of no known format, such as {files[0].name!r}"
             raise RecordError(
                 f"{name}: no recordings found; expected files of a known format: {KNOWN}{passed}. Or, {MAKE_RECORDS}"
             )

@@ -68,8 +68,8 @@ def recordings_in(
     base: Path | None = None,
     told: Told = NOTHING_TOLD,
     notes: Notes | None = None,
-) -> tuple[list[Recording], str]:
-    """The recordings in files of any format, and what was passed by, in words.
+) -> tuple[list[Recording], list[Path]]:
+    """The recordings in files of any format, and the files that were passed by.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def recordings_in(
 
     Returns
     -------
-    list of Recording, str
+    list of Recording, list of Path
     """
     named = {f for f, it_is in files.items() if it_is} if isinstance(files, Mapping) else set()
     files = list(files)
@@ -122,8 +122,7 @@ def recordings_in(
             len(likely), "file that is called like a recording is", "files that are called like recordings are"
         )
         notes.add(f"{many} passed by, such as {likely[0].name!r}: wb.read_record(path) says why")
-    words = f"{counted(len(passed), 'file', 'files')} of no known format, such as {passed[0].name!r}" if passed else ""
-    return out, words
+    return out, passed
 
 
 def _names(kind: Format | None, file: Path) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..recordings.channels import NOTHING_TOLD, Told
+from ..recordings.people import is_unknown
 from ..recordings.reading import read_flagged
 from ..recordings.record import Record
 from .guards import counted
@@ -22,6 +23,7 @@ METADATA = ("age", "sex", "patient", "diagnosis", "superclass", "rhythm_label", 
 _WFDB = (".hea", ".dat", ".mat")
 _HEAD = 4096  # bytes of a file of another format that tell it from others
 _SHOWN = 3  # cells in a message
+_WHOLE, _BEGINNING = 4, 2  # characters of a cell that are shown of a short one and of a longer one
 
 
 class Notes:
@@ -38,7 +40,7 @@ class Notes:
 
     def cell(self, column: str, cell: Any, record: str, why: str = "") -> None:
         """Counts a cell that is left out; `why` is "code" for a number that stands for a word."""
-        self._cells.setdefault((column, why), []).append((str(cell).strip()[:20], record))
+        self._cells.setdefault((column, why), []).append((_shown(cell), record))
 
     def lines(self) -> list[str]:
         """The warnings, one of each kind."""
@@ -54,6 +56,16 @@ class Notes:
             [f"cells that say nothing, or are not understood, are left out: {'; '.join(parts)}"] if parts else []
         )
         return [*self._sentences, *cells_said]
+
+
+def _shown(cell: Any) -> str:
+    """A cell as a message may show it: whole where it is short or plainly unknown, else its beginning.
+
+    A cell in the wrong column may be a name, a date or a hospital's number.
+    """
+    text = " ".join(str(cell).split())
+    whole = len(text) <= _WHOLE or is_unknown(text)
+    return text if whole else f"{text[:_BEGINNING]}…"
 
 
 @dataclass(frozen=True)
@@ -112,7 +124,7 @@ class Source:
     used: dict[str, str] = field(default_factory=dict)  # of these, the recording that each row was joined to
     ignored: list[str] = field(default_factory=list)  # metadata columns that a cohort does not keep
     notes: Notes = field(default_factory=Notes)  # what is to be said of it
-    passed_by: str = ""  # which files were, in words
+    passed_by: list[Path] = field(default_factory=list)  # files of no known format
     left_out: LeftOut = field(default_factory=LeftOut)  # complete once all items were asked for
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -17,9 +17,10 @@ import pandas as pd
 from ..recordings.arrays import open_hdf5, own_member, rows_of
 from ..recordings.channels import NOTHING_TOLD, Channels, Told, to_record
 from ..recordings.people import OLDEST, sex_of
+from ..recordings.reading import read_flagged
 from ..recordings.record import LEADS12, Record, RecordError
 from .guards import counted
-from .items import Item, LeftOut, Notes, Source, hash_files, header_of, item_of
+from .items import Item, LeftOut, Notes, Source, hash_files, header_of, item_of, state_of
 from .tables import id_text, read_table
 
 CREDITS = {
@@ -67,12 +68,14 @@ def of_ptbxl(folder: Path, sha256: str | None = None, name: str = "ptbxl") -> So
         raise RecordError(f"{folder / 'ptbxl_database.csv'} has no column {lacking[0]!r}; expected PTB-XL's table")
     table["age"] = pd.to_numeric(table["age"], errors="coerce")
     measured, classes = _measured_by_12sl(folder), _superclasses(folder)
+    beats = _of_ptbxl_plus(folder, "median_beats/12sl")
     items = []
     for row in table.to_dict("records"):
         number = id_text(row["ecg_id"])
         if number not in WITHDRAWN:
             known = _ptbxl_metadata(row, classes) | measured.get(number, {})
-            items.append(item_of(number, _ptbxl_file(folder, row), known))
+            item = item_of(number, _ptbxl_file(folder, row), known)
+            items.append(_with_beat(item, beats) if beats else item)
     return Source(name, items, sha256 or hash_files([folder / "ptbxl_database.csv"]), CREDITS["ptbxl"], "ptbxl")
 
 
@@ -128,14 +131,36 @@ def _ptbxl_metadata(row: Mapping[Any, Any], classes: Mapping[str, str]) -> dict[
     return known if pd.isna(row["age"]) else {"age": min(row["age"], OVER_89), **known}
 
 
-def _measured_by_12sl(folder: Path) -> dict[str, dict[str, float]]:
-    """The measurements that PTB-XL+ has of each recording by the 12SL program, where that data set is at hand.
-
-    It is looked for in the PTB-XL folder, in a folder inside it and in a folder beside it.
-    """
+def _of_ptbxl_plus(folder: Path, name: str) -> Path | None:
+    """What PTB-XL+ calls so, looked for in the PTB-XL folder, in a folder inside it and in a folder beside it."""
     places = [folder, *sorted(folder.iterdir()), *sorted(folder.resolve().parent.iterdir())]
-    files = [p / "features" / "12sl_features.csv" for p in places]
-    file = next((f for f in files if f.is_file()), None)
+    return next((p / name for p in places if (p / name).exists()), None)
+
+
+def _with_beat(item: Item, beats: Path) -> Item:
+    """The item with the median beat by the 12SL program, where PTB-XL+ has one: 00000/00001_medians of number 1."""
+    if not item.record_id.isdecimal():
+        return item
+    number = int(item.record_id)
+    beat = beats / f"{number // 1000 * 1000:05d}" / f"{number:05d}_medians"
+    if not header_of(beat).is_file():
+        return item
+    read = partial(_and_beat, item.read, beat)
+    return replace(item, read=read, fingerprint=f"{item.fingerprint} {state_of(beat)}")
+
+
+def _and_beat(read: Callable[[], Record], beat: Path) -> Record:
+    record = read()
+    try:
+        return replace(record, median=read_flagged(beat))
+    except RecordError as e:
+        record.metadata["flags"].append(f"the 12SL program's beat cannot be used: {str(e).partition(': ')[2]}")
+        return record
+
+
+def _measured_by_12sl(folder: Path) -> dict[str, dict[str, float]]:
+    """The measurements that PTB-XL+ has of each recording by the 12SL program, where that data set is at hand."""
+    file = _of_ptbxl_plus(folder, "features/12sl_features.csv")
     if file is None:
         return {}
     columns = {theirs: ours for ours, (theirs, _, _) in MEASURED_12SL.items()}
@@ -156,16 +181,22 @@ _POSITIONS = ("rr_interval", "p_onset", "qrs_onset", "qrs_end", "t_end")
 _NO_POSITION = (0, 29999)
 _LONGEST_MS = {"pr": 1000.0, "qrs": 500.0, "qt": 1000.0}
 _AT_ONCE = 1000  # rows of a table that are objects at a time
+_AGAIN = "the list has it again; its first row is used"
 
 
 def is_mimic(file: Path) -> bool:
     """Whether a CSV lists recordings as MIMIC-IV-ECG's ``record_list.csv`` does."""
+    return _first_line(file) >= _OF_MIMIC
+
+
+def _first_line(file: Path) -> set[str]:
+    """What the columns of a CSV are called; nothing where it cannot be opened."""
     try:
         with file.open("rb") as start:
             columns = start.readline(4096).decode("utf-8-sig", "replace").strip().split(",")
     except OSError:
-        return False
-    return {c.strip().strip('"') for c in columns} >= _OF_MIMIC
+        return set()
+    return {c.strip().strip('"') for c in columns}
 
 
 def of_mimic(file: Path, told: Told = NOTHING_TOLD) -> Source:
@@ -288,6 +319,7 @@ def _statement(text: str) -> str:
 
 def _mimic_items(table: pd.DataFrame, folder: Path, told: Told, left_out: LeftOut) -> Iterator[Item]:
     """One by one, so that of a list of 800,000 no file is looked at before its turn."""
+    seen: set[str] = set()
     for start in range(0, len(table), _AT_ONCE):
         for k, row in enumerate(table.iloc[start : start + _AT_ONCE].to_dict("records"), 1):
             name, base = id_text(row["study_id"]), folder / str(row["path"])
@@ -297,7 +329,10 @@ def _mimic_items(table: pd.DataFrame, folder: Path, told: Told, left_out: LeftOu
                 left_out.add(name, "its path leads out of its folder")
             elif not header_of(base.with_suffix("")).is_file():
                 left_out.add(name, "its files are not here")
+            elif name in seen:
+                left_out.add(name, _AGAIN)
             else:
+                seen.add(name)
                 measured = {k: float(row[k]) for k in ("pr", "qrs", "qt", "hr") if not pd.isna(row.get(k))}
                 known = {
                     **_patient("mimic", row["subject_id"]),
@@ -326,19 +361,14 @@ CODE15_LABELS = ("1dAVb", "RBBB", "LBBB", "SB", "ST", "AF")
 _OF_CODE15 = ("exam_id", "age", "is_male", "patient_id", "trace_file")
 
 
-def is_code15(folder: Path) -> bool:
-    """Whether a folder has the table of CODE-15%."""
-    try:
-        with (folder / "exams.csv").open("rb") as start:
-            columns = start.readline(4096).decode("utf-8-sig", "replace")
-    except OSError:
-        return False
-    return {c.strip().strip('"') for c in columns.split(",")} >= set(_OF_CODE15)
+def is_code15(file: Path) -> bool:
+    """Whether a CSV lists exams as CODE-15%'s ``exams.csv`` does."""
+    return _first_line(file) >= set(_OF_CODE15)
 
 
-def of_code15(folder: Path, told: Told = NOTHING_TOLD) -> Source:
-    """The exams of CODE-15%: ``exams.csv`` and those of ``exams_part*.hdf5`` that are here."""
-    file, left_out, notes = folder / "exams.csv", LeftOut(), Notes()
+def of_code15(file: Path, told: Told = NOTHING_TOLD) -> Source:
+    """The exams of a list such as ``exams.csv``, of those of ``exams_part*.hdf5`` beside it that are here."""
+    folder, left_out, notes = file.parent, LeftOut(), Notes()
     if told.unit is None:
         notes.add(_UNIT_NOTE)
     table = pd.read_csv(file, usecols=lambda c: c in (*_OF_CODE15, "normal_ecg", *CODE15_LABELS))
@@ -358,6 +388,7 @@ def _part_of(folder: Path, name: str) -> Path | None:
 def _code15_items(
     table: pd.DataFrame, parts: Mapping[str, Path | None], told: Told, left_out: LeftOut
 ) -> Iterator[Item]:
+    seen: set[str] = set()
     for part, exams in table.groupby("trace_file", sort=True):
         file = parts[str(part)]
         try:
@@ -374,7 +405,10 @@ def _code15_items(
                 row = row_of.get(name)
                 if row is None:
                     left_out.add(name, f"it is not in {file.name}")
+                elif name in seen:
+                    left_out.add(name, _AGAIN)
                 else:
+                    seen.add(name)
                     read = partial(read_code15, file, row, name, told)
                     yield Item(name, read, _code15_metadata(exam), fingerprint=f"{state} {row}")
 
@@ -419,7 +453,8 @@ def read_code15(file: Path, row: int, name: str, told: Told = NOTHING_TOLD) -> R
         raise RecordError(f"record {name!r}: it holds nothing but zeros")
     signal = signal[:, there[0] : there[-1] + 1]
     unit = told.unit or CODE15_UNIT
-    return to_record(Channels(signal, told.fs or CODE15_FS, LEADS12, (unit,) * len(LEADS12)), name)
+    channels = Channels(signal, told.fs or CODE15_FS, LEADS12, (unit,) * len(LEADS12))
+    return to_record(channels, name, Told(leads=told.leads))
 
 
 # ---------------------------------------------------------------- collections known by their headers
@@ -440,16 +475,11 @@ def named_by_headers(source: Source, folder: Path) -> Source:
     """A folder of recordings with the credit of the collection that it is part of, and what that says of people.
 
     In Chapman-Shaoxing-Ningbo each recording is a person's only one. The headers of the Challenges of 2020 and 2021
-    do not say whose a recording is.
+    do not say whose a recording is, as a cohort of them says itself.
     """
     if (folder / "ConditionNames_SNOMED-CT.csv").is_file() or "WFDBRecords" in folder.resolve().parts:
         items = [replace(i, metadata={"patient": f"chapman-{i.record_id}"} | i.metadata) for i in source.items]
         return replace(source, items=items, credit=CREDITS["chapman"])
     headers = islice((h for h in folder.rglob("*.hea") if h.is_file()), _LOOKED_AT)  # not links to nowhere
-    if not any(_DX.search(_beginning(h)) for h in headers):
-        return source
-    source.notes.add(
-        "headers of this kind (PhysioNet Challenges 2020 and 2021) do not say whose a recording is: each counts as a "
-        "person's only one, though PTB-XL, PTB and St Petersburg have several of some people; metadata= may say more"
-    )
-    return replace(source, credit=CREDITS["cinc"])
+    of_challenge = any(_DX.search(_beginning(h)) for h in headers)
+    return replace(source, credit=CREDITS["cinc"]) if of_challenge else source

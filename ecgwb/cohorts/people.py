@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,7 +12,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..recordings.record import LEADS, Record, RecordError
+from ..recordings.identity import spelling
+from ..recordings.record import RecordError
+from .copies import same_recordings
 from .guards import check, counted, json_attribute
 
 TEST_SHARE = 1 / 3
@@ -62,7 +63,12 @@ def names_patients(data: xr.DataArray | xr.Dataset) -> bool:
 
 def stand_ins(data: xr.DataArray | xr.Dataset) -> np.ndarray:
     """Where (record,) the patient is but the record's own name, since nobody was named."""
-    return _stand_in({k: data[k].values for k in WHO if k in data.coords})
+    return _stand_in(_who(data))
+
+
+def _who(data: xr.DataArray | xr.Dataset) -> dict[str, np.ndarray]:
+    """What `WHO` names, as far as it is there; records without names are called by their numbers."""
+    return {"record": data["record"].values} | {k: data[k].values for k in WHO if k in data.coords}
 
 
 def own_names(data: xr.DataArray | xr.Dataset) -> np.ndarray:
@@ -106,22 +112,8 @@ def named_patients(data: xr.DataArray | xr.Dataset) -> np.ndarray:
 
 # ---------------------------------------------------------------- who is who
 
-WHO = ("record", "patient", "patient_named", "samples")
-"""The coordinates by which it is told whose a record is; ``samples`` is `hash_of` its recording."""
-
-
-def hash_of(record: Record) -> str:
-    """Twelve hexadecimal digits that recordings share when they are the same but for scale and order of leads.
-
-    The eight independent leads count, so that a recording with and without derived leads is the same.
-    """
-    rows = [k for k, lead in enumerate(record.leads) if lead in LEADS]
-    x = record.signal[rows] if len(rows) > 1 else record.signal
-    largest = np.nanmax(np.abs(x), initial=0.0, where=np.isfinite(x)) or 1.0
-    # Steps of a 4,096th of the largest; their edges lie where no quotient of whole numbers does.
-    steps = np.where(np.isfinite(x), np.floor(4096 * np.nan_to_num(x) / largest + 1 / np.pi), 10_000).astype("<i2")
-    leads = sorted(hashlib.sha256(row.tobytes()).digest() for row in steps)
-    return hashlib.sha256(b"".join(leads)).hexdigest()[:12]
+WHO = ("record", "patient", "patient_named", "samples", "outline")
+"""The coordinates by which it is told whose a record is; the last two by which a recording is known again."""
 
 
 def who_is_who(of: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -136,24 +128,21 @@ def who_is_who(of: Mapping[str, np.ndarray]) -> dict[str, Any]:
     -------
     dict
         ``unnamed``, how many records name no patient; ``same_recording``, lists of records that are one and the same,
-        scale aside; ``two_patients``, those of them that name different patients; ``alike``, lists of patients whose
-        names differ only in case, spaces, leading zeros or ".0".
+        scale aside; ``copies``, those of them that differ in steps or rate; ``two_patients``, those of them that name
+        different patients; ``alike``, lists of patients whose names differ only in case, spaces, leading zeros or ".0".
     """
     records = of["record"].astype(str)
     patients = of["patient"].astype(str) if "patient" in of else np.full(len(records), "")
     unnamed = _stand_in(of) | (patients == "")
-    groups_: dict[str, list[int]] = {}
-    for k, sample in enumerate(of["samples"].astype(str) if "samples" in of else ()):
-        if sample not in ("", "nan"):
-            groups_.setdefault(sample, []).append(k)
-    same = [rows for rows in groups_.values() if len(rows) > 1]
+    same, copies = same_recordings(of)
     several = [rows for rows in same if len({patients[k] for k in rows if not unnamed[k]}) > 1]
     spellings: dict[str, set[str]] = {}
     for patient in set(patients[~unnamed].tolist()):
-        spellings.setdefault(_spelling(patient), set()).add(patient)
+        spellings.setdefault(spelling(patient), set()).add(patient)
     return {
         "unnamed": int(unnamed.sum()),
         "same_recording": [records[rows].tolist() for rows in same],
+        "copies": [records[rows].tolist() for rows in copies],
         "two_patients": [records[rows].tolist() for rows in several],
         "alike": sorted(sorted(names) for names in spellings.values() if len(names) > 1),
     }
@@ -167,11 +156,6 @@ def _stand_in(of: Mapping[str, np.ndarray]) -> np.ndarray:
     patients = of["patient"].astype(str)
     own = np.array([p.endswith(r) for p, r in zip(patients, records, strict=True)], dtype=bool)
     return own & (of["patient_named"].astype(float) == 0)
-
-
-def _spelling(patient: str) -> str:
-    text = re.sub(r"\.0+$", "", re.sub(r"\s+", "", patient).casefold())
-    return re.sub(r"(?<!\d)0+(?=\d)", "", text)
 
 
 def lines_of_doubt(cohort: xr.Dataset) -> list[str]:
@@ -195,8 +179,9 @@ def _sentences(doubts: Mapping[str, Any], n: int) -> list[str]:
     two = doubts.get("two_patients", [])
     once = [rows for rows in doubts.get("same_recording", []) if rows not in two]
     if once:
+        but = " but for steps or rate" if once[0] in doubts.get("copies", []) else ""
         lines.append(
-            f"{counted(len(once), *_ARE)} there more than once, with the same samples, such as {_named(once[0])}"
+            f"{counted(len(once), *_ARE)} there more than once, with the same samples{but}, such as {_named(once[0])}"
         )
     if two:
         lines.append(
@@ -225,7 +210,7 @@ def warn_of_leaks(cohorts: Iterable[xr.Dataset], stacklevel: int = 2) -> None:
     stacklevel : int
         As of `warnings.warn`.
     """
-    parts = [{k: c[k].values for k in WHO if k in c.coords} | {"patient": patients_of(c)} for c in cohorts]
+    parts = [_who(c) | {"patient": patients_of(c)} for c in cohorts]
     shared = [k for k in WHO if all(k in part for part in parts)]
     of = {k: np.concatenate([part[k] for part in parts]) for k in shared}
     doubts = who_is_who(of)

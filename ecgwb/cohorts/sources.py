@@ -30,10 +30,10 @@ from .files import KNOWN, MAKE_RECORDS, SIGNALS, named_by_path, recordings_in, w
 from .guards import counted, kind_of
 from .items import METADATA, Item, Notes, Source, hash_files, item_of
 from .layouts import CREDITS, is_code15, is_mimic, named_by_headers, of_code15, of_ludb, of_mimic, of_ptbxl
-from .tables import id_text, join, read_table, tidy, understood
+from .tables import EXCEL, id_text, is_of_people, join, read_table, tidy, understood
 
 _DATA = Path(__file__).parent / "data"
-_TABLES = (".csv", ".tsv", ".txt", ".gz", ".xlsx", ".xls")
+_TABLES = (".csv", ".tsv", ".txt", ".gz", *EXCEL)
 _ARCHIVES = {  # name: (archive, folder in the cache, top folder inside the archive)
     "ludb": ("ludb-1.0.1.tar.xz", "ludb-1.0.1", "lobachevsky-university-electrocardiography-database-1.0.1"),
     "ptbxl500": ("ptbxl-first500-500hz.tar.xz", "ptbxl500", ""),
@@ -97,7 +97,21 @@ def list_source(
     found = _find(source, None if metadata is not None else columns, told)
     if told != NOTHING_TOLD and found.sha256:  # a cohort of files read otherwise is another
         found = replace(found, sha256=hashlib.sha256(f"{found.sha256} {told}".encode()).hexdigest())
-    return found if metadata is None else join(found, metadata, columns)
+    if metadata is not None:
+        return join(found, metadata, columns)
+    if tables := [f for f in found.passed_by if is_of_people(f)]:
+        found.notes.add(_unused(tables))
+    return found
+
+
+def _unused(tables: Sequence[Path]) -> str:
+    """A sentence on tables of people that lie among the recordings."""
+    first = str(tables[0])
+    others = f", nor {counted(len(tables) - 1, 'other', 'others')} like it" if len(tables) > 1 else ""
+    given = f"pd.read_excel({first!r})" if tables[0].suffix.lower() in EXCEL else repr(first)
+    return (
+        f"{tables[0].name} beside the recordings is not used{others}; if it tells of the people, say metadata={given}"
+    )
 
 
 def _is_table(source: Any) -> bool:
@@ -146,7 +160,7 @@ def _of_known(place: Path, told: Told) -> Source | None:
         return of_ptbxl(place)
     if is_mimic(place / "record_list.csv"):
         return of_mimic(place / "record_list.csv", told)
-    return of_code15(place, told) if is_code15(place) else None
+    return of_code15(place / "exams.csv", told) if is_code15(place / "exams.csv") else None
 
 
 def _only_folder(place: Path) -> Path:
@@ -178,6 +192,8 @@ def _of_file(file: Path, columns: Mapping[str, str] | None, told: Told) -> Sourc
     """A recording, or a table of paths."""
     if columns is None and is_mimic(file):
         return of_mimic(file, told)
+    if columns is None and is_code15(file):
+        return of_code15(file, told)
     if file.suffix in SIGNALS or not file.is_file() or format_of(file, told) is not None:
         notes = Notes()
         return _of_files(file.stem, within([file], notes), told, notes)

@@ -12,6 +12,7 @@ import io
 import math
 import re
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..recordings.identity import PATIENT_WORDS
 from ..recordings.people import SEX_CODE, age_of, sex_of
 from ..recordings.record import RecordError
 from ..recordings.texts import decoded
@@ -29,8 +31,7 @@ from .items import METADATA, Item, Notes, Source
 USUAL = {  # what columns are called, by what they hold, in lower case without spaces, brackets, "_", "-" and "."
     "record": "record recordid recordname recordingid recording ecgid filename file studyid examid waveform id",
     "path": "path filepath ecgpath recordpath waveformpath",
-    "patient": "patient patientid patientno patientnumber patientcode subject subjectid subjectno person personid"
-    " participant participantid",
+    "patient": PATIENT_WORDS,
     "sex": "sex gender biologicalsex sexatbirth sexm/f",
     "age": "age ageyears ageyear agey ageyr ageyrs ageinyears ageatecg patientage anchorage",
     "diagnosis": "diagnosis diagnoses dx report diagnosiscodes scpcodes",
@@ -52,7 +53,9 @@ _TEXTS = ("diagnosis", "superclass", "rhythm_label", "device", "site")
 _WHOLE = re.compile(r"(-?\d+)\.0+")
 _ABSENT = ["", "NA", "N/A", "n/a", "<NA>", "NaN", "nan", "null", "NULL", "None", "#N/A"]  # of columns without names
 _MOST_BYTES = 2**28  # of a table of people, unpacked: millions of rows
+_OF_PERSONS = ("age", "sex", "patient", "diagnosis")
 _SEPARATORS = (",", ";", "\t", "|")
+EXCEL = (".xlsx", ".xls")
 
 
 # ---------------------------------------------------------------- files
@@ -148,6 +151,25 @@ def _text_of(file: Path) -> str:
         stacklevel=2,
     )
     return text
+
+
+def is_of_people(file: Path) -> bool:
+    """Whether a file looks like a table of people: columns named after what one says of them, or any table of Excel's.
+
+    It is looked for in folders of recordings, where nobody said so.
+    """
+    if not file.is_file():  # a pipe would be waited for
+        return False
+    if file.suffix.lower() in EXCEL:
+        return True
+    try:
+        with gzip.open(file) if file.suffix.lower() == ".gz" else file.open("rb") as opened:
+            text = decoded(opened.read(4096), cut=True)[0]
+        lines = text.strip().splitlines()[:2]  # Excel may say in the first what parts the cells
+        rows = [next(csv.reader([line], delimiter=_separator(line)), []) for line in lines]
+    except (OSError, EOFError, zlib.error, csv.Error):
+        return False
+    return any(len(row) > 1 and any(_role(cell)[0] in _OF_PERSONS for cell in row) for row in rows)
 
 
 def _separator(text: str) -> str:

@@ -441,5 +441,8 @@ def _apart(work: Callable[..., Any], part: tuple[Any, ...]) -> Any:
 
 def unusable(cohort: xr.Dataset, usable: np.ndarray) -> list[dict[str, str]]:
     """The records that a network was not asked about, in the form `excluded` reads."""
-    reason = "missing samples, or no signal in any lead (in edited beats: no such wave, or no room for the sham)"
+    reason = (
+        "missing samples, as of a printout, or no signal in any lead; networks on whole recordings need every sample, "
+        "networks on beats do not (in edited beats: no such wave, or no room for the sham)"
+    )
     return [{"record": str(r), "step": "predict", "reason": reason} for r in cohort["record"].values[~usable]]

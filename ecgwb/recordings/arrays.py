@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from .channels import NOTHING_TOLD, UV_PER_UNIT, Channels, Told
+from .identity import PATIENT_WORDS, pseudonym
 from .people import age_of, sex_of
 from .record import LEADS12, RecordError, standard_lead
 from .texts import decoded
@@ -42,6 +43,7 @@ _ROLES = {
     "ids": "ids id recordids recordid record records examid studyid ecgid filename recordname recordnames",
     "age": "age ages",
     "sex": "sex gender",
+    "patient": PATIENT_WORDS,
 }
 _ROLE_OF = {word: role for role, words in _ROLES.items() for word in words.split()}
 _TIME = re.compile(r"time|t|zeit|temps|tiempo|tempo|elapsed(?: time)?", re.IGNORECASE)
@@ -136,12 +138,12 @@ def _role(name: str) -> str | None:
 
 
 def _facts(path: Path, words: Mapping[str, Any], row: int | None = None) -> _Facts:
-    """What named values say: rate, leads and unit; and, of recording `row` of many, its age and sex."""
+    """What named values say: rate, leads and unit; and, of recording `row` of many, its age, sex and patient."""
     flags: list[str] = []
     known: dict[str, Any] = {}
     said = {role: words[role] for role in words if words[role] is not None}
     if row is not None:
-        many = ("age", "sex", "fs")
+        many = ("age", "sex", "patient", "fs")
         said |= {r: np.asarray(said[r]).ravel()[row] for r in many if r in said and np.size(said[r]) > row}
     if "age" in said and np.size(said["age"]) == 1:
         years, doubt = age_of(_text(said["age"]))
@@ -151,6 +153,10 @@ def _facts(path: Path, words: Mapping[str, Any], row: int | None = None) -> _Fac
         sex, doubt = sex_of(_text(said["sex"]))
         known |= {"sex": sex} if sex else {}
         flags += [doubt] if doubt else []
+    if "patient" in said and np.size(said["patient"]) == 1:
+        # A gap in an array of numbers has made them 15709.0.
+        patient = pseudonym(re.sub(r"\.0+$", "", _text(said["patient"])))
+        known |= {"patient": patient} if patient else {}
     fs = None
     if "fs" in said:
         rates = np.unique(np.asarray(said["fs"]).ravel())
@@ -589,8 +595,9 @@ def is_table(path: Path, head: bytes) -> bool:
 
 
 def could_be_table(head: bytes) -> bool:
-    """Whether a text is any table of columns: what is read as a recording where the caller names the leads."""
-    return _manner(head) is not None
+    """Whether a text is a table of columns, but none of people: a recording where the caller names the leads."""
+    found = _manner(head)
+    return found is not None and not any(_OF_PEOPLE.fullmatch(cell) for cell in found[1][0])
 
 
 def first_column(head: bytes) -> str:

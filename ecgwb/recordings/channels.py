@@ -24,6 +24,7 @@ _VOLTAGE = re.compile(
 _PREFIX = {"nano": "n", "micro": "u", "mikro": "u", "milli": "m"}
 _NO_UNIT = ("", "none", "nan", "n/a", "nu", "unknown", "adu", "au", "a.u.", "raw", "counts", "digital", "lsb", "bit")
 USUAL_FS = (50.0, 20_000.0)  # Hz
+_LARGEST = 1e12  # µV; squares of more would not be finite
 _MANY = 6  # channels that are named in a flag; of more it says how many
 # One lead spans up to 20 times another. What is further off is so by a unit, a thousand or a million times.
 _BY_A_UNIT, _AT_MOST = (1e3, 1e6), 4.0
@@ -110,6 +111,10 @@ def to_record(channels: Channels, record_id: str, told: Told = NOTHING_TOLD) -> 
     flags += doubts + more + twice
     with np.errstate(over="ignore", invalid="ignore"):
         signal = channels.signal[used] * factors[used, None]
+        huge = np.isfinite(signal) & (np.abs(signal) > _LARGEST)
+    if huge.any():
+        signal[huge] = np.nan
+        flags.append(f"samples of an impossible size are missing: {huge.sum()}")
     names = [leads[k] for k in used]
     if TURNED_AVR in names and "aVR" not in names:
         at = names.index(TURNED_AVR)

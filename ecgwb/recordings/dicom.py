@@ -30,6 +30,7 @@ _MEASURED = {"pr": ("pr interval", "pr interval global"), "qrs": ("qrs duration"
              "qt": ("qt interval", "qt interval global"), "hr": ("ventricular heart rate", "heart rate"),
              "rr": ("rr interval", "mean rr interval", "rr interval global")}  # fmt: skip
 _SCALE = {"s": 1000.0, "us": 1e-3, "hz": 60.0}  # others are ms and bpm
+_NO_RATE = "a group of channels left out: it says no sampling rate"
 _PLACES = ("InstitutionName", "InstitutionAddress", "InstitutionalDepartmentName", "StationName", "AccessionNumber",
            "CurrentPatientLocation", "AdmissionID", "StudyID", "RequestingService")  # fmt: skip
 
@@ -74,7 +75,7 @@ def read(path: Path, name: str = "", told: Told = NOTHING_TOLD) -> Channels:
                 target = beats if _is_median(group) else rhythm
                 doubts: list[str] = []
                 try:
-                    target += _pieces(group, bool(data.original_encoding[1]), doubts, told.unit)
+                    target += _pieces(group, bool(data.original_encoding[1]), doubts, told)
                 except Exception:  # as below; the other groups are not the worse for it
                     doubts = ["a group of channels left out: it is damaged"]
                 flags += doubts if target is rhythm else []
@@ -83,6 +84,8 @@ def read(path: Path, name: str = "", told: Told = NOTHING_TOLD) -> Channels:
         raise
     except Exception as e:  # pydicom decodes each value when it is asked for, and raises whatever that meets
         raise error(path, f"not readable as DICOM ({type(e).__name__}); fetch the file again") from None
+    if not rhythm and _NO_RATE in flags:
+        raise error(path, "its channels say no sampling rate; give it: read_record(path, fs=500)")
     median = beat_of(beats, path, flags)
     return Channels(*joined(rhythm, path, flags), metadata | {"flags": flags}, median)
 
@@ -105,14 +108,18 @@ def _is_median(group: Any) -> bool:
     )
 
 
-def _pieces(group: Any, little_endian: bool, flags: list[str], unit_told: str | None = None) -> list[Piece]:
+def _pieces(group: Any, little_endian: bool, flags: list[str], told: Told = NOTHING_TOLD) -> list[Piece]:
     """The channels of a multiplex group; one that cannot be understood is left out."""
     kind = _KINDS.get((int(group.WaveformBitsAllocated), str(group.WaveformSampleInterpretation).upper()))
     channels, promised = int(group.NumberOfWaveformChannels), int(group.NumberOfWaveformSamples)
     definitions = list(group.get("ChannelDefinitionSequence") or [])
-    fs, start = float(group.SamplingFrequency), float(group.get("MultiplexGroupTimeOffset") or 0.0) / 1000
+    fs, start = float(group.get("SamplingFrequency") or 0.0), float(group.get("MultiplexGroupTimeOffset") or 0.0) / 1000
+    fs = fs if fs > 0 else float(told.fs or 0.0)
     if kind is None or channels < 1 or len(definitions) != channels:
         flags.append("a group of channels left out: its coding is not known, or its channels are not described")
+        return []
+    if not fs > 0:
+        flags.append(_NO_RATE)
         return []
     raw = np.frombuffer(_bytes(group.WaveformData), ("<" if little_endian else ">") + kind)
     n = min(len(raw) // channels, promised)
@@ -136,11 +143,11 @@ def _pieces(group: Any, little_endian: bool, flags: list[str], unit_told: str | 
         if not unit:
             unsaid.append(name)
         pieces.append(
-            Piece(name, unit.replace("µ", "u") or unit_told or "uV", row * gain * factor + baseline, fs, start)
+            Piece(name, unit.replace("µ", "u") or told.unit or "uV", row * gain * factor + baseline, fs, start)
         )
     if unsaid:
         what = "every channel" if len(unsaid) == channels else ", ".join(unsaid)
-        flags.append(f"the unit of {what} is not said; read as {unit_told or 'µV'}")
+        flags.append(f"the unit of {what} is not said; read as {told.unit or 'µV'}")
     return pieces
 
 

@@ -22,6 +22,11 @@ import platformdirs
 
 from .people import age_of, sex_of
 
+PATIENT_WORDS = (
+    "patient patientid patientno patientnumber patientcode subject subjectid subjectno person personid participant "
+    "participantid"
+)
+"""What a column or array of patients is usually called, in lower case without spaces, "_", "-" and "."."""
 _NOBODY = re.compile(
     r"[\W_0]*|x+|nan|none|null|unk(nown)?|not known|n/?a|na|test|patient|anon(ymous|ymi[sz]ed)?|de-?identified|removed"
 )
@@ -43,6 +48,7 @@ _COMMON = frozenset({
     *("ecg", "ekg", "emergency", "for", "heart", "inferior", "lateral", "lead", "left", "normal", "not", "old"),
     *("pain", "rate", "resting", "rhythm", "right", "sinus", "test", "the", "unknown", "ventricular", "wave", "with"),
 })  # fmt: skip
+_PSEUDONYM = re.compile(r"(p[0-9a-f]{16})(?:-[0-9a-f]{4})?")
 _OLDEST_BY_DATE = 105
 _LIMITS = {"pr": 2000.0, "qrs": 2000.0, "qt": 2000.0, "hr": 500.0}  # ms and bpm; beyond lie codes for "none"
 
@@ -51,7 +57,8 @@ def pseudonym(number: str | None) -> str | None:
     """A person's pseudonym for a number that a file gives; None where the number is that of nobody ("", "ANON").
 
     It is a keyed hash (HMAC-SHA-256), with a key that is made once for this user and machine, so that two recordings of
-    one person have the same, here, and nobody else can find the number by trying all.
+    one person have the same, here, and nobody else can find the number by trying all. A number in another spelling has
+    a second part, so that 00012345 and 12345 are told apart, and known to be alike.
 
     Parameters
     ----------
@@ -60,12 +67,25 @@ def pseudonym(number: str | None) -> str | None:
     Returns
     -------
     str or None
-        "p" and 16 hexadecimal digits.
+        "p" and 16 hexadecimal digits; of a number that is not in its shortest spelling, "-" and four more.
     """
     text = " ".join(str(number if number is not None else "").split()).casefold()
     if _NOBODY.fullmatch(text):
         return None
-    return "p" + hmac.new(_key(_key_file()), text.encode("utf-8", "replace"), hashlib.sha256).hexdigest()[:16]
+    short = spelling(text)
+    return f"p{_keyed(short)[:16]}" + (f"-{_keyed(text)[:4]}" if text != short else "")
+
+
+def _keyed(text: str) -> str:
+    return hmac.new(_key(_key_file()), text.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
+
+
+def spelling(patient: str) -> str:
+    """What names of one patient that differ only in case, spaces, leading zeros or ".0" share; of pseudonyms, too."""
+    if pseudonymous := _PSEUDONYM.fullmatch(patient):
+        return pseudonymous[1]
+    text = re.sub(r"\.0+$", "", re.sub(r"\s+", "", patient).casefold())
+    return re.sub(r"(?<!\d)0+(?=\d)", "", text)
 
 
 def _key_file() -> Path:

@@ -111,6 +111,11 @@ def sex_of(value: Any) -> tuple[str, str]:
     return "", SEX_CODE if _CODE.fullmatch(text) else _SEX
 
 
+def is_unknown(value: Any) -> bool:
+    """Whether a cell says plainly that nothing is known, such as "", "Unknown" or "n/a"."""
+    return bool(_UNKNOWN.fullmatch(_plain(value)))
+
+
 def _plain(value: Any) -> str:
     """A cell as lower-case text in one spelling of accents, without the space and quotes around it."""
     text = "" if value is None else unicodedata.normalize("NFKC", str(value))

@@ -8,6 +8,7 @@ Whatever comes in, a function returns, or raises an error that the package itsel
 """
 
 import argparse
+import io
 import itertools
 import re
 import resource
@@ -22,8 +23,10 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).parents[1] / "recordings"))
 
 import bent
+import h5py
 import medical_files
 import numpy as np
+import pandas as pd
 import torch
 from bad_input import ptbxl, write
 
@@ -113,7 +116,26 @@ def hospital_files():
         "SCP-ECG, Huffman code": medical_files.scp(ecg, order=1, packed=True, beat=beat, peaks=(400, 900)),
         "DICOM ECG": medical_files.dicom(groups),
         "EDF+D": medical_files.edf(rows, kind="EDF+D", times=[0, 1, 5]),
+        **array_files(ecg),
     }
+
+
+def array_files(ecg):
+    """The recording (lead, sample) µV as arrays and tables, small enough that what is bent is seldom but a sample."""
+    ecg = ecg[:, :600]
+    said = {"fs": 500, "leads": list(LEADS12), "unit": "uV", "age": 50, "patient_id": "7"}
+    npz, hdf5, parquet = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    np.savez(npz, ecg=ecg, **said)
+    with h5py.File(hdf5, "w") as file:
+        file.create_dataset("p1/ecg", data=ecg, chunks=(12, 200), compression="gzip")
+        file["p1/ids"] = ["a"]
+        file.attrs.update(said)
+    table = pd.DataFrame(dict(zip((f"{lead} (uV)" for lead in LEADS12), ecg, strict=True)))
+    table.insert(0, "time (ms)", 2 * np.arange(600))
+    table.to_parquet(parquet)
+    csv = table.to_csv(index=False).encode()
+    files = {"NumPy .npz": npz, "HDF5": hdf5, "Parquet": parquet}
+    return {kind: file.getvalue() for kind, file in files.items()} | {"CSV": csv}
 
 
 def bent_bytes(rng, content):

@@ -12,7 +12,7 @@ from ecgwb.cohorts.layouts import of_mimic
 from ecgwb.cohorts.sources import list_source, unpack
 from ecgwb.recordings import snomed
 from ecgwb.recordings.channels import Told
-from ecgwb.recordings.record import LEADS12
+from ecgwb.recordings.record import LEADS12, pick_leads
 
 
 def ptb(n):
@@ -123,6 +123,15 @@ def test_a_list_of_mimic_that_names_a_file_elsewhere_or_nobody(mimic, tmp_path_f
     }  # fmt: skip
 
 
+def test_a_study_that_the_list_has_twice_costs_its_second_row(mimic):
+    table = pd.read_csv(mimic / "record_list.csv")
+    pd.concat([table, table.iloc[:1]]).to_csv(mimic / "record_list.csv", index=False)
+    cohort, said = build(mimic)
+    assert cohort["record"].values.tolist() == ["41420867", "41420999", "41500000"]
+    assert wb.excluded(cohort).values.tolist() == [["41420867", "list", "the list has it again; its first row is used"]]
+    assert any("1 recording of the list is left out, such as '41420867': the list has it again" in x for x in said)
+
+
 def test_tables_of_mimic_with_spaces_texts_and_bad_cells_cost_no_more_than_these(mimic):
     table = pd.read_csv(mimic / "record_list.csv", dtype=str)
     table["subject_id"] = ["s1", "s1", "10002013"]
@@ -154,6 +163,34 @@ def test_ptbxl_opens_no_file_elsewhere_and_a_bad_cell_costs_itself(tmp_path):
         table.assign(filename_hr="r/none", filename_lr=str(low)).to_csv(folder / "ptbxl_database.csv", index=False)
         with pytest.raises(wb.RecordError, match="outside its own folder"):
             wb.build_cohort(folder)
+
+
+def test_the_12sl_beats_of_ptbxl_plus_are_the_files_own_beats(tmp_path):
+    folder = tmp_path / "ptb-xl"
+    beats = tmp_path / "ptb-xl-plus" / "median_beats" / "12sl" / "00000"
+    for n in (1, 2, 3):
+        write(folder / "r", str(n), ptb(n), LEADS12, 1000.0)
+    table = pd.DataFrame({"ecg_id": [1, 2, 3], "patient_id": [1, 2, 3], "age": 50, "sex": 0})
+    table.assign(filename_hr=[f"r/{n}" for n in (1, 2, 3)]).to_csv(folder / "ptbxl_database.csv", index=False)
+    ours = wb.representative_beat(wb.Record(ptb(1), 500, LEADS12))["beat"]
+    beat = pick_leads(wb.Record(1.5 * ours.values, 500, wb.LEADS), LEADS12).signal
+    beats.mkdir(parents=True)
+    wfdb.wrsamp(
+        "00001_medians", fs=500, units=["mV"] * 12, sig_name=list(LEADS12), fmt=["32"] * 12, adc_gain=[2e5] * 12,
+        d_signal=(200 * beat).round().astype(int).T, baseline=[0] * 12, write_dir=str(beats),
+    )  # fmt: skip
+    header = beats / "00001_medians.hea"  # of PTB-XL+ the first line has a folder, which wfdb refuses
+    header.write_text(f"ge_median_beats_wfdb/{header.read_text()}")
+    (beats / "00003_medians.hea").write_text("damaged")
+    first, second, third = (item.read() for item in list_source(folder).items)
+    np.testing.assert_allclose(first.median.signal, beat, atol=0.01)
+    assert second.median is third.median is None
+    assert any(f.startswith("the 12SL program's beat cannot be used: ") for f in third.metadata["flags"])
+    cohort, _ = build(folder, beats="file")
+    assert cohort["record"].values.tolist() == ["1"]
+    assert wb.excluded(cohort)["reason"].str.contains("came without a representative beat").all()
+    size = np.ptp(cohort["beat"].sel(record="1", lead="II").values) / np.ptp(ours.sel(lead="II").values)
+    assert size == pytest.approx(1.5, rel=0.02)
 
 
 def test_mimic_recordings_that_were_not_fetched_are_left_out_with_a_count(mimic):
@@ -241,6 +278,22 @@ def test_code15_padding_is_no_signal_and_its_unit_can_be_told(code15):
     assert told.notes.lines() == []
 
 
+def test_the_list_of_code15_is_a_source_and_its_leads_can_be_told(code15):
+    table = pd.read_csv(code15 / "exams.csv")
+    table.iloc[[1, 2, 1]].to_csv(code15 / "some.csv", index=False)
+    source = list_source(code15 / "some.csv", told=Told(leads={"V1": "V2", "V2": "V1"}))
+    one, other = source.items
+    assert (one.record_id, other.record_id) == ("1169160", "2873686")
+    assert one.metadata["patient"] == "code15-7"
+    assert source.left_out.rows() == [
+        {"record": "1169160", "step": "list", "reason": "the list has it again; its first row is used"}
+    ]
+    plain = next(i for i in list_source(code15).items if i.record_id == "1169160").read()
+    turned = one.read()
+    assert plain.leads == LEADS12
+    np.testing.assert_array_equal(turned.signal[turned.leads.index("V2")], plain.signal[plain.leads.index("V1")])
+
+
 def test_a_damaged_part_of_code15_costs_its_exams_alone(code15):
     whole = (code15 / "exams_part0.hdf5").read_bytes()
     (code15 / "exams_part13.hdf5").write_bytes(whole[:3000])
@@ -311,16 +364,23 @@ def test_a_challenge_collection_is_read_without_loss(challenge):
     assert table["age"].isna().sum() == 3
     assert (table["sex"] == "").sum() == 1
     assert cohort["hr"].values == pytest.approx(float(cohort["hr"].sel(record="HR00001")), abs=3)
-    assert any("PhysioNet Challenges" in x for x in said)
+    assert [x for x in said if "whose" in x] == [x for x in said if "none of the 7 recordings says whose" in x]
+    assert len([x for x in said if "whose" in x]) == 1
     assert "Challenge 2021" in cohort.attrs["credit"]
+
+
+def test_a_challenge_whose_people_a_table_names_says_nothing_of_people(challenge):
+    found = list_source(challenge, pd.DataFrame({"record": ["A0001", "Q0001"], "patient": ["a", "b"]}))
+    assert found.notes.lines() == []
+    named = {item.record_id: item.metadata["patient"] for item in found.items if "patient" in item.metadata}
+    assert named == {"A0001": "a", "Q0001": "b"}
 
 
 def test_a_challenge_is_known_though_its_first_header_has_no_code(tmp_path):
     for n, codes in ((1, "Unknown"), (2, "426177001")):
         as_mat(tmp_path / "georgia" / f"g{n}", f"E0000{n}", ptb(n), 500, header_of(n, 50, "Male", codes))
-    cohort, said = build(tmp_path / "georgia")
+    cohort, _ = build(tmp_path / "georgia")
     assert "Challenge 2021" in cohort.attrs["credit"]
-    assert any("PhysioNet Challenges" in x for x in said)
 
 
 def test_chapman_has_one_recording_a_person(tmp_path):

@@ -114,6 +114,7 @@ def test_a_gap_costs_its_lead_a_beat_and_the_others_none(recordings):
     assert float(holed["qt"]) == pytest.approx(float(clean["qt"]), abs=4)
 
 
+@pytest.mark.filterwarnings("ignore:1 recording is there more than once")  # the three are one
 def test_missing_samples_are_bridged_and_flagged(recordings):
     signal = recordings[9].signal.copy()
     signal[np.random.default_rng(0).random(signal.shape) < 0.01] = np.nan

@@ -1,5 +1,6 @@
 """Where recordings come from: files, lists, patterns and folders with links; names, states and walks of them."""
 
+import gzip
 import os
 import shutil
 import stat
@@ -14,6 +15,7 @@ import ecgwb as wb
 from ecgwb.cohorts import sources
 from ecgwb.cohorts.files import named_by_path, recordings_in, walk
 from ecgwb.cohorts.items import Notes
+from ecgwb.recordings.channels import Told
 
 
 def put(folder, name, from_, number):
@@ -117,7 +119,7 @@ def test_several_recordings_of_a_file_and_files_of_several_formats(ludb_folder, 
     found, passed = recordings_in(walk(tmp_path, Notes()))
     assert [r.record_id for r in found] == ["a", "b", "many/x", "many/y"]
     assert [r.inside for r in found] == ["", "", "x", "y"]
-    assert passed == ""
+    assert passed == []
 
 
 def test_segments_of_a_recording_are_no_recordings_of_their_own(ludb_folder, tmp_path):
@@ -145,6 +147,33 @@ def test_files_called_like_recordings_that_are_none_are_told_of(ludb_folder, tmp
     assert line.startswith("2 files that are called like recordings are passed by, such as 'lost.mat'")
     with pytest.raises(wb.RecordError, match=r"without their header lost\.hea"):
         wb.read_record(tmp_path / "lost.mat")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("people.csv", b"record,age,sex\na,50,M\n"), ("metadata.txt", "sep=;\nFile;Patient ID\na;7\n".encode("utf-16")),
+     ("people.csv.gz", gzip.compress(b"name,gender\na,F\n")), ("people.xlsx", b"PK\x03\x04")],
+)  # fmt: skip
+def test_a_table_of_people_beside_the_recordings_is_not_passed_by_in_silence(ludb_folder, tmp_path, name, content):
+    put(tmp_path, "a", ludb_folder, 1)
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / "lists.csv").write_text("recording,label\na,b\n")
+    (line,) = sources.list_source(tmp_path).notes.lines()
+    assert line.startswith(f"{name} beside the recordings is not used; if it tells of the people, say metadata=")
+    assert str(tmp_path / name) in line
+    (tmp_path / "also.tsv").write_text("id\tsex\n")
+    (line,) = sources.list_source(tmp_path).notes.lines()
+    assert "nor 1 other like it" in line
+    assert sources.list_source(tmp_path, pd.DataFrame({"record": ["a"], "age": [50]})).notes.lines() == []
+
+
+def test_a_table_of_people_is_no_recording_though_the_leads_are_told(ludb_folder, tmp_path):
+    record = wb.read_record(ludb_folder / "data" / "1")
+    table = pd.DataFrame(record.signal.T, columns=[f"ECG{k}" for k in range(12)])
+    table.to_csv(tmp_path / "a.csv", index=False)
+    (tmp_path / "people.csv").write_text("record,age\na,50\n")
+    told = Told({f"ECG{k}": lead for k, lead in enumerate(record.leads)}, 500, "uV")
+    assert names(tmp_path, told=told) == ["a"]
 
 
 def test_nothing_found_says_what_was_passed_by_and_how_arrays_are_given(tmp_path):

@@ -53,6 +53,18 @@ def test_a_cell_that_is_not_understood_costs_itself_and_is_counted_once(records)
     assert "an age that is not understood is left out (table)" in flags[2]
 
 
+def test_a_cell_that_may_be_a_name_is_not_shown_whole(records):
+    table = pd.DataFrame(
+        {"record": NAMES, "sex": ["Mary Shelley", "not known", "xyz"], "age": ["30.08.1797", "", "9999"]}
+    )
+    (line,) = built(records, table)[1]
+    assert "sex of 3 (such as 'Ma…' of record 'p1', 'not known' of record 'p2', 'xyz' of record 'p3')" in line
+    assert "'30…' of record 'p1'" in line
+    assert "'9999' of record 'p3'" in line
+    assert "Shelley" not in line
+    assert "1797" not in line
+
+
 def test_a_cell_of_a_record_in_memory_that_is_left_out_does_not_come_back(records):
     cells = [
         {"age": "abc", "sex": "7"},

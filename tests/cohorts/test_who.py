@@ -8,10 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from scipy.signal import resample_poly
 
 import ecgwb as wb
-from ecgwb.cohorts.people import hash_of, names_patients, own_names, sources_of
+from ecgwb.cohorts.copies import hash_of, outline_of, same_recordings
+from ecgwb.cohorts.layouts import WITHDRAWN
+from ecgwb.cohorts.people import names_patients, own_names, sources_of
+from ecgwb.cohorts.sources import unpack
 from ecgwb.models.prediction import _seen
+from ecgwb.recordings.identity import pseudonym
+from ecgwb.recordings.reading import read_flagged
 
 SMALL = {"name": "compact", "width": 4}
 
@@ -104,12 +110,73 @@ def test_a_recording_that_is_there_twice_is_found_in_any_order_of_leads_and_at_a
     assert spoken(wb.split_patients, cohort)[1] == []  # they are one person's, on one side
 
 
+def copies(record):
+    """Of a recording, what other formats make of it: larger steps, another rate, eight leads in another order."""
+    for step in (1.0, 2.5, 5.0):
+        yield replace(record, signal=np.round(record.signal / step) * step)
+    yield replace(record, signal=resample_poly(record.signal, 2, 1, axis=1), fs=2 * record.fs)
+    eight = [record.leads.index(lead) for lead in wb.LEADS[::-1]]
+    yield replace(record, signal=-3 * np.round(record.signal[eight] / 4.88) * 4.88 + 100, leads=wb.LEADS[::-1])
+
+
+def test_a_copy_in_other_steps_or_at_another_rate_is_found_and_no_two_people_are_one(ludb_folder):
+    folders = [(ludb_folder / "data", "*.hea"), (unpack("ptbxl500") / "records500", "*/*_hr.hea")]
+    all_ = [read_flagged(f) for folder, what in folders for f in sorted(folder.glob(what))]
+    assert len(all_) == 700
+    outlines, samples = (np.array([of(r) for r in all_]) for of in (outline_of, hash_of))
+    groups, other_steps = same_recordings({"samples": samples, "outline": outlines})
+    assert groups == same_recordings({"samples": samples})[0]
+    of_twice = {all_[k].record_id for g in groups for k in g}
+    assert all(any(all_[k].record_id[2:5] in WITHDRAWN for k in g) for g in groups)
+    assert len(of_twice) > 8  # of which PTB-XL has withdrawn one each
+    assert other_steps == []
+    for record in all_[::25]:
+        both = [record, *copies(record), all_[1] if record is all_[0] else all_[0]]
+        of = {k: np.array([f(r) for r in both]) for k, f in (("samples", hash_of), ("outline", outline_of))}
+        assert same_recordings(of) == ([list(range(6))], [list(range(6))])
+
+
+def test_a_recording_in_two_formats_is_said(read):
+    rounded = replace(read[0], signal=np.round(read[0].signal / 2.5) * 2.5)
+    both = records([read[0], read[1], rounded], *"abc", patient=tuple("xyx"))
+    cohort, said = spoken(wb.build_cohort, both)
+    assert said == [
+        "1 recording is there more than once, with the same samples but for steps or rate, such as 'a' and 'c'"
+    ]
+    assert json.loads(cohort.attrs["who_is_who"])["copies"] == [["a", "c"]]
+    both[2].metadata["patient"] = "z"
+    cohort, said = spoken(wb.build_cohort, both)
+    assert said == ["1 recording is there more than once under different patients, such as 'a' and 'c'"]
+    assert "'a' and 'c'" in spoken(wb.split_patients, cohort)[1][0]
+
+
+def test_records_without_names_are_split_all_the_same(somebody):
+    discovery, test = wb.split_patients(somebody[0].drop_vars("record"))
+    assert discovery.sizes["record"] + test.sizes["record"] == 3
+    assert names_patients(somebody[0].drop_vars("record"))
+
+
+def test_recordings_without_energy_are_not_the_same():
+    flat, short = wb.Record(np.ones((2, 5000)), 500, ["I", "II"]), wb.Record(np.eye(2, 20), 500, ["I", "II"])
+    empty = wb.Record(np.full((2, 5000), np.nan), 500, ["I", "II"])
+    assert [outline_of(r) for r in (flat, short, empty)] == [""] * 3
+    assert same_recordings({"outline": np.array(["", "", "nan"])}) == ([], [])
+    assert same_recordings({}) == ([], [])
+
+
 def test_patients_written_in_different_ways_are_named(read):
     cohort, said = spoken(wb.build_cohort, records(read, *"abcd", patient=("P 07", "p7", "p70", "p7.0")))
     assert len(said) == 1
     assert "1 patient is written in different ways" in said[0]
     assert json.loads(cohort.attrs["who_is_who"])["alike"] == [["P 07", "p7", "p7.0"]]
     assert "p7" in spoken(wb.split_patients, cohort)[1][0]
+
+
+def test_pseudonyms_of_a_number_with_and_without_leading_zeros_are_alike(read):
+    people = tuple(map(pseudonym, ("00012345", "12345", "2345")))
+    _, said = spoken(wb.build_cohort, records(read, *"abc", patient=people))
+    (line,) = said
+    assert f"1 patient is written in different ways and counted as different people, such as {people[1]!r}" in line
 
 
 def test_training_and_discovery_warn_of_people_who_may_be_two(nobody, dozen, read):

@@ -10,6 +10,7 @@ import ecgwb as wb
 from ecgwb.cohorts.sources import unpack
 from ecgwb.recordings import arrays
 from ecgwb.recordings.channels import Told
+from ecgwb.recordings.identity import pseudonym
 from ecgwb.recordings.reading import format_of, read_flagged
 from ecgwb.recordings.record import LEADS12
 
@@ -113,6 +114,33 @@ def test_many_recordings_in_one_file_are_read_one_by_one(tmp_path, ecg, save):
     assert "age" not in read_flagged(tmp_path / "a.npz", "p1").metadata
     with pytest.raises(wb.RecordError, match="3 recordings, such as p7"):
         wb.read_record(tmp_path / "a.npz")
+
+
+def test_a_patient_in_the_file_is_a_pseudonym_however_it_is_written(tmp_path, ecg):
+    many, said = np.stack([ecg, 2 * ecg, -ecg]), {"fs": 500, "leads": ALL, "unit": "uV"}
+    np.savez(tmp_path / "a.npz", ecg=many, ids=list("abc"), patient_id=[15709.0, np.nan, 7.0], **said)
+    of = [read_flagged(tmp_path / "a.npz", x).metadata.get("patient") for x in "abc"]
+    assert of == [pseudonym("15709"), None, pseudonym("7")]
+    with hdf5(tmp_path / "a.h5") as file:
+        file.attrs.update(said)
+        file["p1/ecg"], file["p2/ecg"] = ecg, 2 * ecg
+        file["p1"].attrs["Subject ID"], file["p2"]["participant"] = "15709", np.array([b"x7"])
+    of = [read_flagged(tmp_path / "a.h5", x).metadata.get("patient") for x in ("p1", "p2")]
+    assert of == [pseudonym("15709"), pseudonym("x7")]
+    with hdf5(tmp_path / "b.h5") as file:
+        file.attrs.update(said)
+        file["ecg"], file["patient_id"] = many, [8, 8, 9]
+    of = [read_flagged(tmp_path / "b.h5", f"b-{k}").metadata["patient"] for k in range(3)]
+    assert of == [pseudonym("8"), pseudonym("8"), pseudonym("9")]
+
+
+def test_samples_of_impossible_size_are_missing(tmp_path, ecg):
+    bent = ecg.copy()
+    bent[3, 7] = 1e200
+    np.savez(tmp_path / "a.npz", ecg=bent, fs=500, leads=ALL, unit="uV")
+    record = wb.read_record(tmp_path / "a.npz")
+    assert record.metadata["flags"] == ["samples of an impossible size are missing: 1"]
+    assert np.argwhere(np.isnan(record.signal)).tolist() == [[3, 7]]
 
 
 def test_ids_that_repeat_are_not_taken_for_names(tmp_path, ecg):

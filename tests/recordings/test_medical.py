@@ -17,7 +17,7 @@ from pydicom.data import get_testdata_file
 
 import ecgwb as wb
 from ecgwb.recordings.channels import NOTHING_TOLD
-from ecgwb.recordings.identity import clinical, pseudonym, years_between
+from ecgwb.recordings.identity import clinical, pseudonym, spelling, years_between
 from ecgwb.recordings.reading import FORMATS, format_of
 from ecgwb.recordings.record import pick_leads
 
@@ -178,6 +178,18 @@ def test_a_rate_or_a_unit_that_is_not_said_is_asked_for(tmp_path):
     with pytest.raises(wb.RecordError, match=r"says no unit of its leads\. Give it: unit='mV'"):
         wb.read_record(path)
     assert np.abs(wb.read_record(path, unit="uV").signal - ECG).max() <= 1.25
+
+
+def test_the_rate_that_a_dicom_does_not_say_is_told(tmp_path):
+    data = pydicom.dcmread(put(tmp_path, files.dicom([("RHYTHM", "ORIGINAL", ECG, 500, {})])))
+    for rate in (None, 0):
+        data.WaveformSequence[0].SamplingFrequency = rate
+        data.save_as(tmp_path / "b")
+        with pytest.raises(wb.RecordError, match=r"say no sampling rate; give it: read_record\(path, fs=500\)"):
+            wb.read_record(tmp_path / "b")
+        record = wb.read_record(tmp_path / "b", fs=500)
+        assert (record.fs, record.metadata["flags"]) == (500, [])
+        assert np.abs(record.signal - ECG).max() <= 1.25
 
 
 def test_a_damaged_beat_of_the_recorder_costs_itself(tmp_path):
@@ -386,6 +398,13 @@ def test_a_number_of_nobody_is_no_pseudonym():
         None
     ] * 10
     assert len({pseudonym(str(k)) for k in range(1, 1000)}) == 999
+
+
+def test_a_number_with_leading_zeros_is_another_and_known_to_be_alike():
+    whole, short, other = (pseudonym(x) for x in ("00012345", "12345", "0012346"))
+    assert len({whole, short, other}) == 3
+    assert spelling(whole) == spelling(short) == short != spelling(other)
+    assert re.fullmatch("p[0-9a-f]{16}-[0-9a-f]{4}", whole)
 
 
 # ---------------------------------------------------------------- what is no ECG, and what is an attack
