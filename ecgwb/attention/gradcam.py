@@ -121,7 +121,8 @@ def _maps(
     network, read, where = ecg_network(model), reading(model, layer), positions(model, layer)
     out: np.ndarray | None = None
     usable = np.zeros(cohort.sizes["record"], dtype=bool)
-    answers, lost = np.full((len(usable), len(wanted)), np.nan), 0.0
+    answers, means = (np.full((len(usable), len(wanted)), np.nan) for _ in range(2))
+    lost = 0.0
     with evaluating(model):
         head = _head(network, read, outputs)
         for rows, part, ok in pieces(model, cohort, "ecgradcam"):
@@ -137,6 +138,7 @@ def _maps(
                 out = np.empty((len(usable), len(wanted), part.shape[2]), dtype=np.float32)
             out[rows] = (_by_record(coarse, len(part)) @ along).cpu().numpy()
             usable[rows], answers[rows] = ok, y.detach().double().cpu().numpy()
+            means[rows] = out[rows].mean(axis=2, dtype=float)
     if out is None:
         out = np.empty((0, len(wanted), spec.n_samples), dtype=np.float32)
     maps = labelled(out, model, cohort, usable, wanted).assign_attrs(
@@ -154,7 +156,7 @@ def _maps(
             stacklevel=callers_level(),
         )
     bias = head.bias.cpu().numpy()
-    if variant in ("gradcam", OF_TOKENS) and not relu and _add_up(out[usable], bias, answers[usable]):
+    if variant in ("gradcam", OF_TOKENS) and not relu and _add_up(means[usable], bias, answers[usable]):
         return with_units(maps, [spec.unit(t) for t in wanted], bias, adds_up="mean")
     return with_units(maps, [""] * len(wanted))
 
@@ -185,11 +187,11 @@ def _along(network: EcgNetwork, where: Positions, n_positions: int, n: int) -> t
     return torch.from_numpy(out.reshape(-1, n))
 
 
-def _add_up(maps: np.ndarray, bias: np.ndarray, answers: np.ndarray) -> bool:
-    """Whether means and biases are the predictions, but for a small share of how much these differ between records."""
-    if not len(maps):
+def _add_up(means: np.ndarray, bias: np.ndarray, answers: np.ndarray) -> bool:
+    """Whether maps' means and biases are the predictions, but for a small share of how much these differ."""
+    if not len(means):
         return False
-    gap = np.abs(maps.mean(axis=2, dtype=float) + bias - answers).max(axis=0)  # (target,)
+    gap = np.abs(means + bias - answers).max(axis=0)  # (target,)
     own = np.abs(answers - bias).max(axis=0)
     spread = answers.std(axis=0)
     return bool((gap <= _EXACT * np.where(spread > 1e-3 * own, spread, own)).all())
