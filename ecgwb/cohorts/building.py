@@ -29,6 +29,7 @@ from ..delineation.annotations import ludb_out_of_fold, read_annotations
 from ..delineation.landmarks import QRS_ON, R
 from ..delineation.waves import delineate
 from ..recordings.filters import BRIDGED_MS, FILTERS
+from ..recordings.identity import Key, own_key, pseudonyms_by
 from ..recordings.people import age_of, sex_of
 from ..recordings.record import FS, LEADS, LIMB_TOLERANCE, LOW_FS, Record, RecordError
 from . import stores
@@ -314,7 +315,10 @@ def build(inputs: Inputs, place: Path, client: Any = None) -> None:
                 else:
                     yield files[-1], chunk
 
-        for file, chunk, part in _results(to_do(), partial(build_chunk, waves=waves, beats=inputs.beats), client):
+        work = partial(build_chunk, waves=waves, beats=inputs.beats)
+        if client is not None:
+            work = partial(_with_key, own_key(), work)
+        for file, chunk, part in _results(to_do(), work, client):
             stores.save_part(file, part)
             bar.update(len(chunk))
     left_out = stores.failures(files)
@@ -345,6 +349,12 @@ def build(inputs: Inputs, place: Path, client: Any = None) -> None:
         "who_is_who": json.dumps(who_is_who(stores.columns(files, WHO)), ensure_ascii=False),
     }
     stores.put_together(files, FORM, COORDS, attrs, place / "store")
+
+
+def _with_key(key: Key, work: Callable[[list[Item]], Part], items: list[Item]) -> Part:
+    """What a client's worker runs, whose home may be another: people have the pseudonyms of the client's machine."""
+    with pseudonyms_by(key):
+        return work(items)
 
 
 class Inputs:
