@@ -344,14 +344,19 @@ def map_chunks(
     common = template_of(cohort) if template is None else template
     work = partial(_part_sums, makers=makers, template=common, by=by, seed=seed)
     parts = (part for _, part in parts_of(cohort))
+    return finish_map(summed(client, work, parts, merge_maps), ci)
+
+
+def summed(client: Any, work: Callable[[Any], Any], parts: Iterable[Any], merge: Callable[[Iterable[Any]], Any]) -> Any:
+    """What `merge` makes of the sums that `work` makes of parts: here, or on a client's workers."""
     if client is None:
-        return finish_map(merge_maps(map(work, parts)), ci)
+        return merge(map(work, parts))
     sent = client.scatter(work, broadcast=True, hash=False)
     futures = [client.submit(call, sent, part, pure=False) for part in parts]
     while len(futures) > 1:  # two by two, where they are: sums are large, and none of them is wanted here
         pairs = [futures[k : k + 2] for k in range(0, len(futures), 2)]
-        futures = [client.submit(merge_maps, pair, pure=False) if len(pair) > 1 else pair[0] for pair in pairs]
-    return finish_map(futures[0].result(), ci)
+        futures = [client.submit(merge, pair, pure=False) if len(pair) > 1 else pair[0] for pair in pairs]
+    return futures[0].result()
 
 
 def _part_sums(

@@ -61,9 +61,9 @@ def test_of_many_records_long_texts_and_what_each_lead_has_stay_on_the_disk_too(
     many = many.assign_coords(record=[f"{k:04d}" for k in range(1100)])
     stores.write(many.drop_vars("beat"), {"beat": [many["beat"].values]}, building.FORM, tmp_path / "many.zarr")
     cohort = wb.open_cohort(tmp_path / "many.zarr")
-    assert {"beat", "flags", "diagnosis", "lead_noise"} <= on_disk(cohort)
+    assert {"beat", "flags", "diagnosis", "neighbour"} <= on_disk(cohort)
     assert not on_disk(cohort) & {"record", "patient", "sex", "fiducial", "qt"}
-    for name in ("flags", "diagnosis", "lead_noise", "beat"):
+    for name in ("flags", "diagnosis", "neighbour", "beat"):
         np.testing.assert_array_equal(cohort.isel(record=slice(1000, 1090))[name], many[name].values[1000:1090])
     xr.testing.assert_equal(cohort.load(), many.transpose(*cohort.dims))
 
