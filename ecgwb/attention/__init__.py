@@ -15,7 +15,7 @@ seed : int
 
 from .alignment import align, reference_beats, reference_rhythms, template_of
 from .attribution import attribute
-from .contrasts import map_contrast, map_difference
+from .contrasts import difference_chunks, map_contrast, map_difference
 from .gradcam import departure, ecgradcam
 from .maps import cohort_map, finish_map, map_chunks, map_sums, merge_maps, segment_table, segments
 
@@ -24,6 +24,7 @@ __all__ = [
     "attribute",
     "cohort_map",
     "departure",
+    "difference_chunks",
     "ecgradcam",
     "finish_map",
     "map_chunks",

@@ -21,7 +21,7 @@ from ..cohorts.guards import check
 from ..cohorts.lines import lines_between
 from ..delineation.landmarks import WAVES
 from ..models.interface import EcgNetwork, ecg_network
-from ..models.prediction import batches, by_parts, model_input, parts_of, pieces, predict
+from ..models.prediction import batches, by_parts, model_input, parts_of, pieces, predict, together
 from ..models.progress import progress
 from ..models.running import unreadable
 from ..models.spec import ModelError, copy_of, differentiating, evaluating, spec_of
@@ -137,8 +137,7 @@ def attribute(
     noise = torch.randn(n_noises, *shape, generator=torch.Generator().manual_seed(seed)) * noise_uv * spec.scale
     work = partial(_values, model, how=how, outputs=outputs, steps=steps, noise=noise)
     every = np.broadcast_to(b, (cohort.sizes["record"], *shape))
-    parts = by_parts(work, model, cohort, method, every)
-    out, usable = (np.concatenate(x) for x in zip(*parts, strict=True))
+    out, usable = together(by_parts(work, model, cohort, method, every), cohort)
     usable &= has_baseline
     if usable.any() and not out[usable].any() and _differ(predict(model, cohort), wanted):
         warnings.warn(

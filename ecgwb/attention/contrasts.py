@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..cohorts.guards import check_values
+from ..cohorts.guards import check, check_values, kind_of
 from ..cohorts.people import column, patients_of
 from ..stats import permutation_p
+from .alignment import align, template_of
+from .maps import summed
 
-_AT_ONCE = 250  # permutations in memory together
+_RECORDS = 1024  # in memory together
 
 
 def map_difference(
@@ -25,7 +32,7 @@ def map_difference(
     Parameters
     ----------
     aligned : DataArray (record, ..., phase)
-        From `align`, all of it in memory.
+        From `align`, all of it in memory; for more, see `ecgwb.attention.difference_chunks`.
     by : str
         A coordinate of record with two values; records for which it is empty are left out.
     centred : bool
@@ -59,68 +66,203 @@ def map_difference(
     the curves differ, only where they do, and ``centred=True`` asks just that.
     """
     aligned = check_values(aligned, "record", "phase", name="aligned", source="wb.align(maps, cohort)")
-    curves = _of_patients(aligned, by)  # (patient, ..., phase)
-    labels = curves[by].values
-    groups = sorted(set(labels.tolist()))
+    split = _split(aligned, by, permutations, seed)
+    parts = ((aligned.isel(record=rows), patient, members) for rows, patient, members in split.parts())
+    return _finished(_added(map(partial(_moments, centred=centred), parts)), split)
+
+
+def difference_chunks(
+    values: Callable[[xr.Dataset], xr.DataArray],
+    cohort: xr.Dataset,
+    by: str = "sex",
+    *,
+    template: xr.DataArray | None = None,
+    centred: bool = False,
+    permutations: int = 2000,
+    client: Any = None,
+    seed: int = 0,
+) -> xr.Dataset:
+    """The difference of two groups' maps of more records than memory holds: made, aligned and summed part by part.
+
+    Parameters
+    ----------
+    values : function
+        Makes values (record, ..., time) of a part of the cohort, as for `map_chunks`.
+    cohort : Dataset
+        One opened from its path is read part by part. For `by`, `centred`, `permutations` and `seed` see
+        `map_difference`.
+    template : DataArray (landmark,), optional
+        The common beat's landmarks; the cohort's medians by default.
+    client : dask.distributed.Client, optional
+        Makes and adds up the parts on its workers; only the finished sums come back.
+
+    Returns
+    -------
+    Dataset
+        What `map_difference` returns, but for rounding, for ``align(values(cohort), cohort, template)``. Memory is 30
+        MB a target and 0.3 kB a patient.
+
+    Raises
+    ------
+    ValueError
+        As `align` and `map_difference`.
+    """
+    cohort = check(cohort)
+    if not callable(values):
+        raise TypeError(f"values is {kind_of(values)}; it makes maps of a part of the cohort: expected a function")
+    common = template_of(cohort) if template is None else template
+    split = _split(cohort, by, permutations, seed)
+    parts = [(cohort.isel(record=rows), patient, members) for rows, patient, members in split.parts()]
+    work = partial(_made_moments, make=values, template=common, centred=centred)
+    return _finished(summed(client, work, parts, _added), split)
+
+
+class _Split(NamedTuple):
+    """Patients in two groups, and in permutations of them."""
+
+    by: str
+    permutations: int
+    groups: list[Any]
+    n: list[int]  # (group,) patients
+    rows: np.ndarray  # (record,) the records of known group, one patient's after another's
+    patient: np.ndarray  # (record,) of each, from 0 on
+    members: np.ndarray  # (patient, split / 8) bits: in the first group; in it in each permutation
+
+    def parts(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Some 1,024 records after others: rows, their patients from 0 on, and the bits of these; no patient is cut."""
+        start = 0
+        while start < len(self.rows):
+            last = self.patient[min(start + _RECORDS, len(self.rows)) - 1]
+            stop = int(np.searchsorted(self.patient, last, side="left"))
+            if stop <= start or start + _RECORDS >= len(self.rows):  # a patient of many records, or the last ones
+                stop = int(np.searchsorted(self.patient, last, side="right"))
+            patient = self.patient[start:stop]
+            yield self.rows[start:stop], patient - patient[0], self.members[patient[0] : patient[-1] + 1]
+            start = stop
+
+
+def _split(data: xr.DataArray | xr.Dataset, by: str, permutations: int, seed: int) -> _Split:
+    """The two groups of patients by a coordinate of record, which for each patient has one value."""
+    values = column(data, by)
+    rows = np.flatnonzero([str(v) not in ("", "nan") for v in values])
+    patient, names = pd.factorize(patients_of(data)[rows])
+    order = np.argsort(patient, kind="stable")
+    rows, patient = rows[order], patient[order]
+    of_record = np.asarray(values)[rows]
+    of_patient = of_record[np.searchsorted(patient, np.arange(len(names)))]
+    mixed = np.flatnonzero(of_record != of_patient[patient])
+    if len(mixed):
+        k = patient[mixed[0]]
+        one, other = of_patient[k], of_record[mixed[0]]
+        raise ValueError(f"patient {str(names[k])!r} has two values of {by!r}: {str(one)!r} and {str(other)!r}")
+    groups = sorted(set(of_patient.tolist()))
     if len(groups) != 2:
         raise ValueError(f"{by!r} has the values {groups}; a difference takes two")
     if permutations < 1:
         raise ValueError(f"permutations is {permutations}; expected at least 1")
-    if centred:
-        curves = curves - curves.mean("phase")
-    data = curves.values.reshape(len(labels), -1, curves.sizes["phase"])  # (patient, curve, phase)
-    first = labels == groups[0]
+    first = of_patient == groups[0]
     rng = np.random.default_rng(seed)
-    permuted = np.array([rng.permutation(first) for _ in range(permutations)])  # (permutation, patient)
-    found = np.stack([_tested(data[:, k], first, permuted) for k in range(data.shape[1])], axis=1)
-    dims, shape = curves.dims[1:], curves.shape[1:]
+    splits = itertools.chain([first], (rng.permutation(first) for _ in range(permutations)))
+    eights = iter(lambda: list(itertools.islice(splits, 8)), [])
+    members = np.concatenate([np.packbits(some, axis=0) for some in eights]).T
+    return _Split(
+        by, permutations, groups, [int(first.sum()), int((~first).sum())], rows, patient, np.ascontiguousarray(members)
+    )
+
+
+class _Moments(NamedTuple):
+    """Sums over patients of a part, of their curves less `shift`, which keeps squares from cancelling."""
+
+    like: xr.DataArray  # (..., phase) labels and attributes
+    shift: np.ndarray  # (curve, phase)
+    sums: np.ndarray  # (3, split, curve, phase) how many in the first group, their sum and that of their squares
+    everyone: np.ndarray  # (3, curve, phase)
+
+
+def _made_moments(
+    some: tuple[xr.Dataset, np.ndarray, np.ndarray],
+    make: Callable[[xr.Dataset], xr.DataArray],
+    template: xr.DataArray,
+    centred: bool,
+) -> _Moments:
+    part, patient, members = some
+    return _moments((align(make(part), part, template), patient, members), centred)
+
+
+def _moments(some: tuple[xr.DataArray, np.ndarray, np.ndarray], centred: bool) -> _Moments:
+    """Sums of a part's patients, each counted once with the mean of their records."""
+    aligned, patient, members = some
+    of_records = [name for name, c in aligned.coords.items() if "record" in c.dims]
+    like = aligned.drop_vars(of_records).isel(record=0).copy(deep=True)
+    splits = np.unpackbits(members, axis=1).T.astype(float)  # (split, patient)
+    values = aligned.values.reshape(len(aligned), -1, like.sizes["phase"])  # (record, curve, phase)
+    shift, everyone = np.zeros(values.shape[1:]), np.zeros((3, *values.shape[1:]))
+    sums = np.zeros((3, len(splits), *values.shape[1:]))
+    for k in range(values.shape[1]):
+        x, seen = _of_patients(values[:, k], patient)
+        if centred:
+            x = np.where(seen, x - x.sum(axis=1, keepdims=True) / np.maximum(seen.sum(axis=1, keepdims=True), 1), 0.0)
+        shift[k] = x.sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+        x = np.where(seen, x - shift[k], 0.0)
+        for m, v in enumerate((seen.astype(float), x, x * x)):
+            sums[m, :, k], everyone[m, k] = splits @ v, v.sum(axis=0)
+    return _Moments(like, shift, sums, everyone)
+
+
+def _of_patients(values: np.ndarray, patient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of each patient's records (patient, phase), 0 where none shows the phase, and where one does."""
+    seen = np.isfinite(values)
+    total, count = (np.zeros((patient[-1] + 1, values.shape[1])) for _ in range(2))
+    np.add.at(total, patient, np.where(seen, values, 0.0))
+    np.add.at(count, patient, seen)
+    return total / np.maximum(count, 1), count > 0
+
+
+def _added(parts: Iterable[_Moments]) -> _Moments:
+    """The sums of all parts, about the first one's shift."""
+    whole: _Moments | None = None
+    for part in parts:
+        if whole is None:
+            whole = part._replace(sums=part.sums.copy(), everyone=part.everyone.copy())
+            continue
+        by = part.shift - whole.shift
+        for into, (n, total, square) in ((whole.sums, part.sums), (whole.everyone, part.everyone)):
+            into[2] += square + 2 * by * total + by**2 * n
+            into[1] += total + by * n
+            into[0] += n
+        del part  # large, and else there while the next is made
+    if whole is None:
+        raise ValueError("there is no map to compare")
+    return whole
+
+
+def _finished(moments: _Moments, split: _Split) -> xr.Dataset:
+    """The difference and its test from the sums of all patients."""
+    like, n_splits = moments.like, 1 + split.permutations
+    found = [_tested(moments.sums[:, :n_splits, k], whole) for k, whole in enumerate(moments.everyone.swapaxes(0, 1))]
+    shown = np.stack(found, axis=1).reshape(3, *like.shape)
     out = xr.Dataset(
-        {name: (dims, v.reshape(shape)) for name, v in zip(("difference", "t", "p"), found, strict=True)},
-        coords={k: v for k, v in aligned.coords.items() if "record" not in v.dims},
-        attrs=aligned.attrs | {"contrast": f"{by}: {groups[0]} minus {groups[1]}", "permutations": permutations},
+        {name: (like.dims, v) for name, v in zip(("difference", "t", "p"), shown, strict=True)},
+        coords=like.coords,
+        attrs=like.attrs
+        | {"contrast": f"{split.by}: {split.groups[0]} minus {split.groups[1]}", "permutations": split.permutations},
     )
     out["p_curve"] = out["p"].min("phase")
-    out["n"] = ("group", [int(first.sum()), int((~first).sum())])
-    return out.assign_coords(group=groups)
+    out["n"] = ("group", split.n)
+    return out.assign_coords(group=split.groups)
 
 
-def _of_patients(aligned: xr.DataArray, by: str) -> xr.DataArray:
-    """The mean of each patient's records (patient, ..., phase), with the patient's value of `by`."""
-    known = np.array([str(v) not in ("", "nan") for v in column(aligned, by)])
-    aligned = aligned.isel(record=np.flatnonzero(known))
-    patient, names = pd.factorize(patients_of(aligned))
-    labels = pd.Series(aligned[by].values, dtype=object).groupby(patient)
-    mixed = np.flatnonzero(labels.nunique() > 1)
-    if len(mixed):
-        one, other = labels.unique().iloc[mixed[0]][:2]
-        raise ValueError(f"patient {str(names[mixed[0]])!r} has two values of {by!r}: {one!r} and {other!r}")
-    seen = np.isfinite(aligned.values)
-    total, count = (np.zeros((len(names), *aligned.shape[1:])) for _ in range(2))
-    np.add.at(total, patient, np.where(seen, aligned.values, 0.0))
-    np.add.at(count, patient, seen)
-    mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-    coords = {"phase": aligned["phase"], by: ("patient", labels.first().to_numpy())}
-    return xr.DataArray(mean, dims=("patient", *aligned.dims[1:]), coords=coords)
+def _tested(of_first: np.ndarray, everyone: np.ndarray) -> np.ndarray:
+    """Difference, t and p (3, phase) of a curve from the sums (3, split, phase) of first groups, and everyone's."""
+    difference, t = _welch(of_first, everyone)
+    largest = np.nanmax(np.abs(t[1:]), axis=1, initial=0.0)
+    return np.stack([difference[0], t[0], permutation_p(np.abs(t[0]), largest)])
 
 
-def _tested(curves: np.ndarray, first: np.ndarray, permuted: np.ndarray) -> np.ndarray:
-    """Difference, t and p (3, phase) of curves (patient, phase) between the first group (patient,) and the others."""
-    difference, t = (v[0] for v in _welch(first[None], curves))
-    parts = np.array_split(permuted, max(len(permuted) // _AT_ONCE, 1))
-    largest = [np.nanmax(np.abs(_welch(part, curves)[1]), axis=1, initial=0.0) for part in parts]
-    return np.stack([difference, t, permutation_p(np.abs(t), np.concatenate(largest))])
-
-
-def _welch(first: np.ndarray, curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Difference of means and Welch's t (split, phase) of `curves` (patient, phase) for each split (split, patient)."""
-    seen = np.isfinite(curves)
-    x = np.where(seen, curves, 0.0)
-    # About the common mean, so that squares do not cancel.
-    x = np.where(seen, x - x.sum(axis=0) / np.maximum(seen.sum(axis=0), 1), 0.0)
-    moments = np.stack([x, x**2, seen])  # (3, patient, phase)
-    of_first = first.astype(float) @ moments  # (3, split, phase)
+def _welch(of_first: np.ndarray, everyone: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Difference of means and Welch's t (split, phase) from numbers, sums and squares (3, split, phase)."""
     means, variances = [], []
-    for total, square, n in (of_first, moments.sum(axis=1)[:, None] - of_first):
+    for n, total, square in (of_first, everyone[:, None] - of_first):
         n = np.where(n > 1, n, np.nan)
         means.append(total / n)
         variances.append(np.maximum(square / n - (total / n) ** 2, 0.0) / (n - 1))

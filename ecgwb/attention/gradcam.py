@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ from ..models.activations import (
     upsampling,
 )
 from ..models.interface import EcgNetwork, ecg_network
-from ..models.prediction import by_parts, pieces, unusable, warn_saturated
+from ..models.prediction import by_parts, pieces, together, unusable, warn_saturated
 from ..models.spec import ModelError, ModelSpec, differentiating, evaluating, spec_of
 from ..models.wrapping import made_up
 from ..workers import callers_level
@@ -105,8 +105,15 @@ def ecgradcam(
     read = reading(model, layer)
     variant = variant or suiting(model, read)
     work = partial(_maps, model, targets=wanted, variant=variant, layer=read.name, relu=relu)
-    parts = by_parts(work, model, cohort, "ecgradcam", client=client)
-    values, usable, answers = (np.concatenate([part[k] for part in parts]) for k in range(3))
+    bias, lost = np.full(len(wanted), np.nan), False
+
+    def arrays() -> Iterator[tuple[slice, Sequence[np.ndarray]]]:
+        nonlocal bias, lost
+        for rows, part in by_parts(work, model, cohort, "ecgradcam", client=client):
+            bias, lost = part.bias, lost or part.lost
+            yield rows, part[:4]
+
+    values, usable, answers, means = together(arrays(), cohort)
     where = positions(model, read.name)
     maps = labelled(values, model, cohort, usable, wanted).assign_attrs(
         method=f"ecgradcam, variant {variant}" + (", relu" if relu else ""),
@@ -115,15 +122,14 @@ def ecgradcam(
         receptive_field_ms=where.field * 1000.0 / spec.fs,
     )
     warn_saturated(spec, answers[usable])
-    if any(part.lost for part in parts) and variant in ("gradcam", OF_TOKENS):
+    if lost and variant in ("gradcam", OF_TOKENS):
         warnings.warn(
             f"layer {read.name!r} lies before a ReLU: the network sees none of its negative values, the map counts "
             "them, and so it has no unit and does not add up. Choose a layer behind that ReLU; where it is F.relu in "
             "forward(), make it a module, self.relu = nn.ReLU()",
             stacklevel=callers_level(),
         )
-    bias = parts[0].bias
-    if variant in ("gradcam", OF_TOKENS) and not relu and _add_up(values[usable], bias, answers[usable]):
+    if variant in ("gradcam", OF_TOKENS) and not relu and _add_up(means[usable], bias, answers[usable]):
         return with_units(maps, [spec.unit(t) for t in wanted], bias, adds_up="mean")
     return with_units(maps, [""] * len(wanted))
 
@@ -139,6 +145,7 @@ class _Maps(NamedTuple):
     values: np.ndarray  # (record, target, time)
     usable: np.ndarray  # (record,)
     answers: np.ndarray  # (record, target): the predictions
+    means: np.ndarray  # (record, target) of the maps
     bias: np.ndarray  # (target,): what the network answers when the layer gives zeros
     lost: bool  # whether the layer has values below zero that the network does not see
 
@@ -153,7 +160,8 @@ def _maps(
     network, read, where = ecg_network(model), reading(model, layer), positions(model, layer)
     out = np.empty((0, len(wanted), spec.n_samples), dtype=np.float32)
     usable = np.zeros(cohort.sizes["record"], dtype=bool)
-    answers, lost = np.full((len(usable), len(wanted)), np.nan), False
+    answers, means = (np.full((len(usable), len(wanted)), np.nan) for _ in range(2))
+    lost = False
     with evaluating(model):
         head = _head(network, read, outputs)
         for rows, part, ok in pieces(model, cohort):
@@ -169,7 +177,8 @@ def _maps(
                 out = np.empty((len(usable), len(wanted), part.shape[2]), dtype=np.float32)
             out[rows] = (_by_record(coarse, len(part)) @ along).cpu().numpy()
             usable[rows], answers[rows] = ok, y.detach().double().cpu().numpy()
-    return _Maps(out, usable, answers, head.bias.cpu().numpy(), lost)
+            means[rows] = out[rows].mean(axis=2, dtype=float)
+    return _Maps(out, usable, answers, means, head.bias.cpu().numpy(), lost)
 
 
 def _coarse(a: torch.Tensor, beside: int, y: torch.Tensor, head: _Head, variant: str) -> torch.Tensor:
@@ -198,11 +207,11 @@ def _along(network: EcgNetwork, where: Positions, n_positions: int, n: int) -> t
     return torch.from_numpy(out.reshape(-1, n))
 
 
-def _add_up(maps: np.ndarray, bias: np.ndarray, answers: np.ndarray) -> bool:
-    """Whether means and biases are the predictions, but for a small share of how much these differ between records."""
-    if not len(maps):
+def _add_up(means: np.ndarray, bias: np.ndarray, answers: np.ndarray) -> bool:
+    """Whether maps' means and biases are the predictions, but for a small share of how much these differ."""
+    if not len(means):
         return False
-    gap = np.abs(maps.mean(axis=2, dtype=float) + bias - answers).max(axis=0)  # (target,)
+    gap = np.abs(means + bias - answers).max(axis=0)  # (target,)
     own = np.abs(answers - bias).max(axis=0)
     spread = answers.std(axis=0)
     return bool((gap <= _EXACT * np.where(spread > 1e-3 * own, spread, own)).all())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -27,7 +28,7 @@ MEASURED_IN = {  # the segments that hold a target's landmarks, or its voltage
     "t_v5": ("T",),
 }
 _MOST_GROUPS = 20
-_AT_ONCE = 1000  # records summed together
+_AT_ONCE = 1024  # records summed together
 _FEWEST_FOR_BAND = 4  # patients that a band needs more than
 _MANY_FOR_BAND = 9  # where most have it, or more than so many, it may widen the band of all of the curve
 
@@ -129,35 +130,32 @@ def _sums_of(aligned: xr.DataArray, seed: int) -> xr.Dataset:
     maps = aligned.mean("seed", skipna=False) if "seed" in aligned.dims else aligned
     maps = maps.transpose("record", ..., "phase")
     dims, shape = maps.dims[1:], maps.shape[1:]
+    values = maps.values.reshape(len(maps), math.prod(shape[:-1]), shape[-1])  # (record, curve, phase)
     names = patients_of(aligned)
-    total, square, count = (np.zeros(shape) for _ in range(3))
-    draw_total, draw_square, draw_count = (np.zeros((RESAMPLES, *shape)) for _ in range(3))
+    whole = {name: np.zeros(values.shape[1:]) for name in ("total", "square", "count")}
+    draws = {name: np.zeros((RESAMPLES, *values.shape[1:])) for name in whole}
     for first in range(0, len(names), _AT_ONCE):
         some = slice(first, first + _AT_ONCE)
-        x = maps.values[some].astype(np.float64)
-        seen = np.isfinite(x)
-        x[~seen] = 0.0
         weights = patient_weights(names[some], seed)
-        total += x.sum(axis=0)
-        square += (x**2).sum(axis=0)
-        count += seen.sum(axis=0)
-        draw_total += (weights @ x.reshape(len(x), -1)).reshape(draw_total.shape)
-        draw_square += (weights @ (x**2).reshape(len(x), -1)).reshape(draw_total.shape)
-        # All targets of a beat mostly show the same phases: then one is counted for all.
-        curves = seen.reshape(len(x), -1, shape[-1])
-        counted = curves[:, :1] if (curves == curves[:, :1]).all() else curves
-        drawn = (weights @ counted.reshape(len(x), -1)).reshape(RESAMPLES, -1, shape[-1])
-        draw_count += np.broadcast_to(drawn, (RESAMPLES, *curves.shape[1:])).reshape(draw_count.shape)
+        seen, drawn = np.zeros(0, dtype=bool), np.zeros(0)
+        for k in range(values.shape[1]):  # a curve at a time keeps memory at records x phases
+            x = values[some, k].astype(np.float64)
+            before, seen = seen, np.isfinite(x)
+            if not np.array_equal(seen, before):  # all targets of a beat mostly show the same phases
+                drawn = weights @ seen
+            x[~seen] = 0.0
+            for name, v, of_draws in (("count", seen, drawn), ("total", x, weights @ x)):
+                whole[name][k] += v.sum(axis=0)
+                draws[name][:, k] += of_draws
+            x *= x
+            whole["square"][k] += x.sum(axis=0)
+            draws["square"][:, k] += weights @ x
     hashes = np.array([int.from_bytes(name_hash(n)[:8], "big") for n in names], dtype=np.uint64)
     patient, records = np.unique(hashes, return_counts=True)
     sums = xr.Dataset(
         {
-            "total": (dims, total),
-            "square": (dims, square),
-            "count": (dims, count),
-            "draw_total": (("draw", *dims), draw_total),
-            "draw_square": (("draw", *dims), draw_square),
-            "draw_count": (("draw", *dims), draw_count),
+            **{name: (dims, v.reshape(shape)) for name, v in whole.items()},
+            **{f"draw_{name}": (("draw", *dims), v.reshape(RESAMPLES, *shape)) for name, v in draws.items()},
             "records": ("patient", records),
         },
         coords={"patient": patient},
@@ -187,6 +185,7 @@ def merge_maps(sums: Iterable[xr.Dataset]) -> xr.Dataset:
         When the parts have different common beats or seeds, are no sums, or there is none.
     """
     whole: xr.Dataset | None = None
+    ours = False  # whether it may be added to where it lies
     for part in sums:
         _check_sums(part)
         if whole is None:
@@ -198,8 +197,14 @@ def merge_maps(sums: Iterable[xr.Dataset]) -> xr.Dataset:
                     f"maps with different {name!r} cannot be added; align all parts to one template, and give map_sums "
                     "one seed"
                 )
-        one, other = xr.align(whole, part, join="outer", fill_value=0, copy=False)
-        whole = one.assign({k: one[k].variable + other[k].variable for k in one.data_vars})
+        whole, ours = whole if ours else whole.copy(deep=True), True
+        whole, other = xr.align(whole, part, join="outer", fill_value=0, copy=False)
+        for k in whole.data_vars:
+            v = whole[k].variable
+            a, b = v.values, other[k].variable.transpose(*v.dims).values
+            in_place = a.flags.writeable and a.dtype == np.result_type(a, b)  # not, of a group that is new
+            v.values = np.add(a, b, out=a if in_place else None)
+        del part, other  # large, and else there while the next is made
     if whole is None:
         raise ValueError("there is no map to add up")
     return whole
@@ -339,15 +344,19 @@ def map_chunks(
         raise TypeError("values makes maps of a part of the cohort; expected a function, or several")
     common = template_of(cohort) if template is None else template
     work = partial(_part_sums, makers=makers, template=common, by=by, seed=seed)
-    parts = [part for _, part in parts_of(cohort)]
+    return finish_map(summed(client, work, [part for _, part in parts_of(cohort)], merge_maps), ci)
+
+
+def summed(client: Any, work: Callable[[Any], Any], parts: Sequence[Any], merge: Callable[[Iterable[Any]], Any]) -> Any:
+    """What `merge` makes of the sums that `work` makes of parts: here, side by side, or on a client's workers."""
     if client is None:
-        return finish_map(merge_maps(each(work, parts)), ci)
+        return merge(each(work, parts))
     sent = client.scatter(work, broadcast=True, hash=False)
     futures = [client.submit(_of_part, sent, part, pure=False) for part in parts]
     while len(futures) > 1:  # two by two, where they are: sums are large, and none of them is wanted here
         pairs = [futures[k : k + 2] for k in range(0, len(futures), 2)]
-        futures = [client.submit(merge_maps, pair, pure=False) if len(pair) > 1 else pair[0] for pair in pairs]
-    return finish_map(futures[0].result(), ci)
+        futures = [client.submit(merge, pair, pure=False) if len(pair) > 1 else pair[0] for pair in pairs]
+    return futures[0].result()
 
 
 def _of_part(work: Callable[[xr.Dataset], xr.Dataset], part: xr.Dataset) -> xr.Dataset:

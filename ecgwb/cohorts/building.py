@@ -28,6 +28,7 @@ from ..delineation.annotations import ludb_out_of_fold, read_annotations
 from ..delineation.landmarks import QRS_ON, R
 from ..delineation.waves import delineate
 from ..recordings.filters import BRIDGED_MS, FILTERS
+from ..recordings.identity import Key, own_key, pseudonyms_by
 from ..recordings.people import age_of, sex_of
 from ..recordings.record import FS, LEADS, LIMB_TOLERANCE, LOW_FS, Record, RecordError
 from ..workers import on_client, side_by_side
@@ -319,6 +320,8 @@ def build(inputs: Inputs, place: Path, client: Any = None) -> None:
                     yield files[-1], chunk
 
         work = partial(build_chunk, waves=waves, beats=inputs.beats)
+        if client is not None:
+            work = partial(_with_key, own_key(), work)
         with _network_here() if waves is None and client is None else contextlib.nullcontext():
             for file, chunk, part in _results(to_do(), work, client, inputs.n == 0 or inputs.n >= MANY):
                 stores.save_part(file, part)
@@ -357,6 +360,12 @@ def _network_here() -> contextlib.AbstractContextManager[None]:
     from ..delineation.network import one_thread  # torch: not needed where all waves are known
 
     return one_thread()
+
+
+def _with_key(key: Key, work: Callable[[list[Item]], Part], items: list[Item]) -> Part:
+    """What a client's worker runs, whose home may be another: people have the pseudonyms of the client's machine."""
+    with pseudonyms_by(key):
+        return work(items)
 
 
 class Inputs:

@@ -78,7 +78,7 @@ def check(cohort: Any, *needs: str, all_leads: bool = True) -> xr.Dataset:
     if fs != FS:
         raise RecordError(f"the cohort has the sampling rate {fs!r}; its beats are sampled at {FS} Hz")
     built = cohort.attrs.get("n_records")
-    if isinstance(built, int) and (n := _recordings(cohort)) > built:
+    if isinstance(built, int) and cohort.sizes["record"] > built and (n := _recordings(cohort)) > built:
         raise RecordError(
             f"the cohort holds {n} records and was built of {built}: it was joined by hand, so "
             "that its source, folds and left-out records are those of the first part alone; join by "

@@ -13,12 +13,13 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import socket
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,15 @@ from .beats import BEAT_COORDS
 
 CHUNK = 50  # records built, and stored, together
 RHYTHM_SAMPLES = 10 * FS
-LARGE = {  # read and written chunk by chunk; the rest fits in memory
+LARGE = {  # built, written and read chunk by chunk
     "beat": np.float32,
     "rhythm": np.float32,
     "cycle_fiducial": np.float64,
     "cycle_used": np.float32,
 }
+_MIDDLING = 50  # bytes a record: of more, such as texts and what each lead has, some records are read at a time
+_AT_ONCE = 1024  # so many
+_ALWAYS = ("record", "patient", "samples", "fiducial")  # every step takes them whole
 _EVERY_CHUNK = "every_chunk_is_stored"
 _NEVER_EMPTY = ("record", "beat", "fiducial")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -186,9 +190,12 @@ def write(cohort: xr.Dataset, blocks: Mapping[str, Iterable[np.ndarray]], form: 
     store : Path
     """
     # Zarr format 2: format 3 has no settled text type yet.
-    whole = {str(name): {"chunks": v.shape} for name, v in cohort.variables.items()}
+    chunks = {
+        str(name): {"chunks": (min(_AT_ONCE, len(v)), *v.shape[1:]) if _is_middling(name, v) else v.shape}
+        for name, v in cohort.variables.items()
+    }
     cohort = cohort.assign_attrs({_EVERY_CHUNK: True})
-    cohort.to_zarr(store, mode="w", zarr_format=2, consolidated=False, encoding=whole, write_empty_chunks=True)
+    cohort.to_zarr(store, mode="w", zarr_format=2, consolidated=False, encoding=chunks, write_empty_chunks=True)
     n = cohort.sizes["record"]
     for name, parts in blocks.items():
         array, start = None, 0
@@ -206,6 +213,12 @@ def write(cohort: xr.Dataset, blocks: Mapping[str, Iterable[np.ndarray]], form: 
             array[start : start + len(block)] = block
             start += len(block)
     zarr.consolidate_metadata(store, zarr_format=2)
+
+
+def _is_middling(name: Hashable, variable: xr.Variable) -> bool:
+    """Whether it may stay on the disk until it is used; of texts, each takes the room of the longest in memory."""
+    of_records = variable.dims[:1] == ("record",) and name not in _ALWAYS
+    return of_records and variable.dtype.itemsize * math.prod(variable.shape[1:]) > _MIDDLING
 
 
 def _or_unknown(part: Part, name: str, others: list[Part]) -> np.ndarray:
@@ -237,7 +250,7 @@ def _of_size(blocks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
 
 
 def open_store(store: Path) -> xr.Dataset:
-    """A finished cohort, its large variables still on the disk.
+    """A finished cohort, its large variables, and of many records the middling ones, still on the disk.
 
     Raises
     ------
@@ -250,7 +263,8 @@ def open_store(store: Path) -> xr.Dataset:
             cohort = xr.open_zarr(store, chunks=None)
             arrays = dict(zarr.open_group(store, mode="r").arrays())
         for name, variable in cohort.variables.items():
-            if name not in LARGE:
+            stored = variable.encoding.get("chunks", variable.shape)
+            if name not in LARGE and not (_is_middling(name, variable) and stored[0] < len(variable)):
                 variable.load()
     except Exception as e:  # zarr's errors differ by what is broken; the reader needs the place and the fix
         raise RecordError(f"{store} is not a readable cohort ({type(e).__name__}: {e}); build it again") from e

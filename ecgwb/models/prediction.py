@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -71,8 +71,7 @@ def predict(model: nn.Module, cohort: xr.Dataset, *, out_of_fold: bool = False, 
         return unseen(partial(predict, client=client), model, cohort)
     spec = spec_of(model)
     cohort = check(cohort, all_leads=False)
-    parts = by_parts(partial(_outputs, model), model, cohort, "predict", client=client)
-    values, usable = (np.concatenate(x) for x in zip(*parts, strict=True))
+    values, usable = together(by_parts(partial(_outputs, model), model, cohort, "predict", client=client), cohort)
     warn_saturated(spec, values[usable])
     _warn_not_finite(cohort, values, usable)
     seen = _seen(spec, cohort)
@@ -400,7 +399,7 @@ def parts_of(cohort: xr.Dataset, size: int | None = None) -> Iterator[tuple[slic
 
 def by_parts(
     work: Callable[..., Any], model: nn.Module, cohort: xr.Dataset, what: str, *others: np.ndarray, client: Any = None
-) -> list[Any]:
+) -> Iterator[tuple[slice, Any]]:
     """What `work` makes of a cohort's input for a network, part by part: here, side by side, or on a client's workers.
 
     Of a cohort opened from a file only its place is sent to them, of one in memory the network's input; what `work`
@@ -417,22 +416,31 @@ def by_parts(
     *others : array (record, ...)
     client : dask.distributed.Client, optional
 
-    Returns
-    -------
-    list
-        Of each part; of a cohort without records, of one without.
+    Yields
+    ------
+    (slice, Any)
+        The records of each part, in order, and what is made of it; of a cohort without records, of one such part.
     """
     spec = spec_of(model)
     name = _input_of(spec, cohort)
     taken, n = cohort[[name]], cohort.sizes["record"]
     rows = [slice(k, k + PART[name]) for k in range(0, max(n, 1), PART[name])]
     parts = [(taken.isel(record=some), *(x[some] for x in others)) for some in rows]
-    out = []
     with progress(what, total=n) as line, quiet():
         for some, made in zip(rows, each(partial(_apart, work), parts, client=client), strict=True):
-            out.append(made)
+            yield some, made
             line.update(min(some.stop, n) - some.start)
-    return out
+
+
+def together(parts: Iterator[tuple[slice, Sequence[np.ndarray]]], cohort: xr.Dataset) -> list[np.ndarray]:
+    """Arrays (record, ...) from those of parts, of which no two are in memory beside the whole."""
+    whole: list[np.ndarray] = []
+    for rows, arrays in parts:
+        if not whole:
+            whole = [np.empty((cohort.sizes["record"], *x.shape[1:]), x.dtype) for x in arrays]
+        for into, x in zip(whole, arrays, strict=True):
+            into[rows] = x
+    return whole
 
 
 def _apart(work: Callable[..., Any], part: tuple[Any, ...]) -> Any:

@@ -5,6 +5,7 @@ Two recordings of one person meet by the pseudonym, which nobody can compute bac
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import hmac
@@ -13,7 +14,9 @@ import os
 import re
 import secrets
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -53,6 +56,31 @@ _OLDEST_BY_DATE = 105
 _LIMITS = {"pr": 2000.0, "qrs": 2000.0, "qt": 2000.0, "hr": 500.0}  # ms and bpm; beyond lie codes for "none"
 
 
+@dataclass(frozen=True)
+class Key:
+    """The key of this user and machine, to be sent along with work that other processes do; it is not printed."""
+
+    value: bytes = field(repr=False)
+
+
+_sent: ContextVar[Key | None] = ContextVar("the key that came with the work", default=None)
+
+
+def own_key() -> Key:
+    """The key that pseudonyms are made with here."""
+    return _sent.get() or Key(_key(_key_file()))
+
+
+@contextlib.contextmanager
+def pseudonyms_by(key: Key) -> Iterator[None]:
+    """Within, pseudonyms are made with another process's key: one person is the same person on all workers."""
+    before = _sent.set(key)
+    try:
+        yield
+    finally:
+        _sent.reset(before)
+
+
 def pseudonym(number: str | None) -> str | None:
     """A person's pseudonym for a number that a file gives; None where the number is that of nobody ("", "ANON").
 
@@ -77,7 +105,7 @@ def pseudonym(number: str | None) -> str | None:
 
 
 def _keyed(text: str) -> str:
-    return hmac.new(_key(_key_file()), text.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
+    return hmac.new(own_key().value, text.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
 
 
 def spelling(patient: str) -> str:

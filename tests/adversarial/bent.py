@@ -132,6 +132,9 @@ CALLS = {
     "departure from another": lambda c, g, m: wb.attention.departure(aligned(g, m), aligned(c, m)),
     "discover": lambda c, g, m: wb.discover(c, progress=False),
     "discover, tested on others": lambda c, g, m: wb.discover(g, known=(), test=c, progress=False),
+    "difference_chunks": lambda c, g, m: wb.attention.difference_chunks(
+        lambda part: wb.ecgradcam(m, part), c, permutations=20
+    ),
     "dose_response": lambda c, g, m: wb.dose_response(m, c, measured=False),
     "ecgradcam": lambda c, g, m: wb.ecgradcam(m, c),
     "erase": lambda c, g, m: wb.edits.erase(c, np.ones((c.sizes.get("record", 1), 600), bool)),

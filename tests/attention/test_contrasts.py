@@ -1,8 +1,13 @@
+import functools
+
 import numpy as np
 import pytest
+import scipy.stats
+import xarray as xr
 from conftest import aligned
 
-from ecgwb.attention import map_difference
+import ecgwb as wb
+from ecgwb.attention import contrasts, difference_chunks, map_difference
 
 
 def groups(rng, n=(25, 35), phases=40):
@@ -47,3 +52,30 @@ def test_patients_not_records_are_compared():
         map_difference(mixed)
     with pytest.raises(ValueError, match="a difference takes two"):
         map_difference(once[:25])
+
+
+def test_t_is_welchs_and_the_difference_that_of_means_over_many_parts(monkeypatch):
+    values = groups(np.random.default_rng(13)) * 10 + 400
+    values[3, 7:9] = np.nan
+    whole = map_difference(values, permutations=99)
+    t = scipy.stats.ttest_ind(values[:25], values[25:], equal_var=False, nan_policy="omit").statistic
+    np.testing.assert_allclose(whole["t"], t, rtol=1e-9)
+    np.testing.assert_allclose(whole["difference"], values[:25].mean("record") - values[25:].mean("record"), rtol=1e-9)
+    monkeypatch.setattr(contrasts, "_RECORDS", 7)
+    xr.testing.assert_allclose(map_difference(values, permutations=99), whole, rtol=1e-9)
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_part_by_part_the_difference_is_that_of_all_at_once(ludb, measures, centred, monkeypatch):
+    patient = [f"p{k // 3} {s}" for k, s in enumerate(ludb["sex"].values)]  # some have several records, far apart
+    cohort = ludb.assign_coords(patient=("record", patient)).isel(record=np.random.default_rng(0).permutation(200))
+    make = functools.partial(wb.ecgradcam, measures, targets=["qt", "pr"])
+    whole = map_difference(wb.align(make(cohort), cohort), centred=centred, permutations=199)
+    monkeypatch.setattr(contrasts, "_RECORDS", 32)
+    by_parts = difference_chunks(make, cohort, centred=centred, permutations=199)
+    assert set(by_parts.variables) == set(whole.variables)
+    for name in ("difference", "t"):
+        np.testing.assert_allclose(by_parts[name], whole[name], rtol=1e-6, atol=1e-6 * float(np.abs(whole[name]).max()))
+    np.testing.assert_allclose(by_parts["p"], whole["p"], atol=1 / 200)
+    assert by_parts["n"].values.tolist() == whole["n"].values.tolist()
+    assert by_parts.attrs["contrast"] == whole.attrs["contrast"]

@@ -7,10 +7,11 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 import ecgwb as wb
 from ecgwb.__main__ import main
-from ecgwb.cohorts import stores
+from ecgwb.cohorts import beats, building, stores
 from ecgwb.models import prediction
 
 
@@ -36,6 +37,10 @@ def stored(ptbxl, tmp_path_factory):
     return out
 
 
+def on_disk(cohort):
+    return {name for name, v in cohort.variables.items() if not v._in_memory}
+
+
 def same(a, b, tolerance=1e-6):
     """Equal to `tolerance` of the values' size, with the same labels."""
     assert a.dims == b.dims
@@ -46,9 +51,21 @@ def same(a, b, tolerance=1e-6):
 
 def test_a_path_is_opened_without_reading_its_beats(stored):
     cohort = wb.open_cohort(stored)
-    lazy = {name: v for name, v in cohort.variables.items() if not v._in_memory}
-    assert set(lazy) == {"beat"}
+    assert "beat" in on_disk(cohort)
+    assert not on_disk(cohort) & {"record", "patient", "sex", "fiducial", "qt"}
     assert cohort.isel(record=slice(5))["beat"].shape == (5, 8, 600)
+
+
+def test_of_many_records_long_texts_and_what_each_lead_has_stay_on_the_disk_too(ptbxl, tmp_path):
+    many = ptbxl.drop_vars(beats.RHYTHM, errors="ignore").isel(record=np.arange(1100) % ptbxl.sizes["record"])
+    many = many.assign_coords(record=[f"{k:04d}" for k in range(1100)])
+    stores.write(many.drop_vars("beat"), {"beat": [many["beat"].values]}, building.FORM, tmp_path / "many.zarr")
+    cohort = wb.open_cohort(tmp_path / "many.zarr")
+    assert {"beat", "flags", "diagnosis", "neighbour"} <= on_disk(cohort)
+    assert not on_disk(cohort) & {"record", "patient", "sex", "fiducial", "qt"}
+    for name in ("flags", "diagnosis", "neighbour", "beat"):
+        np.testing.assert_array_equal(cohort.isel(record=slice(1000, 1090))[name], many[name].values[1000:1090])
+    xr.testing.assert_equal(cohort.load(), many.transpose(*cohort.dims))
 
 
 def test_part_by_part_gives_what_all_at_once_gives(stored, ptbxl, measures, small_parts):
@@ -73,9 +90,9 @@ def test_part_by_part_gives_what_all_at_once_gives(stored, ptbxl, measures, smal
 
 def test_the_common_beat_is_mapped_the_same_way_and_seeds_side_by_side(stored, ptbxl, measures, small_parts):
     cohort = wb.open_cohort(stored)
-    beats = wb.attention.map_chunks(operator.itemgetter("beat"), cohort)
+    mapped = wb.attention.map_chunks(operator.itemgetter("beat"), cohort)
     np.testing.assert_allclose(
-        beats["mean"], wb.cohort_map(wb.align(ptbxl["beat"], ptbxl))["mean"], rtol=1e-6, atol=1e-3
+        mapped["mean"], wb.cohort_map(wb.align(ptbxl["beat"], ptbxl))["mean"], rtol=1e-6, atol=1e-3
     )
     one = partial(wb.ecgradcam, measures, targets="qt")
     twice = wb.attention.map_chunks([one, one], cohort)
