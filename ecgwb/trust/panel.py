@@ -18,11 +18,13 @@ from ..edits.effects import for_network
 from ..edits.maps import time_maps
 from ..models.progress import progress
 from ..models.spec import ModelError, spec_of
+from ..workers import each
 from . import checks
 from .checks import Check
 from .judge import joint_edits
 
 FEWEST = 10  # people of whom anything may be said
+MANY = 50  # of whom checks take so long that they are made in processes, side by side
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -115,5 +117,10 @@ def trust_panel(
         partial(checks.resolution, model, cohort, targets, method=method),
         partial(checks.effect, model, cohort, ways, targets),
     ]
-    found = [check() for check in progress("trust panel", todo, unit="check")]
+    checked = each(_made, todo, long=people >= MANY)
+    found = list(progress("trust panel", checked, total=len(todo), unit="check"))
     return Panel({c.name: c for c in found})
+
+
+def _made(check: Callable[[], Check]) -> Check:
+    return check()

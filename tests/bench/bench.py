@@ -18,6 +18,7 @@ import bench_cohorts
 import bench_explorer
 import bench_landmarks
 import bench_networks
+import bench_start
 import bench_trust
 import pandas as pd
 import torch
@@ -28,7 +29,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="also write the table there, as Markdown")
     given = parser.parse_args()
     began = os.getloadavg()[0]
-    rows = bench_landmarks.compare() + bench_networks.compare() + bench_attention.compare()
+    rows = bench_start.compare() + bench_landmarks.compare() + bench_networks.compare() + bench_attention.compare()
     with tempfile.TemporaryDirectory() as folder:
         rows += bench_cohorts.compare(Path(folder))
     rows += bench_trust.compare() + bench_explorer.compare()
@@ -40,7 +41,7 @@ def main() -> None:
     )
     print(f"\n{table.round(2).to_string(na_rep='')}\n{about}")
     if given.table:
-        given.table.write_text(f"`python tests/bench.py --table {given.table}`. {about}\n\n{_markdown(table)}\n")
+        given.table.write_text(f"`make bench`. {about}\n\n{_markdown(table)}\n")
 
 
 def _markdown(table: pd.DataFrame) -> str:

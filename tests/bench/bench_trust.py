@@ -11,7 +11,7 @@ import torch
 import ecgwb as wb
 from ecgwb import trust
 
-LIMIT_S = 180.0
+LIMIT_S = 20.0
 MAP_LIMIT_S = 30.0
 
 
