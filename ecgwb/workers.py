@@ -46,7 +46,7 @@ def cores() -> int:
 
 @contextlib.contextmanager
 def side_by_side(*, processes: bool) -> Iterator[tuple[Executor, int]]:
-    """An executor, and how many pieces of work it does at a time.
+    """An executor, and how many pieces of work to give it at a time, lest all be in memory.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def side_by_side(*, processes: bool) -> Iterator[tuple[Executor, int]]:
             yield executor, n
         return
     try:
-        yield get_reusable_executor(max_workers=n, timeout=_IDLE_S, env=_ENVIRONMENT), n
+        yield get_reusable_executor(max_workers=n, timeout=_IDLE_S, env=_ENVIRONMENT), n + 1
     except BrokenProcessPool as e:
         raise RuntimeError(
             f"one of {n} processes has ended in the midst of its work, most often for want of memory. Ask for fewer: "

@@ -491,7 +491,7 @@ def _results(
             for file, chunk in to_do:
                 waiting[executor.submit(work, chunk)] = file, chunk
                 # Some work ahead for every worker, but never the whole source: chunks of records may hold signals.
-                if len(waiting) > n:
+                if len(waiting) >= n:
                     yield from finished()
             while waiting:
                 yield from finished()

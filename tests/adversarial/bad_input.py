@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import warnings
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,8 @@ import xarray as xr
 from torch import nn
 
 import ecgwb as wb
-from ecgwb.cohorts import building, stores
+from ecgwb import workers
+from ecgwb.cohorts import stores
 from ecgwb.cohorts.electrodes import SWAPS
 from ecgwb.cohorts.sources import unpack
 from ecgwb.recordings.record import LEADS12, complete_limb_leads
@@ -372,13 +374,12 @@ def interrupted(*found):
 
 
 def unfinished(folder):
-    chunk, threads = stores.CHUNK, building.THREADS
-    stores.CHUNK, building.THREADS = 1, 1
-    try:
-        with contextlib.suppress(KeyboardInterrupt):
-            wb.build_cohort(interrupted(*records("a", "b", "c")), folder / "mine.zarr")
-    finally:
-        stores.CHUNK, building.THREADS = chunk, threads
+    with (
+        mock.patch.object(stores, "CHUNK", 1),
+        mock.patch.object(workers, "cores", lambda: 1),
+        contextlib.suppress(KeyboardInterrupt),
+    ):
+        wb.build_cohort(interrupted(*records("a", "b", "c")), folder / "mine.zarr")
     wb.open_cohort(folder / "mine.zarr")
 
 

@@ -88,7 +88,7 @@ def test_a_worker_killed_in_the_middle_changes_no_bit(client, ludb_folder, measu
     for k in (1, 2):  # two of one person
         (folder / f"muse{k}.xml").write_bytes(files.muse(ecg * k))
     monkeypatch.setattr(stores, "CHUNK", 1)
-    monkeypatch.setattr(prediction, "CHUNK", 2)
+    monkeypatch.setattr(prediction, "PART", {"beat": 2, "rhythm": 2})
     out, home = tmp_path / "workers.zarr", tmp_path / "home.zarr"
     with one_worker_killed(client, lambda: len(list(tmp_path.glob("workers.zarr.building/*.npz"))) >= 2):
         wb.build_cohort(folder, out, client=client)

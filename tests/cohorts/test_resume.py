@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import ecgwb as wb
+from ecgwb import workers
 from ecgwb.__main__ import main
 from ecgwb.cohorts import building, stores
 
@@ -183,7 +184,7 @@ def test_the_store_holds_what_is_built_in_memory(folder, whole):
 
 def test_a_generator_is_read_as_the_work_goes_on(folder, monkeypatch, tmp_path):
     monkeypatch.setattr(stores, "CHUNK", PER_CHUNK)
-    monkeypatch.setattr(building, "THREADS", 1)
+    monkeypatch.setattr(workers, "cores", lambda: 1)
     ahead = []
 
     def records(stop=None):

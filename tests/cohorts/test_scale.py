@@ -121,6 +121,7 @@ def test_two_workers_build_predict_and_map_as_one_process_does(
     (folder / "4.dat").write_bytes((folder / "4.dat").read_bytes()[:5000])
     monkeypatch.setattr(stores, "CHUNK", 6)
     monkeypatch.setattr(prediction, "CHUNK", 7)
+    monkeypatch.setattr(prediction, "PART", {"beat": 7, "rhythm": 7})
     on_workers = wb.build_cohort(folder, tmp_path / "workers.zarr", client=client)
     at_home = wb.build_cohort(folder, tmp_path / "home.zarr")
     assert set(on_workers.variables) == set(at_home.variables)
