@@ -89,8 +89,13 @@ def difference_chunks(
     values : function
         Makes values (record, ..., time) of a part of the cohort, as for `map_chunks`.
     cohort : Dataset
-        One opened from its path is read part by part. For `by`, `centred`, `permutations` and `seed` see
-        `map_difference`.
+        One opened from its path is read part by part.
+    by : str
+        A coordinate of record with two values.
+    centred : bool
+        As for `map_difference`.
+    permutations : int
+        As for `map_difference`.
     template : DataArray (landmark,), optional
         The common beat's landmarks; the cohort's medians by default.
     client : dask.distributed.Client, optional
