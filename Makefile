@@ -59,9 +59,8 @@ zoo: .venv-zoo/.ready
 	.venv-zoo/bin/python tests/zoo/zoo.py $(ARGS)
 
 # An hour on two idle cores and 8 GB of disk; writes the tables of tests/bench/bench_scale.md and bench_beats.md.
-bench-scale: export OMP_NUM_THREADS := 1
 bench-scale: .venv/.ready
-	$(BIN)/python tests/bench/bench_beats.py --table tests/bench/bench_beats.md
+	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/bench_beats.py --table tests/bench/bench_beats.md
 	$(BIN)/python tests/bench/bench_cohorts.py --records 0 --sizes 500 2000 20000 --table tests/bench/bench_scale.md
 
 # An hour or two; killed, it goes on where it was. Options: make discovery-bench ARGS="--runs 2 --plants 'V2 x V5'"

@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import inspect
+import operator
 import pkgutil
 import re
 import shutil
@@ -74,6 +75,31 @@ def test_the_commands_of_the_readme_are_there(reader, monkeypatch):
     assert wb.open_cohort("by_command.zarr").sizes["record"] == 3
     for script in re.findall(r"`python (tests/[a-z_]+\.py)`", README):
         assert (ROOT / script).is_file()
+
+
+def test_hours_on_a_cluster_follow_from_measured_rates():
+    page = (ROOT / "notebooks" / "cluster.md").read_text()
+    tables = [[[c.strip() for c in line.strip("|").split("|")] for line in block.splitlines()]
+              for block in re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE)]  # fmt: skip
+    rates = {step: float(ms) for step, ms, _ in tables[0][2:]}
+    head, _, *rows = tables[1]
+    assert [row[0] for row in rows] == list(rates)
+    for step, *hours in rows:
+        for cores, told in zip(head[1:], hours, strict=True):
+            n = 1 if step.startswith("putting") else int(cores.split()[0])
+            assert float(told) == pytest.approx(rates[step] * 1e6 / 1000 / n / 3600, abs=0.005), step
+    lines = (ROOT / "tests" / "bench" / "bench_beats.md").read_text().splitlines()
+    cells = [[c.strip(" `") for c in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    measured = {row[0]: float(row[cells[0].index("200,000: CPU s")]) for row in cells[2:]}
+    assert {"predict", "map_chunks", "difference_chunks"} <= set(measured)
+    for step, rate in rates.items():
+        name = step.split("`")[1] if "`" in step else ""
+        if name in measured:
+            assert rate == pytest.approx(measured[name] * 1000 / 200_000, abs=0.01), step
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        for name in re.findall(r"\bwb\.([a-z_.]+)", block):
+            assert operator.attrgetter(name)(wb)
+        compile(block, "cluster.md", "exec")
 
 
 def test_the_example_of_the_package_runs():

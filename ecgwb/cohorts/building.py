@@ -320,10 +320,11 @@ def build(inputs: Inputs, place: Path, client: Any = None) -> None:
                     yield files[-1], chunk
 
         work = partial(build_chunk, waves=waves, beats=inputs.beats)
-        if client is not None:
+        many = inputs.n == 0 or inputs.n >= MANY
+        if client is not None or many:
             work = partial(_with_key, own_key(), work)
         with _network_here() if waves is None and client is None else contextlib.nullcontext():
-            for file, chunk, part in _results(to_do(), work, client, inputs.n == 0 or inputs.n >= MANY):
+            for file, chunk, part in _results(to_do(), work, client, many):
                 stores.save_part(file, part)
                 bar.update(len(chunk))
     left_out = stores.failures(files)
@@ -363,7 +364,7 @@ def _network_here() -> contextlib.AbstractContextManager[None]:
 
 
 def _with_key(key: Key, work: Callable[[list[Item]], Part], items: list[Item]) -> Part:
-    """What a client's worker runs, whose home may be another: people have the pseudonyms of the client's machine."""
+    """What another process runs, whose home may be another: people have the pseudonyms of this one."""
     with pseudonyms_by(key):
         return work(items)
 

@@ -376,7 +376,7 @@ def interrupted(*found):
 def unfinished(folder):
     with (
         mock.patch.object(stores, "CHUNK", 1),
-        mock.patch.object(workers, "cores", lambda: 1),
+        mock.patch.object(workers, "cores", return_value=1),
         contextlib.suppress(KeyboardInterrupt),
     ):
         wb.build_cohort(interrupted(*records("a", "b", "c")), folder / "mine.zarr")

@@ -84,11 +84,29 @@ def rows_of(n: int, work: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def writing(work: Path, n_parts: int = 40) -> None:
+    """What a cluster does not share out: the main process saves parts of 50 recordings and puts them together."""
+    cohort = wb.open_cohort("ptbxl500", rhythm=True).isel(record=slice(stores.CHUNK))
+    part = {str(k): v.values for k, v in cohort.transpose("record", ...).variables.items() if "record" in v.dims}
+    part |= {"cycles": np.array(cohort.sizes["cycle"]), "failures": np.array("[]")}
+    files, n = [stores.part_file(work, k, "") for k in range(n_parts)], n_parts * stores.CHUNK
+    began = time.perf_counter()
+    for k, file in enumerate(files):
+        stores.save_part(file, part | {"record": np.array([f"{k}-{name}" for name in part["record"]])})
+    saved = time.perf_counter()
+    stores.put_together(files, building.FORM, [c for c in building.COORDS if c in part], {}, work / "store")
+    put = time.perf_counter() - saved
+    sizes = [sum(f.stat().st_size for f in where) / n / 1e6 for where in (files, work.glob("store/*/*"))]
+    print(f"saved: {n / (saved - began):.0f} recordings a second, {sizes[0]:.2f} MB each")
+    print(f"put together: {n / put:.0f} a second, {sizes[1]:.2f} MB each")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[2000, 20_000, 200_000])
     parser.add_argument("--table", type=Path, help="also write the table there, as Markdown")
     parser.add_argument("--work", type=Path, help="where stores are put for the while; 15 kB a record")
+    parser.add_argument("--writing", action="store_true", help="how fast parts are saved and put together, only")
     parser.add_argument("--repeat", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--step", help=argparse.SUPPRESS)
     parser.add_argument("--store", help=argparse.SUPPRESS)
@@ -98,6 +116,10 @@ def main() -> None:
         return
     if a.step:
         measure(a.step, a.store)
+        return
+    if a.writing:
+        with tempfile.TemporaryDirectory(dir=a.work) as folder:
+            writing(Path(folder))
         return
     began = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(dir=a.work) as folder:
