@@ -150,8 +150,8 @@ def test_predictions_maps_edits_and_measurements_are_those_made_here(
         "rhythms": lambda: wb.predict(rhythm_net, rhythms),
         "edited rhythms": lambda: wb.edit_map(rhythm_net, rhythms, "hr", method="alone"),
     }
-    monkeypatch.setattr(prediction, "PART", {"beat": 6, "rhythm": 3})
-    monkeypatch.setattr("ecgwb.edits.edit_maps.PART", prediction.PART)
+    for name in ("models.prediction.PART", "models.prediction.SLOW_PART", "edits.edit_maps.SLOW_PART"):
+        monkeypatch.setattr(f"ecgwb.{name}", {"beat": 6, "rhythm": 3})
     monkeypatch.setattr("ecgwb.edits.remeasurement._TOGETHER", 5)
     elsewhere = {name: make() for name, make in asked.items()}
     monkeypatch.setattr(workers, "cores", lambda: 1)

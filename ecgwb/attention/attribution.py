@@ -137,7 +137,7 @@ def attribute(
     noise = torch.randn(n_noises, *shape, generator=torch.Generator().manual_seed(seed)) * noise_uv * spec.scale
     work = partial(_values, model, how=how, outputs=outputs, steps=steps, noise=noise)
     every = np.broadcast_to(b, (cohort.sizes["record"], *shape))
-    out, usable = together(by_parts(work, model, cohort, method, every), cohort)
+    out, usable = together(by_parts(work, model, cohort, method, every, slow=True), cohort)
     usable &= has_baseline
     if usable.any() and not out[usable].any() and _differ(predict(model, cohort), wanted):
         warnings.warn(

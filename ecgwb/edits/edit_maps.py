@@ -27,7 +27,7 @@ from ..cohorts.guards import check
 from ..cohorts.measurements import STEP, TIME
 from ..delineation.landmarks import SEGMENTS, WAVE_POINTS
 from ..models.interface import ecg_network
-from ..models.prediction import PART, beats_at_once, model_input, parts_of
+from ..models.prediction import SLOW_PART, beats_at_once, model_input, parts_of
 from ..models.progress import progress, quiet
 from ..models.spec import device_of, evaluating, spec_of
 from ..workers import each
@@ -563,7 +563,7 @@ def _edited(
     others = (reference_beats if given == "beat" else reference_rhythms)(cohort, reference, among=among)
     has_qrs = np.isfinite(piece_edges(cohort)).all(axis=1)
     of_part = partial(_part_edited, model=model, work=work, outputs=outputs, pieces=pieces, by_lead=by_lead)
-    parts = [(part, others.isel(record=rows), has_qrs[rows]) for rows, part in parts_of(cohort, PART[given])]
+    parts = [(part, others.isel(record=rows), has_qrs[rows]) for rows, part in parts_of(cohort, SLOW_PART[given])]
     with progress("edits", total=len(has_qrs)) as line, quiet():
         first = 0
         for (_, _, of_these), made in zip(parts, each(of_part, parts), strict=True):

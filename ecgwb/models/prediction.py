@@ -27,7 +27,8 @@ from .progress import progress, quiet
 from .spec import ModelError, ModelSpec, copy_of, device_of, evaluating, spec_of
 
 CHUNK = 1024  # records of a cohort in memory at a time
-PART = {"beat": 256, "rhythm": 32}  # records that a network is given in one process; whole batches of these
+# Records that a network is given in one process, and fewer of them for what takes many passes; whole batches.
+PART, SLOW_PART = {"beat": CHUNK, "rhythm": 32}, {"beat": 256, "rhythm": 32}
 _SHORT, _SAMPLES = 1250, 40_000  # longer ECGs are given to a network so many samples at a time
 _FEWEST = 10  # records that tell what a network usually sees
 _SETTLED = 100  # steps of training after which a batch normalisation's averages are its data's
@@ -398,7 +399,13 @@ def parts_of(cohort: xr.Dataset, size: int | None = None) -> Iterator[tuple[slic
 
 
 def by_parts(
-    work: Callable[..., Any], model: nn.Module, cohort: xr.Dataset, what: str, *others: np.ndarray, client: Any = None
+    work: Callable[..., Any],
+    model: nn.Module,
+    cohort: xr.Dataset,
+    what: str,
+    *others: np.ndarray,
+    client: Any = None,
+    slow: bool = False,
 ) -> Iterator[tuple[slice, Any]]:
     """What `work` makes of a cohort's input for a network, part by part: here, side by side, or on a client's workers.
 
@@ -415,6 +422,8 @@ def by_parts(
         Progress is shown as that of it.
     *others : array (record, ...)
     client : dask.distributed.Client, optional
+    slow : bool
+        Whether `work` takes many passes a record.
 
     Yields
     ------
@@ -423,8 +432,8 @@ def by_parts(
     """
     spec = spec_of(model)
     name = _input_of(spec, cohort)
-    taken, n = cohort[[name]], cohort.sizes["record"]
-    rows = [slice(k, k + PART[name]) for k in range(0, max(n, 1), PART[name])]
+    taken, n, size = cohort[[name]], cohort.sizes["record"], (SLOW_PART if slow else PART)[name]
+    rows = [slice(k, k + size) for k in range(0, max(n, 1), size)]
     parts = [(taken.isel(record=some), *(x[some] for x in others)) for some in rows]
     with progress(what, total=n) as line, quiet():
         for some, made in zip(rows, each(partial(_apart, work), parts, client=client), strict=True):
