@@ -41,7 +41,7 @@ def cores() -> int:
     (``LOKY_MAX_CPU_COUNT``), of ``OMP_NUM_THREADS`` and of SLURM (``SLURM_CPUS_PER_TASK``). One within such a process.
     """
     given = [os.environ.get(name, "").partition(",")[0].strip() for name in _LIMITS]
-    return max(min(joblib.cpu_count(), *(int(n) for n in given if n.isdigit() and int(n)), 1 << 20), 1)
+    return min([joblib.cpu_count(), *(int(n) for n in given if n.isdigit() and int(n))])
 
 
 @contextlib.contextmanager
@@ -90,6 +90,19 @@ def on_client(client: Any) -> Iterator[tuple[Executor, int]]:
     """
     with client.get_executor(pure=False) as executor:
         yield executor, 2 * max(sum(client.nthreads().values()), 1)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """torch on one thread, where work is done side by side: threads of threads would wait for each other."""
+    import torch  # slow to import, and not needed by all work
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 # ---------------------------------------------------------------- the same for each part

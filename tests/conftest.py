@@ -1,6 +1,7 @@
 """Shared inputs: the real cohorts and shipped networks, opened once."""
 
 import json
+import shutil
 
 import matplotlib
 
@@ -15,7 +16,7 @@ from studies.plants import whole_people
 from torch import nn
 
 import ecgwb as wb
-from ecgwb import figures
+from ecgwb import figures, workers
 from ecgwb.cohorts.measurements import TIME
 from ecgwb.cohorts.sources import unpack
 from ecgwb.delineation.landmarks import LANDMARKS
@@ -29,6 +30,29 @@ def ludb():
 @pytest.fixture(scope="session")
 def ludb_folder():
     return unpack("ludb")
+
+
+@pytest.fixture
+def few_of_ludb(ludb_folder, tmp_path):
+    """Makes a folder of LUDB's first `n` recordings, of which the fourth is cut off."""
+
+    def make(n):
+        folder = tmp_path / "recordings"
+        folder.mkdir()
+        for i in range(1, n + 1):
+            for kind in ("hea", "dat"):
+                shutil.copy(ludb_folder / "data" / f"{i}.{kind}", folder / f"{i}.{kind}")
+        (folder / "4.dat").write_bytes((folder / "4.dat").read_bytes()[:5000])
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def one_thread():
+    """As workers' processes have: sums in another order differ in the last digits."""
+    with workers.one_thread():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,6 @@ import xarray as xr
 import ecgwb as wb
 from ecgwb import workers
 from ecgwb.cohorts import stores
-from ecgwb.cohorts.sources import unpack
 from ecgwb.models import prediction
 
 
@@ -23,15 +22,6 @@ def two(monkeypatch):
     """Two processes, whose start is worth it for any work."""
     monkeypatch.setattr(workers, "cores", lambda: 2)
     monkeypatch.setattr(workers, "_WORTH_S", -1.0)
-
-
-@pytest.fixture
-def one_thread():
-    """As the processes have: sums in another order differ in the last digits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("name", ["LOKY_MAX_CPU_COUNT", "OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"])
@@ -118,14 +108,8 @@ def test_a_process_that_ends_in_the_midst_is_said(two):
     assert list(workers.each(abs, range(6))) == list(range(6))
 
 
-def test_a_cohort_is_bit_for_bit_that_built_here(two, tmp_path, monkeypatch):
-    folder = tmp_path / "wfdb"
-    folder.mkdir()
-    for i in range(1, 13):
-        for kind in ("hea", "dat"):
-            os.symlink(unpack("ludb") / "data" / f"{i}.{kind}", folder / f"{i}.{kind}")
-    (folder / "4.dat").unlink()
-    (folder / "4.dat").write_bytes(b"too short")
+def test_a_cohort_is_bit_for_bit_that_built_here(two, few_of_ludb, tmp_path, monkeypatch):
+    folder = few_of_ludb(12)
     monkeypatch.setattr(stores, "CHUNK", 3)
     here = wb.build_cohort(folder, tmp_path / "here.zarr")
     monkeypatch.setattr("ecgwb.cohorts.building.MANY", 1)

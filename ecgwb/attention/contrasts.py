@@ -13,11 +13,10 @@ import xarray as xr
 
 from ..cohorts.guards import check, check_values, kind_of
 from ..cohorts.people import column, patients_of
+from ..models.prediction import CHUNK
 from ..stats import permutation_p
 from .alignment import align, template_of
 from .maps import summed
-
-_RECORDS = 1024  # in memory together
 
 
 def map_difference(
@@ -133,9 +132,9 @@ class _Split(NamedTuple):
         """Some 1,024 records after others: rows, their patients from 0 on, and the bits of these; no patient is cut."""
         start = 0
         while start < len(self.rows):
-            last = self.patient[min(start + _RECORDS, len(self.rows)) - 1]
+            last = self.patient[min(start + CHUNK, len(self.rows)) - 1]
             stop = int(np.searchsorted(self.patient, last, side="left"))
-            if stop <= start or start + _RECORDS >= len(self.rows):  # a patient of many records, or the last ones
+            if stop <= start or start + CHUNK >= len(self.rows):  # a patient of many records, or the last ones
                 stop = int(np.searchsorted(self.patient, last, side="right"))
             patient = self.patient[start:stop]
             yield self.rows[start:stop], patient - patient[0], self.members[patient[0] : patient[-1] + 1]

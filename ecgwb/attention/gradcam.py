@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -81,7 +81,7 @@ def ecgradcam(
     relu : bool
         Set negative contributions of ``"gradcam"`` to zero, as textbooks do; the map then has no unit.
     client : dask.distributed.Client, optional
-        Runs 1,024 records at a time on its workers instead of here.
+        Makes them on its workers instead of here, 1,024 beats or 32 recordings at a time.
 
     Returns
     -------
@@ -105,32 +105,25 @@ def ecgradcam(
     read = reading(model, layer)
     variant = variant or suiting(model, read)
     work = partial(_maps, model, targets=wanted, variant=variant, layer=read.name, relu=relu)
-    bias, lost = np.full(len(wanted), np.nan), False
-
-    def arrays() -> Iterator[tuple[slice, Sequence[np.ndarray]]]:
-        nonlocal bias, lost
-        for rows, part in by_parts(work, model, cohort, "ecgradcam", client=client):
-            bias, lost = part.bias, lost or part.lost
-            yield rows, part[:4]
-
-    values, usable, answers, means = together(arrays(), cohort)
+    made = _Maps(*together(by_parts(work, model, cohort, "ecgradcam", client=client), cohort))
     where = positions(model, read.name)
-    maps = labelled(values, model, cohort, usable, wanted).assign_attrs(
+    maps = labelled(made.values, model, cohort, made.usable, wanted).assign_attrs(
         method=f"ecgradcam, variant {variant}" + (", relu" if relu else ""),
         layer=read.name,
         positions=f"{where.how}; {_WIDE}" if where.field >= spec.n_samples / 2 else where.how,
         receptive_field_ms=where.field * 1000.0 / spec.fs,
     )
-    warn_saturated(spec, answers[usable])
-    if lost and variant in ("gradcam", OF_TOKENS):
+    answers, bias = made.answers[made.usable], made.bias[made.usable]
+    warn_saturated(spec, answers)
+    if made.lost.any() and variant in ("gradcam", OF_TOKENS):
         warnings.warn(
             f"layer {read.name!r} lies before a ReLU: the network sees none of its negative values, the map counts "
             "them, and so it has no unit and does not add up. Choose a layer behind that ReLU; where it is F.relu in "
             "forward(), make it a module, self.relu = nn.ReLU()",
             stacklevel=callers_level(),
         )
-    if variant in ("gradcam", OF_TOKENS) and not relu and _add_up(means[usable], bias, answers[usable]):
-        return with_units(maps, [spec.unit(t) for t in wanted], bias, adds_up="mean")
+    if variant in ("gradcam", OF_TOKENS) and not relu and _add_up(made.means[made.usable], bias, answers):
+        return with_units(maps, [spec.unit(t) for t in wanted], bias[0], adds_up="mean")
     return with_units(maps, [""] * len(wanted))
 
 
@@ -140,14 +133,14 @@ def suiting(model: nn.Module, read: Reading) -> str:
 
 
 class _Maps(NamedTuple):
-    """Maps of a part of a cohort."""
+    """Maps of a cohort, or of a part of it."""
 
     values: np.ndarray  # (record, target, time)
     usable: np.ndarray  # (record,)
     answers: np.ndarray  # (record, target): the predictions
     means: np.ndarray  # (record, target) of the maps
-    bias: np.ndarray  # (target,): what the network answers when the layer gives zeros
-    lost: bool  # whether the layer has values below zero that the network does not see
+    bias: np.ndarray  # (record, target): what the network answers when the layer gives zeros, the same for all
+    lost: np.ndarray  # (record,): whether the layer has values below zero, there, that the network does not see
 
 
 @torch.inference_mode(False)  # a caller's inference mode would forbid gradients
@@ -161,14 +154,14 @@ def _maps(
     out = np.empty((0, len(wanted), spec.n_samples), dtype=np.float32)
     usable = np.zeros(cohort.sizes["record"], dtype=bool)
     answers, means = (np.full((len(usable), len(wanted)), np.nan) for _ in range(2))
-    lost = False
+    lost = np.zeros(len(usable), dtype=bool)
     with evaluating(model):
         head = _head(network, read, outputs)
         for rows, part, ok in pieces(model, cohort):
             z = network.enter(part)
             with activations_only(read, len(z)) as seen, torch.no_grad():
                 y = network.answer(z, len(part))[:, outputs]
-            lost |= head.rectifies and bool((seen[0].detach() < 0).any())
+            lost[rows] = head.rectifies and bool((seen[0].detach() < 0).any())
             coarse = _coarse(seen[0], seen[1], y, head, variant)
             coarse = coarse.to(torch.promote_types(coarse.dtype, torch.float32))  # NumPy has no bfloat16
             coarse = coarse.clamp(min=0) if relu and variant == "gradcam" else coarse
@@ -178,7 +171,8 @@ def _maps(
             out[rows] = (_by_record(coarse, len(part)) @ along).cpu().numpy()
             usable[rows], answers[rows] = ok, y.detach().double().cpu().numpy()
             means[rows] = out[rows].mean(axis=2, dtype=float)
-    return _Maps(out, usable, answers, means, head.bias.cpu().numpy(), lost)
+    bias = np.broadcast_to(head.bias.cpu().numpy(), means.shape)
+    return _Maps(out, usable, answers, means, bias, lost)
 
 
 def _coarse(a: torch.Tensor, beside: int, y: torch.Tensor, head: _Head, variant: str) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -352,16 +353,11 @@ def summed(client: Any, work: Callable[[Any], Any], parts: Sequence[Any], merge:
     if client is None:
         return merge(each(work, parts))
     sent = client.scatter(work, broadcast=True, hash=False)
-    futures = [client.submit(_of_part, sent, part, pure=False) for part in parts]
+    futures = [client.submit(operator.call, sent, part, pure=False) for part in parts]
     while len(futures) > 1:  # two by two, where they are: sums are large, and none of them is wanted here
         pairs = [futures[k : k + 2] for k in range(0, len(futures), 2)]
         futures = [client.submit(merge, pair, pure=False) if len(pair) > 1 else pair[0] for pair in pairs]
     return futures[0].result()
-
-
-def _of_part(work: Callable[[xr.Dataset], xr.Dataset], part: xr.Dataset) -> xr.Dataset:
-    """What a worker runs, with `work` sent to it once."""
-    return work(part)
 
 
 def _part_sums(

@@ -31,7 +31,7 @@ from ..recordings.filters import BRIDGED_MS, FILTERS
 from ..recordings.identity import Key, own_key, pseudonyms_by
 from ..recordings.people import age_of, sex_of
 from ..recordings.record import FS, LEADS, LIMB_TOLERANCE, LOW_FS, Record, RecordError
-from ..workers import on_client, side_by_side
+from ..workers import on_client, one_thread, side_by_side
 from . import stores
 from .beats import BEAT_VARIABLES, FEW_ALIKE, beat_arrays, file_beat_arrays
 from .cache import COHORT, content_key
@@ -45,7 +45,7 @@ from .measurements import UNITS, pacing_spike
 from .people import WHO, who_is_who
 from .stores import RHYTHM_SAMPLES, Part
 
-MANY = 200  # records that are worth the start of processes, some seconds
+MANY = 300  # records that are worth the start of processes, some seconds
 _PACED = re.compile(r"\bpac(e|ed|ing|emaker)\b", re.IGNORECASE)  # not PAC, a premature atrial complex
 _TEXT = ("sex", "patient", "diagnosis", "superclass", "rhythm_label", "device", "site")
 COORDS = ("record", "age", "fold", "flags", "samples", "outline", "patient_named", *_TEXT, "n_beats", "n_beats_found")
@@ -323,7 +323,8 @@ def build(inputs: Inputs, place: Path, client: Any = None) -> None:
         many = inputs.n == 0 or inputs.n >= MANY
         if client is not None or many:
             work = partial(_with_key, own_key(), work)
-        with _network_here() if waves is None and client is None else contextlib.nullcontext():
+        network_here = waves is None and client is None
+        with one_thread() if network_here else contextlib.nullcontext():
             for file, chunk, part in _results(to_do(), work, client, many):
                 stores.save_part(file, part)
                 bar.update(len(chunk))
@@ -355,12 +356,6 @@ def build(inputs: Inputs, place: Path, client: Any = None) -> None:
         "who_is_who": json.dumps(who_is_who(stores.columns(files, WHO)), ensure_ascii=False),
     }
     stores.put_together(files, FORM, COORDS, attrs, place / "store")
-
-
-def _network_here() -> contextlib.AbstractContextManager[None]:
-    from ..delineation.network import one_thread  # torch: not needed where all waves are known
-
-    return one_thread()
 
 
 def _with_key(key: Key, work: Callable[[list[Item]], Part], items: list[Item]) -> Part:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -274,17 +273,6 @@ def _logits(model: Delineator, x: Tensor, there: Tensor | None = None) -> Tensor
     """In half the time where the processor computes in bfloat16; no landmark's SD on LUDB then grows by 0.5 %."""
     with torch.autocast("cpu", torch.bfloat16, enabled=_has_bfloat16()):
         return (model(x) if there is None else model(x, there)).float()
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """torch on one thread, where recordings run side by side: threads of threads would wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @cache

@@ -48,7 +48,7 @@ def predict(model: nn.Module, cohort: xr.Dataset, *, out_of_fold: bool = False, 
         For patients the network has learnt from, predict by networks of the same recipe that have not; see `unseen`.
         ``seen`` stays True for those who only chose its epoch, for whom it answers itself.
     client : dask.distributed.Client, optional
-        Runs 1,024 records at a time on its workers instead of here.
+        Makes them on its workers instead of here, 1,024 beats or 32 recordings at a time.
 
     Returns
     -------

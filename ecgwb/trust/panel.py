@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -117,10 +118,6 @@ def trust_panel(
         partial(checks.resolution, model, cohort, targets, method=method),
         partial(checks.effect, model, cohort, ways, targets),
     ]
-    checked = each(_made, todo, long=people >= MANY)
+    checked = each(operator.call, todo, long=people >= MANY)
     found = list(progress("trust panel", checked, total=len(todo), unit="check"))
     return Panel({c.name: c for c in found})
-
-
-def _made(check: Callable[[], Check]) -> Check:
-    return check()

@@ -61,7 +61,7 @@ def test_t_is_welchs_and_the_difference_that_of_means_over_many_parts(monkeypatc
     t = scipy.stats.ttest_ind(values[:25], values[25:], equal_var=False, nan_policy="omit").statistic
     np.testing.assert_allclose(whole["t"], t, rtol=1e-9)
     np.testing.assert_allclose(whole["difference"], values[:25].mean("record") - values[25:].mean("record"), rtol=1e-9)
-    monkeypatch.setattr(contrasts, "_RECORDS", 7)
+    monkeypatch.setattr(contrasts, "CHUNK", 7)
     xr.testing.assert_allclose(map_difference(values, permutations=99), whole, rtol=1e-9)
 
 
@@ -71,7 +71,7 @@ def test_part_by_part_the_difference_is_that_of_all_at_once(ludb, measures, cent
     cohort = ludb.assign_coords(patient=("record", patient)).isel(record=np.random.default_rng(0).permutation(200))
     make = functools.partial(wb.ecgradcam, measures, targets=["qt", "pr"])
     whole = map_difference(wb.align(make(cohort), cohort), centred=centred, permutations=199)
-    monkeypatch.setattr(contrasts, "_RECORDS", 32)
+    monkeypatch.setattr(contrasts, "CHUNK", 32)
     by_parts = difference_chunks(make, cohort, centred=centred, permutations=199)
     assert set(by_parts.variables) == set(whole.variables)
     for name in ("difference", "t"):

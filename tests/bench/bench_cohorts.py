@@ -114,7 +114,7 @@ def scale(sizes: list[int], work: Path) -> pd.DataFrame:
 
 def compare(work: Path) -> list[dict[str, Any]]:
     """Rows of the table of `make bench`; the detail is printed."""
-    rows = speed(200, 8, work)
+    rows = speed(400, 8, work)
     sizes = [200, 1000]
     table = scale(sizes, work)
     for what in ("build", "maps"):
@@ -195,7 +195,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[500, 2000])
     parser.add_argument("--table", type=Path, help="also write the table there, as Markdown")
     parser.add_argument("--work", type=Path, help="where stores are put for the while; 0.4 MB a record")
-    parser.add_argument("--records", type=int, default=200, help="for speed; 0 leaves it out")
+    parser.add_argument("--records", type=int, default=400, help="for speed; 0 leaves it out")
     parser.add_argument("--task", help=argparse.SUPPRESS)
     parser.add_argument("--store", help=argparse.SUPPRESS)
     a = parser.parse_args()

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import signal
 import threading
 import time
@@ -11,7 +10,6 @@ import time
 import medical_files as files
 import numpy as np
 import pytest
-import torch
 from bad_input import ptbxl as ecg_of_ptbxl
 from medical_files import EIGHT, LEADS12, WHO
 
@@ -24,13 +22,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # dask and its serve
 
 
 @pytest.fixture(autouse=True)
-def as_on_the_workers(tmp_path_factory, monkeypatch):
-    """One thread, since sums in another order differ in the last digits; and a home of the tests' own."""
+def as_on_the_workers(tmp_path_factory, monkeypatch, one_thread):
+    """One thread; and a home of the tests' own."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.getbasetemp() / "home"))
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -77,13 +71,8 @@ def contents(store):
     return found
 
 
-def test_a_worker_killed_in_the_middle_changes_no_bit(client, ludb_folder, measures, tmp_path, monkeypatch):
-    folder = tmp_path / "recordings"
-    folder.mkdir()
-    for i in range(1, 23):
-        for kind in ("hea", "dat"):
-            shutil.copy(ludb_folder / "data" / f"{i}.{kind}", folder / f"{i}.{kind}")
-    (folder / "4.dat").write_bytes((folder / "4.dat").read_bytes()[:5000])
+def test_a_worker_killed_in_the_middle_changes_no_bit(client, few_of_ludb, measures, tmp_path, monkeypatch):
+    folder = few_of_ludb(22)
     ecg = ecg_of_ptbxl()[[LEADS12.index(lead) for lead in EIGHT]]
     for k in (1, 2):  # two of one person
         (folder / f"muse{k}.xml").write_bytes(files.muse(ecg * k))

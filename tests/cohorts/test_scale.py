@@ -1,12 +1,10 @@
 """Cohorts larger than memory, and work on a cluster: the same results, part by part."""
 
 import operator
-import shutil
 from functools import partial
 
 import numpy as np
 import pytest
-import torch
 
 import ecgwb as wb
 from ecgwb.__main__ import main
@@ -17,15 +15,6 @@ from ecgwb.models import prediction
 @pytest.fixture
 def small_parts(monkeypatch):
     monkeypatch.setattr(prediction, "CHUNK", 64)
-
-
-@pytest.fixture
-def one_thread():
-    """As Dask's workers have: sums in another order differ in the last digits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -111,14 +100,9 @@ def client():
 
 @pytest.mark.filterwarnings("ignore::Warning")  # dask and its servers warn of what is theirs
 def test_two_workers_build_predict_and_map_as_one_process_does(
-    client, ludb_folder, measures, tmp_path, monkeypatch, one_thread
+    client, few_of_ludb, measures, tmp_path, monkeypatch, one_thread
 ):
-    folder = tmp_path / "wfdb"
-    folder.mkdir()
-    for i in range(1, 25):
-        for kind in ("hea", "dat"):
-            shutil.copy(ludb_folder / "data" / f"{i}.{kind}", folder / f"{i}.{kind}")
-    (folder / "4.dat").write_bytes((folder / "4.dat").read_bytes()[:5000])
+    folder = few_of_ludb(24)
     monkeypatch.setattr(stores, "CHUNK", 6)
     monkeypatch.setattr(prediction, "CHUNK", 7)
     monkeypatch.setattr(prediction, "PART", {"beat": 7, "rhythm": 7})
