@@ -1,7 +1,7 @@
 """Reading WFDB files: a header is believed only as far as the files bear it out, and names and dates stay behind.
 
 The header is read here, since wfdb's own reader stumbles over dates, letters beyond ASCII and other things that nobody
-uses. Samples of 16 bits, nearly everybody's, are read by NumPy, all others by wfdb through a plain header, which is slow.
+uses. Samples of 16 bits, nearly all, are read by NumPy, others by wfdb through a plain header, which is slow.
 """
 
 from __future__ import annotations
