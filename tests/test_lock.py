@@ -78,7 +78,7 @@ def test_the_lock_holds_what_is_needed_and_nothing_else():
 
 def test_the_lowest_versions_are_those_of_pyproject():
     lowest = locked("lowest.txt")
-    tools = {name(Requirement(r)) for extra in ("dev", "browser") for r in EXTRAS[extra]}
+    tools = {name(Requirement(r)) for extra in ("dev", "docs", "browser") for r in EXTRAS[extra]}
     floors = {name(r): floor(r) for r in ASKED if name(r) not in tools | {"torch"}}
     for package, wanted in floors.items():
         assert lowest[package] in Requirement(f"{package}=={wanted}.*").specifier, "run  make relock"
