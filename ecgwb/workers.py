@@ -147,9 +147,9 @@ class _Message(NamedTuple):
     line: int
 
     def tell(self) -> None:
-        if issubclass(self.category, UserWarning):
+        if issubclass(self.category, UserWarning) and not issubclass(self.category, DeprecationWarning):
             warnings.warn(self.text, self.category, stacklevel=callers_level())
-        else:  # of packages, such as of what will change in them
+        else:  # of packages, about what will change in them
             warnings.warn_explicit(self.text, self.category, self.file, self.line)
 
 

@@ -199,7 +199,7 @@ def test_recordings_of_another_rate_fold_at_that_rate(recordings):
     slow = clocked(np.ones((30, 5000)), recordings)[:, ::4].assign_coords(sex=recordings["sex"])
     folded = wb.align(slow, recordings)
     assert (float(folded["phase"][0]), float(folded["phase"][1]), folded.sizes["phase"]) == (-496, -488, 150)
-    shares = wb.segment_table(folded * xr.DataArray(np.arange(30.0), dims="record"))
+    shares = wb.segment_table(folded.copy(data=folded.values * np.arange(30.0)[:, None]))
     assert np.isfinite(shares["share"]).all()
     assert wb.cohort_map(folded, by="sex")["mean"].sizes["phase"] == 150
 
