@@ -12,7 +12,7 @@ BIN := .venv/bin
 comma := ,
 PYTEST = -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-.PHONY: paper test browser lab bad-input fuzz bench bench-fields bench-scale discovery-bench sex-table held map-judge networks zoo rebuild lint \
+.PHONY: paper test browser lab solutions bad-input fuzz bench bench-fields bench-scale discovery-bench sex-table held map-judge networks zoo rebuild lint \
   types lowest newest relock clean
 
 # Two threads of torch that share a busy core wait for each other; processes side by side do not.
@@ -36,6 +36,10 @@ browser: .venv/.ready
 
 lab: .venv/.ready
 	$(BIN)/jupyter lab notebooks
+
+# The lessons with their answers, for a teacher, into solutions/.
+solutions: .venv/.ready
+	cd notebooks && ../$(BIN)/python -m studies.solutions
 
 # Writes the table of tests/adversarial/bad_input.md, what happens to bad input, anew.
 bad-input: .venv/.ready
