@@ -12,7 +12,6 @@ import importlib
 import inspect
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,9 +37,14 @@ ROOMS = {  # as one meets them: the order of the data
 ELSEWHERE = [
     "README.md", "CHANGELOG.md", "CITATION.cff", "notebooks/*.md", "notebooks/cohort_map_qt.png", "tests/bench/*.md",
     "tests/adversarial/*.md", "tests/zoo/zoo.md", "ecgwb/*/weights/*.md", "notebooks/studies/results/*.csv",
+    "notebooks/studies/results/*.md",
 ]  # fmt: skip
 ON_A_PAGE = {"tests/bench/bench.md": "times.md"}  # where what a link leads to is shown
-HEADED = {"tests/adversarial/bad_input.md": "Bad input", "tests/adversarial/fuzz.md": "Fuzzing", "tests/zoo/zoo.md": "Networks that no one here wrote"}  # fmt: skip
+HEADED = {
+    "tests/adversarial/bad_input.md": "Bad input",
+    "tests/adversarial/fuzz.md": "Fuzzing",
+    "tests/zoo/zoo.md": "Networks that no one here wrote",
+}
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -106,8 +110,8 @@ def _notebook(file: Path) -> str:
 
 
 def kept_in(source: str) -> list[str]:
-    """The names of the exhibits that a cell keeps."""
-    return re.findall(r'\bkeep\(\s*"(\w+)"', source)
+    """The names of the exhibits that a cell keeps, also where it keeps several in a loop."""
+    return re.findall(r'(?<!leave_out\()"(\d[a-z]_\w+)"', source) if re.search(r"\bkeep\(", source) else []
 
 
 def anchor(exhibit: str) -> str:
@@ -143,13 +147,14 @@ def _thumbnails(paper: Path) -> str:
     made_by = makers(paper)
     for exhibit in exhibits_in(paper):
         name, notebook = exhibit["name"], made_by[exhibit["name"]]
-        if notebook != under:
-            text += f"{'::::' if under else ''}\n\n## {_title(paper / f'{notebook}.ipynb')}\n\n"
+        if name[0] != under:
+            heading = "What matters most" if name[0] == "0" else _title(paper / f"{notebook}.ipynb")
+            text += f"{'::::' if under else ''}\n\n## {heading}\n\n"
             text += "::::{grid} 1 2 2 3\n:gutter: 3\n:class-container: gallery\n\n"
-            under = notebook
+            under = name[0]
         text += (
             f":::{{grid-item-card}} {exhibit['title']}\n:img-top: exhibits/{name}.png\n:img-alt: {exhibit['title']}\n"
-            f":link: {anchor(name)}\n:link-type: ref\n:::\n\n"
+            f":link: {anchor(name)}\n:link-type: ref\n:link-alt: {exhibit['title']}\n:::\n\n"
         )
     return f"{text}::::\n" if under else text
 
@@ -200,11 +205,17 @@ def room_page(room: str) -> str:
     """A room's page: what it is for, its names at a glance, and each in full."""
     names = "\n".join(f"   {full_name(room, n)}" for n in names_of(room))
     entries = "\n".join(f".. {directive}:: {full}\n{body}" for directive, full, body in _entries(room))
-    about = (
-        f".. automodule:: ecgwb.{room}\n   :no-members:\n\n"
-        f".. autosummary::\n   :nosignatures:\n\n{names}\n"
-    )
-    return f"# {ROOMS[room]}: `wb.{room}`\n\n```{{eval-rst}}\n{about}\n{entries}```\n"
+    about = _about(inspect.getdoc(importlib.import_module(f"ecgwb.{room}")) or "")
+    summary = f".. autosummary::\n   :nosignatures:\n\n{names}\n"
+    return f"# {ROOMS[room]}: `wb.{room}`\n\n```{{eval-rst}}\n{about}\n\n{summary}\n{entries}```\n"
+
+
+def _about(docstring: str) -> str:
+    """A room's docstring, in which what its functions share is no section of the page but a list."""
+    text = re.sub(r"^(Parameters|Returns)\n-+$", r"*\1*\n", docstring, flags=re.MULTILINE)
+    return re.sub(
+        r"^(\w+ : .+)\n(?!    )", r"\1\n    \\ \n", text, flags=re.MULTILINE
+    )  # a list wants two lines of each
 
 
 def _flat_names(text: str) -> str:
@@ -212,7 +223,8 @@ def _flat_names(text: str) -> str:
     for room in ROOMS:
         flat = "\n".join(f"   {full_name(room, n)}" for n in names_of(room) if full_name(room, n).count(".") == 1)
         if flat:
-            text += f"\n**[{ROOMS[room]}]({room}.md)**\n\n```{{eval-rst}}\n.. autosummary::\n   :nosignatures:\n\n{flat}\n```\n"
+            summary = f".. autosummary::\n   :nosignatures:\n\n{flat}\n"
+            text += f"\n**[{ROOMS[room]}]({room}.md)**\n\n```{{eval-rst}}\n{summary}```\n"
     rooms = "\n".join(ROOMS)
     return f"{text}\n## All rooms\n\n```{{toctree}}\n:maxdepth: 1\n\n{rooms}\n```\n"
 
