@@ -52,13 +52,11 @@ def _by_its_last_name(app: Any, env: Any, node: Any, content: Any) -> Any:
     """A name in a docstring that stands in another room: `align` in one of the figures' is ``ecgwb.align``."""
     if node.get("refdomain") != "py" or not node.get("reftarget"):
         return None
-    known = env.domains["py"].objects
+    domain = env.domains["py"]
     name = node["reftarget"].removeprefix("wb.").removeprefix("ecgwb.")
-    found = [full for full in known if full == f"ecgwb.{name}" or full.endswith(f".{name}")]
-    found = sorted(found, key=lambda full: (full.count("."), full))[:1]
-    return app.builder.env.domains["py"].resolve_xref(
-        env, node["refdoc"], app.builder, "obj", found[0], node, content
-    ) if found else None  # fmt: skip
+    known = [full for full, about in domain.objects.items() if about.objtype in ("function", "class", "exception")]
+    found = sorted((full for full in known if full.endswith(f".{name}")), key=lambda full: (full.count("."), full))
+    return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", found[0], node, content) if found else None
 
 
 def setup(app: Any) -> None:

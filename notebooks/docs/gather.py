@@ -111,7 +111,8 @@ def _notebook(file: Path) -> str:
 
 def kept_in(source: str) -> list[str]:
     """The names of the exhibits that a cell keeps, also where it keeps several in a loop."""
-    return re.findall(r'(?<!leave_out\()"(\d[a-z]_\w+)"', source) if re.search(r"\bkeep\(", source) else []
+    names = re.findall(r'(?<!leave_out\()"(\d[a-z]_\w+)"', source) if re.search(r"\bkeep\(", source) else []
+    return list(dict.fromkeys(names))
 
 
 def anchor(exhibit: str) -> str:
