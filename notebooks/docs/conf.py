@@ -35,7 +35,9 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"ecgwb {release}"
 html_static_path = ["static"]
 html_css_files = ["ecgwb.css"]
-html_sidebars: dict[str, list[str]] = {page: [] for page in ("start", "gallery", "glossary")}  # they have no pages below
+html_sidebars: dict[str, list[str]] = {
+    page: [] for page in ("start", "gallery", "glossary")
+}  # they have no pages below
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {

@@ -12,7 +12,7 @@ import importlib
 import inspect
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +60,9 @@ def gather(out: Path, paper: Path) -> None:
     pages = {f.name: f.read_text() for f in HERE.glob("*.md")}
     for pattern in ELSEWHERE:
         pages |= {str(f.relative_to(ROOT)): f for f in ROOT.glob(pattern)}
-    pages |= {f"notebooks/{f.name}": _notebook(f) for f in sorted(paper.glob("0*.ipynb"))}
-    pages |= {f"exhibits/{e['name']}.png": paper / f"{e['name']}.png" for e in exhibits_in(paper)}
+    exhibits = [e["name"] for e in exhibits_in(paper)]
+    pages |= {f"notebooks/{f.name}": _notebook(f, exhibits) for f in sorted(paper.glob("0*.ipynb"))}
+    pages |= {f"exhibits/{name}.png": paper / f"{name}.png" for name in exhibits}
     pages["gallery.md"] += _thumbnails(paper)
     pages["reference/index.md"] = _flat_names(pages.pop("reference.md"))
     pages |= {f"reference/{room}.md": room_page(room) for room in ROOMS}
@@ -93,7 +94,7 @@ def _linked(name: str, text: str) -> str:
 # ---------------------------------------------------------------- notebooks and their exhibits
 
 
-def _notebook(file: Path) -> str:
+def _notebook(file: Path, exhibits: list[str]) -> str:
     """An executed notebook with an anchor before each cell that keeps an exhibit, and pictures for widgets."""
     sheet = json.loads(file.read_text())
     sheet["metadata"].pop("widgets", None)
@@ -101,7 +102,7 @@ def _notebook(file: Path) -> str:
     for cell in sheet["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "code":
-            names = kept_in(source)
+            names = kept_in(source, exhibits)
             if names:
                 cells.append(_words("\n".join(f"({anchor(n)})=" for n in names)))
             cell["outputs"] = [o for o in map(_without_widget, cell["outputs"]) if o]
@@ -109,9 +110,13 @@ def _notebook(file: Path) -> str:
     return json.dumps(sheet | {"cells": cells}, ensure_ascii=False, indent=1)
 
 
-def kept_in(source: str) -> list[str]:
-    """The names of the exhibits that a cell keeps, also where it keeps several in a loop."""
-    names = re.findall(r'(?<!leave_out\()"(\d[a-z]_\w+)"', source) if re.search(r"\bkeep\(", source) else []
+def kept_in(source: str, exhibits: Iterable[str] = ()) -> list[str]:
+    """The exhibits that a cell keeps, by name; `f"9{letter}_feature"` in a loop is those of `exhibits` that fit it."""
+    if not re.search(r"\bkeep\(", source):
+        return []
+    names = re.findall(r'(?<!leave_out\()(?<!f)"(\d[a-z]_\w+)"', source)
+    for first, last in re.findall(r'f"(\d)\{\w+\}(_\w+)"', source):
+        names += [n for n in exhibits if re.fullmatch(f"{first}[a-z]{last}", n)]
     return list(dict.fromkeys(names))
 
 
@@ -134,11 +139,12 @@ def _without_widget(output: dict[str, Any]) -> dict[str, Any] | None:
 
 def makers(paper: Path) -> dict[str, str]:
     """By exhibit, the notebook whose cell keeps it."""
-    found = {}
+    found: dict[str, str] = {}
+    exhibits = [e["name"] for e in exhibits_in(paper)]
     for file in sorted(paper.glob("0*.ipynb")):
         for cell in json.loads(file.read_text())["cells"]:
             if cell["cell_type"] == "code":
-                found |= dict.fromkeys(kept_in("".join(cell["source"])), file.stem)
+                found |= dict.fromkeys(kept_in("".join(cell["source"]), exhibits), file.stem)
     return found
 
 

@@ -98,6 +98,12 @@ def test_a_thumbnail_leads_to_the_cell_that_draws_it(source):
     assert '"1a_beat"' in "".join(cells[places[0] + 1]["source"])
 
 
+def test_a_cell_that_keeps_several_in_a_loop_keeps_those_that_are_there():
+    source = 'keep(f"9{letter}_feature", fig)\nleave_out("9d_feature", "None held.")'
+    assert gather.kept_in(source, ["9a_feature", "9b_feature", "3a_feature"]) == ["9a_feature", "9b_feature"]
+    assert gather.kept_in('leave_out("9d_feature", "None held.")', ["9d_feature"]) == []
+
+
 def test_anchors_that_pages_name_are_those_of_exhibits(source):
     kept = {gather.anchor(n) for n in gather.makers(source / "notebooks")}
     for page in DOCS.glob("*.md"):
