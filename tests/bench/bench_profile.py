@@ -47,10 +47,13 @@ class Watch:
     def step(self, name: str) -> Iterator[None]:
         began = time.perf_counter()
         self._inside.append(0.0)
+        depth = len(self._inside)
         try:
             yield
         finally:
             took = time.perf_counter() - began
+            if len(self._inside) != depth:
+                raise RuntimeError(f"{name!r} ended beside another step; expected all steps one after the other")
             self.seconds[name] += took - self._inside.pop()
             if self._inside:
                 self._inside[-1] += took
@@ -92,6 +95,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--table", type=Path, help="also write the table there, as Markdown")
     given = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"  # or two threads would take chunks, and no step's time would be its own
     torch.set_num_threads(1)
     began = os.getloadavg()[0]
     profile(10)  # imports, weights
