@@ -12,19 +12,37 @@ BIN := .venv/bin
 comma := ,
 PYTEST = -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-.PHONY: paper test browser lab solutions bad-input fuzz bench bench-fields bench-scale discovery-bench sex-table held map-judge networks zoo rebuild lint \
+.PHONY: paper docs docs-links test browser lab solutions bad-input fuzz bench bench-fields bench-scale discovery-bench sex-table held map-judge networks zoo rebuild lint \
   types lowest newest relock clean
 
 # Two threads of torch that share a busy core wait for each other; processes side by side do not.
 paper test browser lowest newest bad-input zoo: export OMP_NUM_THREADS := 1
 
 # What the two commands say first, also while packages are still to be installed.
+docs.plan := make docs builds the documentation, after make paper where paper/ is not up to date
 paper.plan := make paper runs the notebooks side by side and writes paper/: about 10 minutes on two idle cores
 test.plan := make test runs the tests, $(JOBS) files side by side: about 5 minutes on two idle cores
 
 paper: .venv/.ready
 	@echo "$(paper.plan)."
 	$(BIN)/python -m ecgwb paper
+
+# The documentation, build/docs/html, from the notebooks as make paper executed them. Every warning is an error, a link
+# within that leads nowhere, too.
+SPHINX = $(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -c notebooks/docs
+docs: .venv/.ready paper/index.html
+	@echo "make docs builds the pages from paper/: a minute. No notebook is run for them."
+	$(BIN)/python notebooks/docs/gather.py build/docs/source
+	$(SPHINX) -b html build/docs/source build/docs/html
+	@echo "build/docs/html/index.html"
+
+# Whether the pages that the documentation points to elsewhere are there; needs the network.
+docs-links: docs
+	$(SPHINX) -b linkcheck build/docs/source build/docs/links
+
+# Made again where a notebook has changed since.
+paper/index.html: $(wildcard notebooks/0*.ipynb) | .venv/.ready
+	$(MAKE) paper
 
 test: .venv/.ready
 	@echo "$(test.plan)."
@@ -52,6 +70,7 @@ fuzz: .venv/.ready
 # One table of this machine; each tests/bench/bench_*.py prints more by itself.
 bench: .venv/.ready
 	PYTHONPATH=notebooks $(BIN)/python tests/bench/bench_landmarks.py
+	$(BIN)/python tests/bench/bench_profile.py --table tests/bench/profile.md
 	PYTHONPATH=notebooks $(BIN)/python tests/bench/bench.py --table tests/bench/bench.md
 
 # Slow, and resumed after a kill: its table is committed in notebooks/receptive_fields.csv.
@@ -153,4 +172,4 @@ relock:
 	  /^[a-z]/ { keep = !/^(nvidia-|cuda-|triton=)/ } /^#/ { keep = 0 } keep' lock/$$file.txt >lock/kept && mv lock/kept lock/$$file.txt; done
 
 clean:
-	rm -rf .venv .venv-lowest .venv-newest .venv-zoo .venv-lock paper
+	rm -rf .venv .venv-lowest .venv-newest .venv-zoo .venv-lock paper build/docs

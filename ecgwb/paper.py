@@ -140,7 +140,7 @@ def make_paper(
     notebooks : path
         The folder with ``00_tour.ipynb`` and the steps of the paper.
     out : path
-        Exhibits, the executed notebooks as HTML, ``provenance.json``, ``index.html`` and ``paper.pdf`` go there.
+        Exhibits, the executed notebooks (also as HTML), ``provenance.json``, ``index.html`` and ``paper.pdf`` go there.
     cohort, model : str, optional
         Your own, as `open_cohort` and `load_model` take them. Notebooks that are about the cohorts and networks of
         the package alone are then left out.
@@ -192,6 +192,7 @@ def make_paper(
     _run(run, source, at_once)
     for name, sheet in run.items():
         (folder / f"{name}.html").write_text(_html(sheet, name))
+        nbformat.write(sheet, folder / f"{name}.ipynb")  # as it was executed: the documentation is made of it
     (folder / "provenance.json").write_text(json.dumps(subject | provenance(), indent=1))
     headings = [re.match(r"# (\d)\. (.+)", s.cells[0].source) for s in sheets.values()]
     page = write_pages(folder, {h[1]: h[2] for h in headings if h})
@@ -275,7 +276,8 @@ def _make_room(folder: Path, sheets: dict[str, Any], subject: dict[str, Any], ad
         return
     notes = [f for f in folder.glob("*.json") if _read_note(f)]
     old = [f.with_suffix(f".{kind}") for f in notes for kind in ("pdf", "png", "csv", "json")]
-    old += [folder / f"{name}.html" for name in [*sheets, "index"]] + [file, folder / "paper.pdf"]
+    old += [folder / f"{name}.{kind}" for name in [*sheets, "index"] for kind in ("html", "ipynb")]
+    old += [file, folder / "paper.pdf"]
     for f in old:
         f.unlink(missing_ok=True)
 

@@ -25,7 +25,7 @@ def map_difference(
     """The difference of two groups' mean maps, tested by permuting patients between the groups.
 
     Each patient counts once, with the mean of their records. The statistic at a phase is Welch's t; a phase is held
-    against the permutations' largest |t| along the whole curve, so that one level holds for all of it (Westfall &
+    against the permutations' largest ``|t|`` along the whole curve, so that one level holds for all of it (Westfall &
     Young 1993; in imaging Nichols & Holmes 2002).
 
     Parameters

@@ -395,7 +395,7 @@ def segments(aligned: xr.DataArray | xr.Dataset) -> dict[str, np.ndarray]:
 
 
 def segment_table(aligned: xr.DataArray, ci: float = 0.95, *, seed: int = 0) -> pd.DataFrame:
-    """Where along the beat people's maps differ: share of |map - cohort mean| per wave.
+    """Where along the beat people's maps differ: share of ``|map - cohort mean|`` per wave.
 
     What all people's maps share says nothing about why one person's value is high or low; departures from the mean map
     do.

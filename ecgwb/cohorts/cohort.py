@@ -146,9 +146,9 @@ def build_cohort(
     Parameters
     ----------
     source : str, Path, DataFrame, or iterable of Record, str or Path
-        A folder of recordings, of LUDB or PTB-XL, a file, a pattern such as "data/*.hea", a list of paths, a table of
-        paths, or records; see `ecgwb.cohorts.sources.list_source`. A generator of records is read as the work goes on,
-        so that it may yield more than memory holds.
+        A folder of recordings, of LUDB or PTB-XL, a file, a pattern such as ``"data/*.hea"``, a list of paths, a table
+        of paths, or records; see `ecgwb.cohorts.sources.list_source`. A generator of records is read as the work goes
+        on, so that it may yield more than memory holds.
     out : path, optional
         Where to store the cohort as Zarr, 50 records at a time. Without it the finished cohort is in memory.
     metadata : DataFrame or path of a CSV, optional

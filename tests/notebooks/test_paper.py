@@ -152,6 +152,8 @@ def test_the_paper_is_made_of_what_its_notebooks_keep_and_removes_nothing_else(t
     assert made(out) == {"1a_x": "ludb, compact-measures, compact-sex, 2.", "2a_y": "Words."}
     assert (out / "mine.pdf").read_bytes() == b"mine"
     assert (out / "01_x.html").is_file()
+    executed = [c for c in json.loads((out / "01_x.ipynb").read_text())["cells"] if c["cell_type"] == "code"]
+    assert [c["execution_count"] for c in executed] == list(range(1, 1 + len(executed)))
     page = (out / "index.html").read_text()
     assert "Figure 1. A &lt;title&gt;" in page
     assert "About 02_y" in page
