@@ -67,13 +67,9 @@ def gather(out: Path, paper: Path) -> None:
     pages["reference/index.md"] = _flat_names(pages.pop("reference.md"))
     pages |= {f"reference/{room}.md": room_page(room) for room in ROOMS}
     for name, content in pages.items():
-        _put(out / name, _linked(name, content.read_text()) if _is_text(name, content) else content)
+        _put(out / name, _linked(name, content))
     for file in [f for f in out.rglob("*") if f.is_file() and str(f.relative_to(out)) not in pages]:
         file.unlink()
-
-
-def _is_text(name: str, content: Any) -> bool:
-    return isinstance(content, Path) and name.endswith(".md")
 
 
 def _put(place: Path, content: Path | str) -> None:
@@ -84,8 +80,11 @@ def _put(place: Path, content: Path | str) -> None:
         place.write_bytes(new)
 
 
-def _linked(name: str, text: str) -> str:
+def _linked(name: str, content: Path | str) -> Path | str:
     """A page of the repository with a heading, and with links to the pages that show what they lead to."""
+    if isinstance(content, str) or content.suffix != ".md":
+        return content
+    text = content.read_text()
     for target, page in ON_A_PAGE.items():
         text = text.replace(f"]({target})", f"]({page})")
     return f"# {HEADED[name]}\n\n{text}" if name in HEADED and not text.startswith("# ") else text

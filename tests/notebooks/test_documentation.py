@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import operator
 import re
 import shutil
 from pathlib import Path
@@ -67,10 +68,10 @@ def reached(source, page, seen):
             found = [f for end in (".md", ".ipynb") for f in page.parent.glob(line + end)]
             assert found, f"{page.name} lists {line}, which is not there"
             for file in found:
-                if file.relative_to(source).as_posix() not in seen:
-                    reached(source, file, seen) if file.suffix == ".md" else seen.add(
-                        file.relative_to(source).as_posix()
-                    )
+                name = file.relative_to(source).as_posix()
+                if file.suffix == ".md" and name not in seen:
+                    reached(source, file, seen)
+                seen.add(name)
     return seen
 
 
@@ -108,6 +109,13 @@ def test_anchors_that_pages_name_are_those_of_exhibits(source):
     kept = {gather.anchor(n) for n in gather.makers(source / "notebooks")}
     for page in DOCS.glob("*.md"):
         assert set(re.findall(r"\(#(exhibit-[\w-]+)\)", page.read_text())) <= kept, page.name
+
+
+def test_functions_that_pages_name_are_there():
+    named = {n for page in DOCS.glob("*.md") for n in re.findall(r"{py:\w+}`~?ecgwb\.([\w.]+)`", page.read_text())}
+    assert named
+    for name in named:
+        operator.attrgetter(name)(wb)
 
 
 def test_a_widget_leaves_its_picture():
