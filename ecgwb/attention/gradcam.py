@@ -264,7 +264,10 @@ def asked_of(model: nn.Module, targets: Sequence[str] | str | None) -> tuple[Mod
 def labelled(
     values: np.ndarray, model: nn.Module, cohort: xr.Dataset, usable: np.ndarray, targets: Sequence[str]
 ) -> xr.DataArray:
-    """Maps (record, target, time) or (record, target, lead, time), NaN where a record is not usable, with labels."""
+    """Maps (record, target, time) or (record, target, lead, time), NaN where a record is not usable, with labels.
+
+    ``skill``, a coordinate of target, says where the network's skill is not known, or was not shown; else it is "".
+    """
     spec = spec_of(model)
     values[~usable] = np.nan
     leads = {"lead": list(spec.leads)} if values.ndim == 4 else {}
@@ -275,6 +278,7 @@ def labelled(
         coords={
             **{k: v for k, v in cohort.coords.items() if v.dims == ("record",)},
             "target": list(targets),
+            "skill": ("target", [spec.skill_note(t) for t in targets]),
             **leads,
             "time": ("time", start + np.arange(values.shape[-1]) * 1000.0 / spec.fs, {"units": "ms"}),
         },
