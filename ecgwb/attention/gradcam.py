@@ -18,6 +18,7 @@ import xarray as xr
 from torch import nn
 
 from ..cohorts.guards import check, check_values
+from ..cohorts.measurements import TIME
 from ..models.activations import (
     Positions,
     Reading,
@@ -271,7 +272,7 @@ def labelled(
     spec = spec_of(model)
     values[~usable] = np.nan
     leads = {"lead": list(spec.leads)} if values.ndim == 4 else {}
-    start = 0.0 if spec.input == "rhythm" else spec.start_ms
+    start = 0.0 if spec.input == "rhythm" else first_ms(spec)
     return xr.DataArray(
         values,
         dims=("record", "target", *leads, "time"),
@@ -285,6 +286,11 @@ def labelled(
         name="attention",
         attrs={"excluded": json.dumps(unusable(cohort, usable))},
     )
+
+
+def first_ms(spec: ModelSpec) -> float:
+    """When the first sample that a network of beats reads was taken: the one nearest to the spec's ``start_ms``."""
+    return float(TIME[0]) + round((spec.start_ms - TIME[0]) * spec.fs / 1000) * 1000 / spec.fs
 
 
 def with_units(

@@ -396,6 +396,8 @@ def _input_of(spec: ModelSpec, cohort: xr.Dataset) -> str:
     """The variable the network takes; an error where the cohort has none."""
     if spec.input not in cohort:
         fix = "open_cohort(..., rhythm=True)" if spec.input == "rhythm" else "a cohort of open_cohort or build_cohort"
+        if spec.input == "rhythm" and cohort.attrs.get("source") == "ptbxl":
+            fix = "a cohort with rhythms, such as open_cohort('ptbxl500', rhythm=True); 'ptbxl' holds beats alone"
         raise ModelError(f"the network takes {spec.input}s and the cohort has none; expected {fix}")
     return spec.input
 

@@ -37,3 +37,9 @@ def test_on_real_people_all_in_fibrillation_are_marked(ludb, measures):
     no_p = np.isnan(ludb["fiducial"].sel(landmark="P_on").values)
     np.testing.assert_array_equal(marked, af | no_p)
     assert 0 < af.sum() < marked.sum() < 60
+
+
+def test_a_cohort_that_has_no_rhythms_is_not_said_to_be_opened_with_them(ludb):
+    cohort = ludb.isel(record=slice(3)).drop_vars("rhythm", errors="ignore").assign_attrs(source="ptbxl")
+    with pytest.raises(wb.ModelError, match="'ptbxl' holds beats alone"):
+        wb.predict(wb.load_model("compact-rhythm"), cohort)
