@@ -617,8 +617,8 @@ def effects_by_group(manifest: Manifest, cohort: xr.Dataset, ages: Sequence[floa
             for group, members in _groups(some, by, edges).items():
                 effect = _effect(y[known][members], x[known][members], manifest.binary)
                 rows.append({"feature": f.name, "by": by, "group": group, **effect})
-    columns = ["feature", "by", "group", "n", "effect", "low", "high", "p_interplay", "note"]
-    return pd.DataFrame(rows, columns=columns).set_index(["feature", "by", "group"])  # no row where groups are small
+    order = ["feature", "by", "group", "n", "effect", "low", "high", "p_interplay", "note"]
+    return pd.DataFrame(rows, columns=order).set_index(["feature", "by", "group"])  # no row where groups are small
 
 
 def _groups(cohort: xr.Dataset, by: str, edges: Sequence[float] | None) -> dict[str, np.ndarray]:
