@@ -18,6 +18,7 @@ import xarray as xr
 from torch import nn
 
 from ..cohorts.guards import check, check_values
+from ..cohorts.measurements import TIME
 from ..models.activations import (
     Positions,
     Reading,
@@ -264,23 +265,32 @@ def asked_of(model: nn.Module, targets: Sequence[str] | str | None) -> tuple[Mod
 def labelled(
     values: np.ndarray, model: nn.Module, cohort: xr.Dataset, usable: np.ndarray, targets: Sequence[str]
 ) -> xr.DataArray:
-    """Maps (record, target, time) or (record, target, lead, time), NaN where a record is not usable, with labels."""
+    """Maps (record, target, time) or (record, target, lead, time), NaN where a record is not usable, with labels.
+
+    ``skill``, a coordinate of target, says where the network's skill is not known, or was not shown; else it is "".
+    """
     spec = spec_of(model)
     values[~usable] = np.nan
     leads = {"lead": list(spec.leads)} if values.ndim == 4 else {}
-    start = 0.0 if spec.input == "rhythm" else spec.start_ms
+    start = 0.0 if spec.input == "rhythm" else first_ms(spec)
     return xr.DataArray(
         values,
         dims=("record", "target", *leads, "time"),
         coords={
             **{k: v for k, v in cohort.coords.items() if v.dims == ("record",)},
             "target": list(targets),
+            "skill": ("target", [spec.skill_note(t) for t in targets]),
             **leads,
             "time": ("time", start + np.arange(values.shape[-1]) * 1000.0 / spec.fs, {"units": "ms"}),
         },
         name="attention",
         attrs={"excluded": json.dumps(unusable(cohort, usable))},
     )
+
+
+def first_ms(spec: ModelSpec) -> float:
+    """When the first sample that a network of beats reads was taken: the one nearest to the spec's ``start_ms``."""
+    return float(TIME[0]) + round((spec.start_ms - TIME[0]) * spec.fs / 1000) * 1000 / spec.fs
 
 
 def with_units(

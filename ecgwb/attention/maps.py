@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -17,7 +18,7 @@ from ..cohorts.people import column, patients_of
 from ..delineation.landmarks import SEGMENTS
 from ..models.prediction import parts_of
 from ..stats import RESAMPLES, check_level, interval, name_hash, patient_weights, resampled_sums
-from ..workers import each
+from ..workers import callers_level, each
 from .alignment import align, template_of
 
 MEASURED_IN = {  # the segments that hold a target's landmarks, or its voltage
@@ -100,6 +101,7 @@ def map_sums(aligned: xr.DataArray, by: str | None = None, *, seed: int = 0) -> 
         When `by` is no coordinate of record or has more than 20 values, or maps are not aligned.
     """
     aligned = check_values(aligned, "record", "phase", name="aligned", source="wb.align(maps, cohort)")
+    _warn_infinite(aligned)
     if by is None:
         sums = _sums_of(aligned, seed)
     else:
@@ -113,6 +115,16 @@ def map_sums(aligned: xr.DataArray, by: str | None = None, *, seed: int = 0) -> 
             sums = _sums_of(aligned.isel(record=slice(0)), seed).expand_dims({by: labels})
     coords = {k: v for k, v in aligned.coords.items() if "record" not in v.dims and "seed" not in v.dims}
     return sums.assign_coords(coords).assign_attrs(aligned.attrs | {"draws_by_seed": seed})
+
+
+def _warn_infinite(aligned: xr.DataArray) -> None:
+    n = int(np.isinf(aligned.values).any(axis=tuple(range(1, aligned.ndim))).sum())
+    if n:
+        warnings.warn(
+            f"{n} of {aligned.sizes['record']} maps have infinite values, which are left out of the mean as if absent; "
+            "look at what the network gives for these records: wb.predict(model, cohort)",
+            stacklevel=callers_level(),
+        )
 
 
 def _groups(aligned: xr.DataArray, by: str) -> dict[Any, np.ndarray]:

@@ -6,7 +6,7 @@ from .corrections import move_landmark, put_landmarks, undo_landmark
 from .guards import check, check_values
 from .joining import concat
 from .measurements import TARGETS, TIME, UNITS
-from .people import in_words, one_record_each, patients_of, split_patients, with_statements
+from .people import in_words, one_record_each, patients_of, split_patients, statement_names, with_statements
 from .precision import agreement, reliability, standard_errors
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "representative_beat",
     "split_patients",
     "standard_errors",
+    "statement_names",
     "undo_landmark",
     "with_statements",
 ]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from functools import cache
 from pathlib import Path
 
 import platformdirs
+
+from ..recordings.record import RecordError
 
 PACKAGE = Path(__file__).parents[1]
 COHORT = ("recordings", "delineation", "cohorts")  # the rooms that make a cohort of recordings
@@ -16,6 +19,26 @@ _COUNTS = (".py", ".safetensors", ".npz")  # code and weights; not cards, nor em
 def cache_dir() -> Path:
     """The user's cache: ``~/.cache/ecgwb`` on Linux (platformdirs)."""
     return Path(platformdirs.user_cache_dir("ecgwb"))
+
+
+def make_cache_dir() -> None:
+    """Make the user's cache.
+
+    Raises
+    ------
+    RecordError
+        When nothing can be written there.
+    """
+    place = cache_dir()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as e:
+        raise RecordError(
+            f"nothing can be written in the cache {place} ({e.strerror}); name another folder in the environment, such "
+            "as XDG_CACHE_HOME=/scratch/me on Linux, or make this one writable"
+        ) from e
 
 
 @cache

@@ -21,7 +21,7 @@ from ..recordings.channels import Told
 from ..recordings.record import RecordError
 from .beats import RHYTHM
 from .building import OTHER_AGE, OTHER_SEX, build_at
-from .cache import COHORT, cache_dir, content_key
+from .cache import COHORT, cache_dir, content_key, make_cache_dir
 from .guards import counted, json_attribute, kind_of
 from .items import METADATA
 from .packed import PACKED, unpack
@@ -76,6 +76,7 @@ def open_cohort(name: str | Path, rhythm: bool = False) -> xr.Dataset:
     if text in ("ludb", "ptbxl500") or text.startswith("synthetic:"):
         store = cache_dir() / "cohorts" / f"{text.replace(':', '-')}-{content_key(*COHORT)}.zarr"
         if not store.is_dir():
+            make_cache_dir()
             store.parent.mkdir(parents=True, exist_ok=True)
             with filelock.FileLock(store.with_suffix(".lock")):  # a second process waits for the first
                 build_cohort(text, out=store)
@@ -105,6 +106,7 @@ def _unpacked(name: str) -> Path:
     key = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
     store = cache_dir() / "cohorts" / f"{name}-{key}.zarr"
     if not store.is_dir():
+        make_cache_dir()
         store.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(store.with_suffix(".lock")):  # a second process waits for the first
             if not store.is_dir():

@@ -74,6 +74,8 @@ def check(cohort: Any, *needs: str, all_leads: bool = True) -> xr.Dataset:
         raise RecordError(f"the cohort has times other than {steps}; {_A_COHORT}")
     if "hr" in cohort and (cohort["hr"].values <= 0).any():
         raise RecordError("the cohort has heart rates of 0 bpm or less; expected more, or NaN where it is unknown")
+    if "doubt" in cohort and (cohort["doubt"].values < 0).any():
+        raise RecordError("the cohort has a doubt below 0 ms; expected 0 or more, or NaN where there is no landmark")
     fs = cohort.attrs.get("fs", FS)
     if fs != FS:
         raise RecordError(f"the cohort has the sampling rate {fs!r}; its beats are sampled at {FS} Hz")

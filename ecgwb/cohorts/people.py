@@ -14,6 +14,7 @@ import xarray as xr
 
 from ..recordings.identity import spelling
 from ..recordings.record import RecordError
+from ..recordings.snomed import name_of
 from .copies import same_recordings
 from .guards import check, counted, json_attribute
 
@@ -356,7 +357,7 @@ def groups(cohort: xr.Dataset, by: str, edges: Sequence[float] | None = None) ->
     cohort : Dataset
     by : str
         A column of records. Numbers are cut at `edges`; a text that lists several things, parted by ";", counts in
-        the group of each.
+        the group of each. Codes of a ``"diagnosis"`` are given their names; see `statement_names`.
     edges : sequence of float, optional
         Where to cut numbers; a group holds its lower edge. By default into thirds; few whole numbers, such as 0 and 1
         or folds, are a group each.
@@ -387,7 +388,8 @@ def groups(cohort: xr.Dataset, by: str, edges: Sequence[float] | None = None) ->
         cuts = [-np.inf, *sorted(set(map(float, np.ravel(edges)))), np.inf]
         members = {_span(a, b): (values >= a) & (values < b) for a, b in itertools.pairwise(cuts)}
     else:
-        parts = [{part.strip() for part in str(v).split(";")} - {"", "nan"} for v in values]
+        texts = map(names_in, values) if by == "diagnosis" else map(str, values)
+        parts = [{part.strip() for part in text.split(";")} - {"", "nan"} for text in texts]
         members = {name: np.array([name in p for p in parts]) for name in sorted(set().union(*parts))}
     return _enough(members, cohort, by)
 
@@ -399,6 +401,33 @@ def _enough(members: dict[str, np.ndarray], cohort: xr.Dataset, by: str) -> dict
     if not found:
         raise RecordError(f"no group of {by!r} has {FEWEST_IN_GROUP} patients")
     return found
+
+
+def statement_names(cohort: xr.Dataset) -> xr.Dataset:
+    """A cohort whose diagnoses are names: of "AFIB" or "164889003" it says "atrial fibrillation".
+
+    Parameters
+    ----------
+    cohort : Dataset
+
+    Returns
+    -------
+    Dataset
+        With other values of ``diagnosis``. Codes of SNOMED CT, as ECG collections use them, and those of PTB-XL have
+        names; what is no such code stays as it is.
+
+    Raises
+    ------
+    RecordError
+        When the cohort has no ``diagnosis``.
+    """
+    names = [names_in(text) for text in column(cohort, "diagnosis")]
+    return cohort.assign_coords(diagnosis=("record", np.array(names, dtype=str), cohort["diagnosis"].attrs))
+
+
+def names_in(text: str) -> str:
+    """A text of statements, parted by ";", with names in place of codes, each once."""
+    return "; ".join(dict.fromkeys(name_of(part) for part in str(text).split(";")))
 
 
 def with_statements(cohort: xr.Dataset, by: str = "diagnosis") -> xr.Dataset:

@@ -25,7 +25,7 @@ from ..recordings.channels import NOTHING_TOLD, Told
 from ..recordings.reading import format_of
 from ..recordings.record import LEADS, Record, RecordError
 from ..recordings.wfdb_files import base_of
-from .cache import cache_dir
+from .cache import cache_dir, make_cache_dir
 from .files import KNOWN, MAKE_RECORDS, SIGNALS, named_by_path, recordings_in, walk, within
 from .guards import counted, kind_of
 from .items import METADATA, Item, Notes, Source, hash_files, item_of
@@ -46,7 +46,7 @@ def unpack(name: str) -> Path:
     target = cache_dir() / folder
     if target.is_dir():
         return target
-    cache_dir().mkdir(parents=True, exist_ok=True)
+    make_cache_dir()
     # Unpacked beside its place and moved there whole, so a killed or second process never leaves half a data set.
     with tempfile.TemporaryDirectory(dir=cache_dir()) as tmp:
         with tarfile.open(_DATA / archive) as tar:

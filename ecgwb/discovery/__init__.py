@@ -27,7 +27,7 @@ from .proposals import (
     unlike,
 )
 from .readers import NetworkReader, Place, PooledNet, PooledReader
-from .regression import nested_models
+from .regression import detectable, nested_models
 from .scan import halves, scan, scan_at
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "candidates_at",
     "compare_features",
     "cross_fit",
+    "detectable",
     "discover",
     "effects_by_group",
     "erase_places",

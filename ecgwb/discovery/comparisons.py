@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from ..cohorts.guards import check, kind_of
-from ..stats import CORRECTIONS, adjusted_p
+from ..stats import CORRECTIONS, adjusted_p, check_level
 from .beyond import FEW, KNOWN
 from .manifests import ALL, Manifest, earlier_tests, hashed, note_test
 from .regression import (
@@ -91,6 +91,7 @@ def compare_features(
     """
     if not isinstance(manifest, Manifest):
         raise TypeError(f"manifest is {kind_of(manifest)}; expected what wb.freeze gives")
+    check_level(ci)
     if correction not in CORRECTIONS:
         raise ValueError(f"correction is {correction!r}; expected one of {', '.join(CORRECTIONS)}")
     _check_frozen("outcome", outcome, manifest.outcome)

@@ -593,7 +593,7 @@ def effects_by_group(manifest: Manifest, cohort: xr.Dataset, ages: Sequence[floa
     people = one_record_each(check(cohort))
     table = manifest.table(people)
     columns = {c.name: c for c in manifest.columns}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for f in manifest.features:
         names = [*([KNOWN] if KNOWN in columns else manifest.baseline), f.name]
         for by, edges in (("age", ages), ("hr", None), ("male", None)):
@@ -617,7 +617,8 @@ def effects_by_group(manifest: Manifest, cohort: xr.Dataset, ages: Sequence[floa
             for group, members in _groups(some, by, edges).items():
                 effect = _effect(y[known][members], x[known][members], manifest.binary)
                 rows.append({"feature": f.name, "by": by, "group": group, **effect})
-    return pd.DataFrame(rows).set_index(["feature", "by", "group"])
+    order = ["feature", "by", "group", "n", "effect", "low", "high", "p_interplay", "note"]
+    return pd.DataFrame(rows, columns=order).set_index(["feature", "by", "group"])  # no row where groups are small
 
 
 def _groups(cohort: xr.Dataset, by: str, edges: Sequence[float] | None) -> dict[str, np.ndarray]:

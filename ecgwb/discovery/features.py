@@ -146,6 +146,39 @@ class Feature:
     ------
     ValueError
         For an unknown kind or landmark, a share outside 0..1, or the wrong number of points.
+
+    Examples
+    --------
+    One of each kind; ``feature.values(cohort)`` measures it in every record.
+
+    >>> R, J, half = ("R", 0, "J"), ("J", 0, "T_on"), ("R", 0.5, "J")
+    >>> r_v5 = Feature("amplitude", "V5", [R])
+    >>> s_v1 = Feature("amplitude", "V1", [half])
+    >>> st = Feature("slope", "V2", [J, ("J", 0, "T_on", 60)])
+    >>> features = [
+    ...     r_v5,
+    ...     Feature("level", "V2", [J, ("J", 0.5, "T_on")]),
+    ...     st,
+    ...     Feature("bend", "V5", [R, half, J]),
+    ...     Feature("area", "V5", [("T_on", 0, "T_peak"), ("T_peak", 1, "T_off")]),
+    ...     Feature("duration", points=[("QRS_on", 0, "R"), R]),
+    ...     Feature("number", column="hr"),
+    ...     Feature("ratio", of=[r_v5, s_v1]),
+    ...     Feature("distance", of=[st], centre=[0.5]),
+    ...     Feature("product", of=[r_v5, Feature("number", column="hr")], centre=[1200, 70]),
+    ... ]
+    >>> for feature in features:
+    ...     print(feature.name)
+    V5: amplitude at R, µV
+    V2: level from J to 50 % of J-T_on, µV
+    V2: slope from J to 60 ms after J, µV/ms
+    V5: bend at 50 % of R-J, seen from R and J, µV
+    V5: area from T_on to T_off, µV ms
+    duration from QRS_on to R, ms
+    hr, bpm
+    V5: amplitude at R over V1: amplitude at 50 % of R-J, 1
+    distance of V2: slope from J to 60 ms after J from 0.5, µV/ms
+    (V5: amplitude at R less 1200) times (hr less 70), µV x bpm
     """
 
     kind: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,9 +17,10 @@ from ..cohorts.guards import check, kind_of
 from ..cohorts.people import folds_of, named_patients, names_patients
 from .beyond import KNOWN, Beyond, freed_table, parts_of_features, with_features
 from .features import Feature, people_table
-from .regression import FEWEST_FOR_TEST, Column, columns_of, design, frozen_coefficients, is_binary
+from .regression import FEWEST_FOR_TEST, Column, columns_of, design, detectable, frozen_coefficients, is_binary
 
 ALL = "all features"
+MEDIUM_R = 0.3  # a partial correlation that is called medium
 _FLAT = 1e-6  # SD of a score, below which it says the same of everybody
 
 
@@ -85,21 +87,22 @@ class Manifest:
 
 
 def freeze(
-    features: Sequence[Feature],
+    features: Sequence[Feature] | Feature,
     discovery: xr.Dataset,
     outcome: str = "male",
     baseline: Sequence[str] = ("age", "hr"),
     *,
     known: Sequence[str] = (),
     tried: Mapping[str, int] | None = None,
+    test_people: int | None = None,
     path: str | Path | None = None,
 ) -> Manifest:
     """Write down what will be tested, with coefficients fitted on discovery patients, before any test is made.
 
     Parameters
     ----------
-    features : sequence of Feature
-        Such as `propose_features` gives.
+    features : sequence of Feature, or Feature
+        Such as `propose_features` gives; or one that was specified before anybody looked.
     discovery : Dataset
         The patients that features, templates and networks came from: the first part of `split_patients`.
     outcome : str
@@ -114,7 +117,10 @@ def freeze(
         patients. `ecgwb.discovery.known_columns` lists all classic measurements.
     tried : mapping of str to int, optional
         How many curves, spans, leads, candidates and networks were looked at on the way; what `propose_features` gives
-        knows its own.
+        knows its own. One feature that was specified beforehand, without an ``origin``, needs none.
+    test_people : int, optional
+        On how many people the features will be tested: a warning says, before anything is frozen, where only large
+        effects could be found on so few. `detectable` gives the numbers for any plan.
     path : path, optional
         Where to write it, as JSON; every test is then noted beside it, in ``<path>.ledger.json``. It must not exist.
 
@@ -129,6 +135,11 @@ def freeze(
     ValueError
         When there is no feature or no count of what was tried, a feature is given twice, there are too few patients or
         a record without one, a binary outcome is not 0 and 1, a column is constant or redundant, or `path` exists.
+
+    Warns
+    -----
+    UserWarning
+        When `test_people` are too few to find an effect of medium size.
     """
     discovery = check(discovery)
     if isinstance(baseline, str) or outcome in baseline or len(set(baseline)) < len(baseline):
@@ -140,9 +151,14 @@ def freeze(
         )
     given = getattr(features, "tried", {}) if tried is None else tried
     counts = {str(k): int(v) for k, v in given.items()}
-    features = _check_features(features)
+    features = _check_features([features] if isinstance(features, Feature) else features)
+    if not counts and len(features) == 1 and not features[0].origin:
+        counts = {"feature, specified beforehand": 1}
     if not counts:
-        raise ValueError("say what was tried on the way to these features, tried={'candidates': 130, ...}")
+        raise ValueError(
+            "say what was tried on the way to these features, tried={'candidates': 130, ...}; a single feature "
+            "that was specified beforehand needs no count, and has no origin"
+        )
     if path is not None and Path(path).exists():
         raise ValueError(f"{path} exists; a manifest is written once. Choose another name, or load_manifest it")
     patients = hashed(discovery)
@@ -164,6 +180,9 @@ def freeze(
         beyond = Beyond.of(complete, list(dict.fromkeys([*baseline, *known])), y, binary)
         beyond = with_features(beyond, complete, parts, features)
         complete = freed_table(beyond, complete, parts)
+    if test_people is not None:
+        cases = round(float(y.mean()) * test_people) if binary else None
+        _warn_of_few(detectable(test_people, len(baseline) + len(known), len(features), cases))
     manifest = Manifest(
         features=tuple(features),
         outcome=outcome,
@@ -187,6 +206,19 @@ def freeze(
         content = {"sha256": manifest.sha256, **manifest.to_json()}
         Path(path).write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n")
     return manifest
+
+
+def _warn_of_few(least: dict[str, float]) -> None:
+    """Warns where only effects could be found that are larger than what is called medium (Cohen 1988)."""
+    if not least["partial_r"] <= MEDIUM_R:
+        apart = f", or {least['difference_sd']:.2f} SD between the outcomes" if "difference_sd" in least else ""
+        few = "no effect" if least["partial_r"] >= 1 else f"a partial correlation of {least['partial_r']:.2f}{apart}"
+        warnings.warn(
+            f"{least['people']:.0f} people are few for this test: the smallest effect that it finds in four of five "
+            f"trials is {few}; a medium one is {MEDIUM_R}. Take more people or fewer features before you freeze: a "
+            "test that could not find anything shows nothing",
+            stacklevel=3,
+        )
 
 
 def _columns(

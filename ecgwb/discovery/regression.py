@@ -30,6 +30,61 @@ _NO_SOLUTION = (PerfectSeparationError, PerfectSeparationWarning, ConvergenceWar
 _SEPARATED = "not estimable: the columns separate the outcomes perfectly"
 
 
+def detectable(
+    people: int, columns: int = 0, tests: int = 1, cases: int | None = None, *, power: float = 0.8, alpha: float = 0.05
+) -> dict[str, float]:
+    """The smallest effects that a test on so many people finds, as often as `power` says.
+
+    Parameters
+    ----------
+    people : int
+        To be tested, one record each.
+    columns : int
+        Of the baseline and of what is known.
+    tests : int
+        Features tested; `alpha` is shared out among them (Bonferroni).
+    cases : int, optional
+        How many of the people have the outcome, where it is 0 or 1.
+    power, alpha : float
+
+    Returns
+    -------
+    dict
+        ``people``; ``partial_r``, the partial correlation of feature and outcome (by Fisher's transformation; 1 where
+        there are no more people than columns); with `cases`, ``difference_sd``: how far apart the means of the feature
+        with and without the outcome are, in its SD (by the normal distribution, which is a little too hopeful of fewer
+        than 20 of either).
+
+    Examples
+    --------
+    >>> least = detectable(100, columns=2)
+    >>> round(least["partial_r"], 2)
+    0.28
+    >>> round(detectable(100, columns=2, cases=50)["difference_sd"], 2)
+    0.56
+
+    Raises
+    ------
+    ValueError
+        When a count is negative or `cases` are more than all people, or a level is not between 0 and 1.
+    """
+    counts = {"people": people, "columns": columns, "tests": tests, "cases": 0 if cases is None else cases}
+    wrong = [f"{k} is {v!r}" for k, v in counts.items() if isinstance(v, bool) or not float(v) >= (k == "tests")]
+    wrong += [f"cases is {cases!r} of {people}"] * (cases is not None and cases > people)
+    wrong += [f"{k} is {v!r}" for k, v in (("power", power), ("alpha", alpha)) if not 0 < v < 1]
+    if wrong:
+        raise ValueError(
+            f"{wrong[0]}; expected counts of people, of columns and of at least one test, and levels of 0..1"
+        )
+    far = scipy.stats.norm.ppf(1 - alpha / tests / 2) + scipy.stats.norm.ppf(power)
+    free = people - columns - 3
+    out = {"people": float(people), "partial_r": float(np.tanh(far / np.sqrt(free))) if free > 0 else 1.0}
+    if cases is not None:
+        both = 0 < cases < people and free > 0
+        out["difference_sd"] = float(far * np.sqrt(1 / cases + 1 / (people - cases))) if both else np.inf
+    return out
+
+
 # ---------------------------------------------------------------- columns
 
 

@@ -16,6 +16,7 @@ import xarray as xr
 from scipy.stats import spearmanr
 
 from ..attention.alignment import align, template_of
+from ..cohorts.beats import FAINT_UV
 from ..cohorts.guards import check
 from ..cohorts.measurements import STEP, TIME
 from ..cohorts.people import one_record_each
@@ -230,6 +231,12 @@ def _ready(
             f"with QRS; expected at least {FEWEST_FOR_TEST}"
         )
     cohort, table = cohort.isel(record=rows), table.iloc[rows]
+    span = float(np.median(np.ptp(cohort["beat"].values, axis=2).max(axis=1)))
+    if span < FAINT_UV:
+        raise ValueError(
+            f"half the people's leads span {span:.2g} µV or less; expected hundreds. Beats in mV are to be multiplied "
+            "by 1000"
+        )
     y = table[outcome].to_numpy(float)
     binary = is_binary(y, outcome)
     x = design(columns_of(table, list(baseline), []), table)

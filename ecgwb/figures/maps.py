@@ -18,6 +18,7 @@ from matplotlib.image import AxesImage
 
 from ..attention.alignment import PARTS, template_of
 from ..attention.maps import MEASURED_IN, segments
+from ..models.spec import NO_SKILL
 from .beats import mark_waves, plot_beat
 from .style import NAMES
 
@@ -50,6 +51,7 @@ def plot_cohort_map(
     shown = per_10_ms(cmap)
     phase, unit = shown["phase"].values, map_unit(shown)
     plot_beat(beat, ax=top)
+    say_skill(top, cmap)
     colours, words = _colours_of(_groups_of(shown), str(cmap.attrs.get("method", "")))
     image = paint_map(top, phase, colours, float(np.nanmax(np.abs(colours))) or 1.0)
     bar = top.figure.colorbar(image, ax=top, label=f"{words}\n({unit})", pad=0.01, aspect=12)
@@ -90,6 +92,7 @@ def plot_curve(cmap: xr.Dataset, ax: Axes | None = None, aligned: xr.DataArray |
         ax.plot(phase, spread, color="C1", lw=1, ls="--", label="SD between people")
     ax.axhline(0, color="0.5", lw=0.5)
     ax.set(xlabel="ms on the common beat", ylabel=f"contribution\n({map_unit(cmap)})")
+    say_skill(ax, cmap)
     mark_waves(ax, template_of(cmap))
     return ax
 
@@ -169,6 +172,7 @@ def plot_lead_map(values: xr.DataArray, ax: Axes | None = None, limit: float | N
     ax.figure.colorbar(image, ax=ax, label=map_unit(values), pad=0.01, aspect=12)
     ax.set(yticks=range(n), yticklabels=values["lead"].values, ylim=(n - 0.5, -0.5))
     ax.set_xlabel("ms on the common beat" if aligned else "ms")
+    say_skill(ax, values)
     return ax
 
 
@@ -210,6 +214,8 @@ def describe_map(shares: pd.DataFrame, cmap: xr.Dataset, target: str) -> str:
     segment = next((name for name, inside in segments(cmap).items() if inside[highest]), "rest")
     place = "outside P to T" if segment == "rest" else f"in {segment}"
     what = "People differ most" if of_edits else "The mean map is highest"
+    if note := skill_note(curve):
+        text = f"{note[0].upper()}{note[1:]}. {text}"
     return f"{text}. {what} at {float(curve['phase'][highest]):+.0f} ms, {place}."
 
 
@@ -220,6 +226,44 @@ def map_unit(values: xr.DataArray | xr.Dataset) -> str:
     """The unit of a map of one target, or "no unit"."""
     unit = values.coords["unit"].values if "unit" in values.coords else values.attrs.get("units", "")
     return str(unit) or "no unit"
+
+
+def skill_note(values: xr.DataArray | xr.Dataset) -> str:
+    """What is to be said beside a map of one target whose network has no skill, or none that is known; else ""."""
+    notes = np.unique(values.coords["skill"].values.astype(str)) if "skill" in values.coords else [""]
+    return str(max(notes, key=lambda note: (note.startswith(NO_SKILL), len(note))))
+
+
+def say_skill(ax: Axes, values: xr.DataArray | xr.Dataset) -> None:
+    """Write on a picture of a map that its network was not shown to have skill, or in grey that this is not known.
+
+    Parameters
+    ----------
+    ax : Axes
+        In whose upper right corner, above the end of T, it is written.
+    values : DataArray or Dataset
+        The map; ``skill`` is a coordinate of its target.
+    """
+    if note := skill_note(values):
+        summary, _, numbers = note.partition(": ")
+        numbers = numbers.replace(" (", "\n(").replace("; ", "\n")
+        text = f"{summary}:\nthis map may mean nothing\n{numbers}" if numbers else note
+        ax.text(0.99, 0.985, text, ha="right", va="top", transform=ax.transAxes, **_letters(note))
+
+
+def _say_in_margin(figure: Figure, values: xr.DataArray, x: float, y: float, align: str) -> None:
+    """The same in a line of a figure's margin."""
+    if note := skill_note(values):
+        text = f"{NO_SKILL}: this map may mean nothing" if note.startswith(NO_SKILL) else note
+        figure.text(x, y, text, ha=align, va="bottom", **_letters(note))
+
+
+def _letters(note: str) -> dict[str, Any]:
+    """Red and framed where no skill was shown, small and grey where it is not known."""
+    if not note.startswith(NO_SKILL):
+        return {"fontsize": 5, "color": "0.4", "zorder": 10, "gid": "skill"}
+    frame = {"facecolor": "white", "alpha": 0.8, "edgecolor": "#b00000", "pad": 1.5}
+    return {"fontsize": 6, "color": "#b00000", "fontweight": "bold", "zorder": 10, "gid": "skill", "bbox": frame}
 
 
 def per_10_ms(values: Any) -> Any:
@@ -286,6 +330,8 @@ def paint_map(
 def colour_bar(figure: Figure, place: tuple[float, float, float, float], limit: float, values: xr.DataArray) -> Axes:
     """A bar of a map's colours with its ``long_name`` and unit, in a fixed place, which is faster than a layout.
 
+    The figure says, too, where the map's network was not shown to have skill.
+
     Parameters
     ----------
     figure : Figure
@@ -300,7 +346,8 @@ def colour_bar(figure: Figure, place: tuple[float, float, float, float], limit: 
     text = f"{values.attrs.get('long_name', 'map')} ({map_unit(values)})"
     shades, ticks = np.linspace(-1, 1, 101), [-limit, 0, limit]
     labels = [f"{t:+.3g}" if t else "0" for t in ticks]
-    if place[2] > place[3]:
+    lies = place[2] > place[3]
+    if lies:
         ax.imshow(shades[None], aspect="auto", extent=(-limit, limit, 0, 1), cmap="RdBu_r")
         ax.set(yticks=[], xticks=ticks, xticklabels=labels)
         ax.set_title(text, fontsize=6, fontweight="normal", loc="center", pad=2)
@@ -310,4 +357,6 @@ def colour_bar(figure: Figure, place: tuple[float, float, float, float], limit: 
         ax.yaxis.tick_right()
         ax.yaxis.set_label_position("right")
     ax.tick_params(labelsize=6, length=2, pad=1)
+    x, y, align = (place[0] - 0.03, place[1], "right") if lies else (0.012, 0.012, "left")
+    _say_in_margin(figure, values, x, y, align)
     return ax

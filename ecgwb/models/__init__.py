@@ -6,6 +6,7 @@ from .checkpoints import load_model, save_model, shipped
 from .interface import ecg_network
 from .networks import CompactNet, KanResWideX
 from .prediction import predict, unseen
+from .skill import with_skill
 from .spec import ModelError, ModelSpec, spec_of
 from .training import fit
 from .wrapping import wrap_model
@@ -25,5 +26,6 @@ __all__ = [
     "shipped",
     "spec_of",
     "unseen",
+    "with_skill",
     "wrap_model",
 ]

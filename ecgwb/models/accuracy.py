@@ -13,7 +13,7 @@ from scipy.stats import ttest_ind
 
 from ..cohorts.guards import check, kind_of
 from ..cohorts.people import groups, patients_of, same_people
-from ..stats import auc, auc_interval, bootstrap, check_level, mean_interval
+from ..stats import Estimate, auc, auc_interval, bootstrap, check_level, mean_interval, ratio_interval
 from .spec import ModelError
 
 
@@ -53,7 +53,8 @@ def accuracy_table(
     DataFrame, a row per target that the cohort has (and per group)
         Numbers: ``score`` the mean absolute error with its patient-bootstrap interval, ``bias`` and Bland-Altman limits
         (mean and mean ± 1.96 SD of prediction - measurement), ``slope`` of prediction on measurement, ``constant`` the
-        error of always predicting the median, ``skill`` = 1 - score / constant. Log-odds: ``score`` is accuracy,
+        error of always predicting the median, ``skill`` = 1 - score / constant with its patient-bootstrap interval,
+        which is above 0 where the network knows more than the median. Log-odds: ``score`` is accuracy,
         ``auc`` the area under the ROC curve with its patient-bootstrap interval. With `against`, ``change`` is the mean
         absolute error, or the AUC, less that of the other predictions, on the same people, with its interval; two
         intervals that overlap say nothing of it. With `by`, ``p`` is of Welch's test that a group's mean score is that
@@ -213,11 +214,26 @@ def _of_a_class(log_odds: np.ndarray, true: np.ndarray, patient: np.ndarray, ci:
 def _of_a_number(predicted: np.ndarray, true: np.ndarray, patient: np.ndarray, ci: float) -> dict[str, Any]:
     error = mean_interval(np.abs(predicted - true), patient, ci)
     constant = np.abs(true - np.median(true)).mean()
+    skill = skill_interval(predicted, true, patient, ci)
     away = predicted - true
     spread = away.std(ddof=1) if len(away) > 1 else np.nan
     return {
         "metric": "MAE", "unit": "", "n": len(true), "score": error.value, "low": error.low, "high": error.high,
-        "constant": constant, "skill": 1 - error.value / constant if constant > 0 else np.nan,
+        "constant": constant, "skill": skill.value, "skill_low": skill.low, "skill_high": skill.high,
         "slope": np.polyfit(true, predicted, 1)[0] if len(true) > 2 and np.ptp(true) > 0 else np.nan,
         "bias": away.mean(), "limit_low": away.mean() - 1.96 * spread, "limit_high": away.mean() + 1.96 * spread,
     }  # fmt: skip
+
+
+def skill_interval(predicted: np.ndarray, true: np.ndarray, patient: np.ndarray, ci: float = 0.95) -> Estimate:
+    """1 - MAE / MAE of always giving the median, with its patient-bootstrap interval; NaN where all are the same.
+
+    Parameters
+    ----------
+    predicted, true : array (record,)
+        Finite.
+    patient : array (record,)
+    """
+    of_median = np.abs(true - np.median(true))
+    found = ratio_interval(np.abs(predicted - true), of_median, patient, ci)
+    return Estimate(1 - found.value, 1 - found.high, 1 - found.low)

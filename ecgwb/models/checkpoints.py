@@ -7,7 +7,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from .spec import EXAMPLE, ModelError, ModelSpec, make_net, spec_of
 from .wrapping import wrap_model
 
 WEIGHTS = Path(__file__).parent / "weights"
+SKILL = WEIGHTS / "skill.json"  # of the shipped networks, by name, on people who did not shape them
 
 # Where files keep a network's weights, the likeliest first; any other name is found, too.
 _USUAL = ("model_state_dict", "state_dict", "model_state", "model", "net", "network", "weights", "params")
@@ -121,6 +122,8 @@ def load_model(
     path = _file_of(name)
     held, metadata = opened(path)
     spec = spec or _described(path, metadata)
+    if spec is not None and path.parent == WEIGHTS and not spec.skill:
+        spec = replace(spec, skill=json.loads(SKILL.read_text()).get(path.stem, {}))
     if spec is None:
         raise ModelError(
             f"{path} carries no ModelSpec; fill one in and give it, load_model(path, module, spec):\n{EXAMPLE}"

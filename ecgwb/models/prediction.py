@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -31,6 +32,13 @@ CHUNK = 1024  # records of a cohort in memory at a time
 PART, SLOW_PART = {"beat": CHUNK, "rhythm": 32}, {"beat": 256, "rhythm": 32}
 _SHORT, _SAMPLES = 1250, 40_000  # longer ECGs are given to a network so many samples at a time
 _FEWEST = 10  # records that tell what a network usually sees
+# Targets that need a P wave, and those that need one rate; and what tells that there is neither.
+_OF_P = re.compile(r"pr|pq|p[ _]?(wave|duration)|(pr|pq)[ _]?(interval|duration|ms)", re.IGNORECASE)
+_OF_RATE = re.compile(r"qtc.*|qt[ _]?corrected", re.IGNORECASE)
+_FIBRILLATION = re.compile(
+    r"(^|; ?)(?!no\b)[^;]*\batrial (fibrillation|flutter)\b|(^|; ?)(AFIB|AFLT|AF|164889003|164890007)( ?;|$)",
+    re.IGNORECASE,
+)
 _SETTLED = 100  # steps of training after which a batch normalisation's averages are its data's
 _ODD = 5.0  # times more or less variance than in training that a network's first layer may see
 
@@ -55,7 +63,9 @@ def predict(model: nn.Module, cohort: xr.Dataset, *, out_of_fold: bool = False, 
     Dataset
         One variable (record,) per target, in the target's unit (ms, bpm, µV; log-odds for ``male``, with
         ``male_probability`` beside it). NaN where a record cannot be used; ``wb.excluded`` lists those. The coordinate
-        ``seen`` is True for patients whose data shaped the network; the same name is taken as the same person.
+        ``seen`` is True for patients whose data shaped the network; the same name is taken as the same person. Where
+        PR or QTc is predicted, ``rests_on_absent`` says of which records it rests on what they do not have: PR where no
+        P wave was found, PR and QTc in atrial fibrillation or flutter. A network gives a number there, too.
 
     Raises
     ------
@@ -84,8 +94,36 @@ def predict(model: nn.Module, cohort: xr.Dataset, *, out_of_fold: bool = False, 
     if spec.log_odds:
         for t in spec.targets:
             result[f"{t}_probability"] = 1 / (1 + np.exp(-result[t]))
+    absent = rests_on_absent(spec.targets, cohort)
+    if absent is not None:
+        result = result.assign_coords(rests_on_absent=("record", absent))
     known = "patient" in cohort.coords or (folds_of(cohort) != "").any()
     return result.assign_coords(seen=("record", seen)) if known else result
+
+
+def rests_on_absent(targets: Sequence[str], cohort: xr.Dataset) -> np.ndarray | None:
+    """Of which targets (record,) a number would rest on a wave or a rhythm that a record does not have, and why.
+
+    Returns
+    -------
+    array of str (record,) or None
+        Such as "pr: no P wave", "" where nothing is absent; None where no target is PR, of the P wave or QTc.
+    """
+    of_p = [t for t in targets if _OF_P.fullmatch(t)]
+    of_rate = [t for t in targets if _OF_RATE.fullmatch(t)]
+    if not of_p + of_rate:
+        return None
+    words = [cohort[k].values.astype(str) for k in ("rhythm_label", "diagnosis") if k in cohort.coords]
+    fibrillates = np.zeros(cohort.sizes["record"], dtype=bool)
+    for texts in words:
+        fibrillates |= [bool(_FIBRILLATION.search(text)) for text in texts]
+    no_p = np.isnan(cohort["fiducial"].sel(landmark="P_on").values) if "fiducial" in cohort else ~fibrillates & False
+    out = []
+    for p_absent, af in zip(no_p, fibrillates, strict=True):
+        why = ["no P wave"] * bool(p_absent) + ["atrial fibrillation or flutter"] * bool(af)
+        parts = [f"{t}: {' and '.join(why)}" for t in of_p if why] + [f"{t}: {why[-1]}" for t in of_rate if af]
+        out.append("; ".join(parts))
+    return np.array(out, dtype=str)
 
 
 def _outputs(model: nn.Module, cohort: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -358,6 +396,8 @@ def _input_of(spec: ModelSpec, cohort: xr.Dataset) -> str:
     """The variable the network takes; an error where the cohort has none."""
     if spec.input not in cohort:
         fix = "open_cohort(..., rhythm=True)" if spec.input == "rhythm" else "a cohort of open_cohort or build_cohort"
+        if spec.input == "rhythm" and cohort.attrs.get("source") == "ptbxl":
+            fix = "a cohort with rhythms, such as open_cohort('ptbxl500', rhythm=True); 'ptbxl' holds beats alone"
         raise ModelError(f"the network takes {spec.input}s and the cohort has none; expected {fix}")
     return spec.input
 

@@ -23,8 +23,10 @@ FAILS = "the network fails: "
 _PRIVATE = "_ecgwb_spec"  # where a network that has a submodule or parameter called spec keeps its ModelSpec
 _NO_GRADIENT = ("does not require grad and does not have a grad_fn", "not have been used in the graph")
 _SMALL = 1_000_000  # numbers in a buffer
+NO_SKILL, SKILL_UNKNOWN = "NO SKILL SHOWN", "skill not known"  # how the words beside a map begin
 _TAKEN = {"record", "patient", "lead", "time", "sample", "landmark", "target", "seen", "beat", "fiducial", "rhythm"}
 
+_SKILL = {"metric", "constant", "value", "low", "high", "people", "on"}
 
 LAYOUTS = ("record lead sample", "record sample lead", "record 1 lead sample")
 AXES = ("record", "channel", "position")
@@ -119,6 +121,11 @@ class ModelSpec:
     out_of_fold : dict
         Patient or fold to the network of the same recipe, a name or a file for `load_model`, that did not learn from
         them; "" for people who only chose among this network's states, for whom it answers itself.
+    skill : dict
+        Target to how much better than a constant it is predicted in people who did not train the network, from `fit`
+        or `ecgwb.models.with_skill`: ``metric``, "1 - MAE/constant" of numbers or "AUC"; ``value``, with its 95 %
+        interval by patient ``low`` to ``high``, None where too few people were there; ``constant``, what the constant
+        has (0, or 0.5); ``people``, how many; and whom it was measured ``on``. Maps say so where none is shown.
     """
 
     input: str = "beat"
@@ -146,6 +153,7 @@ class ModelSpec:
     net: dict[str, Any] = field(default_factory=dict)
     trained_on: dict[str, list[str]] = field(default_factory=dict)
     out_of_fold: dict[str, str] = field(default_factory=dict)
+    skill: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("leads", "targets", "units"):
@@ -193,6 +201,13 @@ class ModelSpec:
             raise ModelError(
                 "spec.out_of_fold is to hold, for a patient or a fold, the name or file of a network that has not "
                 "learnt from them, as text; predictions themselves, as version 0.1 kept, are no longer taken"
+            )
+        if not isinstance(self.skill, dict) or any(
+            t not in self.targets or not isinstance(v, dict) or not _SKILL.issubset(v) for t, v in self.skill.items()
+        ):
+            raise ModelError(
+                f"spec.skill is {self.skill!r}; expected, for targets of {', '.join(self.targets)}, what "
+                "wb.models.with_skill(model, cohort) measures and keeps there"
             )
         if self.units and len(self.units) != len(self.targets):
             raise ModelError(f"spec: {len(self.units)} units for {len(self.targets)} targets; one each is expected")
@@ -271,6 +286,19 @@ class ModelSpec:
         if self.link == "hazard":
             return "log-hazard"
         return self.units[self.targets.index(target)] if self.units else ""
+
+    def skill_note(self, target: str) -> str:
+        """What is to be said beside a map of this target: "" where the network was shown to have skill."""
+        found = self.skill.get(target)
+        if not found:
+            return SKILL_UNKNOWN
+        value, low, high = found["value"], found["low"], found["high"]
+        if low is not None and low > found["constant"]:
+            return ""
+        seen = f"{found['people']} people are too few" if low is None else f"{low:.2f} to {high:.2f}, "
+        seen += "" if low is None else f"{found['people']} people"
+        number = "not known" if value is None else f"{value:.2f}"
+        return f"{NO_SKILL}: {found['metric']} {number} ({seen}; a constant has {found['constant']:g})"
 
 
 NETS = {"compact": CompactNet, "kanres": KanResWideX}

@@ -20,7 +20,8 @@ from ..cohorts.guards import check
 from ..cohorts.people import folds_of, own_names, patients_of, sources_of, warn_of_leaks
 from ..recordings.record import FS
 from .augmentation import Copies
-from .spec import ModelSpec, make_net
+from .skill import skill_of
+from .spec import NO_SKILL, ModelSpec, make_net
 from .wrapping import wrap_model
 
 
@@ -86,13 +87,17 @@ def fit(
     Returns
     -------
     nn.Module
-        In eval mode, with ``.spec``; ``.history`` lists the loss per epoch.
+        In eval mode, with ``.spec``; ``.history`` lists the loss per epoch. ``.spec.skill`` says how much better than
+        a constant each target is predicted in the people set aside, who did not train: each half of them by the weights
+        of the epoch that the other half chose, so that nobody chose the epoch of his own prediction. (The weights
+        returned are of the epoch that all of them chose.) With `progress` it is printed, with the best epoch.
 
     Raises
     ------
     ValueError
         For an unknown or constant target, text, binary targets beside others, fewer than 10 patients, cohorts without
-        the input or with other leads, an unknown network, no epoch, or a checkpoint of another training.
+        the input or with other leads, an unknown network, no epoch, or a checkpoint of another training; for a training
+        that diverges: its loss is no longer a number.
     """
     names = [targets] if isinstance(targets, str) else list(targets)
     cohorts = [check(c) for c in (cohort if isinstance(cohort, (list, tuple)) else [cohort])]
@@ -135,8 +140,10 @@ def fit(
             for x, labels in _ahead(copies.draw, np.array_split(stream.permutation(rows), steps), stream):
                 trainer.step(x, labels)
         bar.set_postfix(loss=f"{trainer.validate(records.x[valid], records.y[valid]):.4f}")
+        _check_loss(trainer.history, lr)
         if state_file:
             trainer.save(state_file, task)
+    crossed = trainer.crossed(records.y[valid], records.patient[valid], seed)
     trained = trainer.finished()
     if not records.binary:
         centre(trained, records.x[valid], records.y[valid])
@@ -151,19 +158,56 @@ def fit(
         link="logit" if records.binary else "identity",
         net=arguments,
         trained_on=_people([*cohorts, *others], records),
+        skill={
+            n: skill_of(crossed[:, k], records.y[valid, k], records.patient[valid], records.binary, _SET_ASIDE)
+            for k, n in enumerate(names)
+        },
     )
     model = wrap_model(trained, spec)
     model.history = trainer.history  # type: ignore[assignment]
+    if progress:
+        bar.write(_report(spec, trainer.history))
     return model
+
+
+_SET_ASIDE = "the people set aside, who did not train; each half at the epoch that the other half chose"
+
+
+def _check_loss(history: list[float], lr: float) -> None:
+    if not np.isfinite(history[-1]):
+        raise ValueError(
+            f"the training diverged: its loss is {history[-1]} after epoch {len(history)}. Take a lower lr than "
+            f"{lr:g}, such as lr={min(lr / 10, 1e-3):g}, and look for values in the cohort that no ECG has"
+        )
+
+
+def _report(spec: ModelSpec, history: list[float]) -> str:
+    """What a training came to: the best epoch, and the skill of each target."""
+    best, n = int(np.argmin(history)) + 1, len(history)
+    lines = [f"The best epoch is {best} of {n}" + ("." if best < n else ", the last: more epochs may do better.")]
+    for t, found in spec.skill.items():
+        people = f"in {found['people']} people set aside"
+        interval = "" if found["low"] is None else f" ({found['low']:.2f} to {found['high']:.2f})"
+        value = "unknown" if found["value"] is None else f"{found['value']:.2f}"
+        text = f"{t}: {found['metric']} {value}{interval} {people}; a constant has {found['constant']:g}."
+        few = "are too few" if found["low"] is None else "do not show it to know more than a constant"
+        bad = f" {NO_SKILL}: so many people {few}, and maps of this network say so."
+        lines.append(text + (bad if spec.skill_note(t) else ""))
+    return "\n".join([*lines, "They did not train; each half is predicted at the epoch that the other half chose."])
 
 
 def _check_arguments(
     cohorts: list[xr.Dataset], net: Any, name: str, epochs: int, epoch: int | None, batch: int, validation: Any
 ) -> None:
-    if not cohorts or epochs < 1 or batch < 1 or (epoch is not None and epoch < 1):
-        raise ValueError(
-            f"{len(cohorts)} cohorts, epochs {epochs}, epoch {epoch}, batch {batch}: expected at least 1 of each"
-        )
+    if not cohorts:
+        raise ValueError("there is no cohort to learn from; give one, or a list of them")
+    counts = {"epochs": epochs, "epoch": 1 if epoch is None else epoch, "batch": batch}
+    for what, n in counts.items():
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+            of = {"epochs": "100 epochs", "epoch": "1000 copies in an epoch", "batch": "64 copies a step"}[what]
+            raise ValueError(
+                f"{what} is {n!r}; expected a whole number of 1 or more, such as {what}={of.split()[0]}: {of}"
+            )
     if not isinstance(validation, xr.Dataset) and not (isinstance(validation, (int, float)) and 0 < validation < 1):
         raise ValueError(
             f"validation is {validation!r}; expected a share of patients between 0 and 1, such as 0.15, or a cohort"
@@ -345,8 +389,10 @@ class _Trainer:
         self.average.n_averaged.fill_(1)  # the untrained weights count as the first
         # The paper used Nadam; decoupled weight decay and a one-cycle rate reach the same loss in fewer epochs.
         self.optimiser = torch.optim.NAdam(net.parameters(), lr=lr, weight_decay=1e-2, decoupled_weight_decay=True)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, lr, total_steps=n_steps, pct_start=0.2)
+        rise = 0.2 if n_steps != 5 else 0.4  # torch divides by zero where the rise is one step long
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, lr, total_steps=n_steps, pct_start=rise)
         self.history: list[float] = []  # the average's loss after each epoch
+        self.outputs: list[torch.Tensor] = []  # of the average after each epoch, (record, target), standardised
         self.best, self.best_state = np.inf, copy.deepcopy(self.average.state_dict())
 
     def step(self, x: torch.Tensor, labels: np.ndarray) -> None:
@@ -366,11 +412,30 @@ class _Trainer:
         """The average's loss on records it does not learn from; the best average is kept."""
         with torch.inference_mode():
             parts = [torch.from_numpy(part).to(self.device) for part in np.array_split(x, len(x) // 128 + 1)]
-            score = float(self._loss(torch.cat([self.average(part) for part in parts]), labels))
+            outputs = torch.cat([self.average(part) for part in parts])
+            score = float(self._loss(outputs, labels))
         self.history.append(score)
+        self.outputs.append(outputs.cpu())
         if score < self.best:
             self.best, self.best_state = score, copy.deepcopy(self.average.state_dict())
         return score
+
+    def crossed(self, labels: np.ndarray, patient: np.ndarray, seed: int) -> np.ndarray:
+        """Predictions (record, target) of records validated on: each half's at the epoch that the other half chose.
+
+        Nobody's own label then chose the epoch, or the level, of their prediction. NaN for a single patient.
+        """
+        people = np.unique(patient)
+        first = np.isin(patient, np.random.default_rng(seed).permutation(people)[::2])
+        out = np.full(labels.shape, np.nan)
+        for half in (first, ~first):
+            if not half.any() or half.all():
+                continue
+            losses = [float(self._loss(z[~half].to(self.device), labels[~half])) for z in self.outputs]
+            values = self.outputs[int(np.argmin(losses))].double().numpy() * self.scale + self.mean
+            level = np.zeros(labels.shape[1]) if self.binary else _median_error(values[~half] - labels[~half])
+            out[half] = values[half] - level
+        return out
 
     def _loss(self, z: torch.Tensor, labels: np.ndarray) -> torch.Tensor:
         target = torch.from_numpy(((labels - self.mean) / self.scale).astype(np.float32)).to(self.device)
@@ -387,6 +452,7 @@ class _Trainer:
         file.parent.mkdir(parents=True, exist_ok=True)
         state = {name: thing.state_dict() for name, thing in self._parts().items()}
         state |= {"task": task, "history": self.history, "best": self.best, "best_state": self.best_state}
+        state["outputs"] = self.outputs
         tmp = file.with_suffix(".tmp")
         torch.save(state, tmp)
         tmp.replace(file)  # a kill leaves the last whole state
@@ -397,13 +463,14 @@ class _Trainer:
             state = torch.load(file, weights_only=True, map_location=self.device)
         except Exception as e:  # torch's errors differ by what the file is
             raise ValueError(f"{file} is no checkpoint of fit ({type(e).__name__}); name another file") from e
-        if not isinstance(state, dict) or "task" not in state:
-            raise ValueError(f"{file} is no checkpoint of fit; name another file")
+        if not isinstance(state, dict) or not {"task", "outputs"} <= set(state):
+            raise ValueError(f"{file} is no checkpoint of fit, or one of an older version; name another file")
         if state["task"] != task:
             raise ValueError(f"{file} belongs to another training: {state['task']}, not {task}; name another file")
         for name, thing in self._parts().items():
             thing.load_state_dict(state[name])
         self.history, self.best, self.best_state = state["history"], state["best"], state["best_state"]
+        self.outputs = [z.cpu() for z in state["outputs"]]
 
     def _parts(self) -> dict[str, Any]:
         return {"net": self.net, "average": self.average, "optimiser": self.optimiser, "schedule": self.schedule}
@@ -438,9 +505,14 @@ def centre(network: nn.Module, x: np.ndarray, y: np.ndarray) -> None:
     with torch.inference_mode():
         parts = [network(torch.from_numpy(part)) for part in np.array_split(x, len(x) // 128 + 1)]
     error = torch.cat(parts).double().numpy() - y
-    for k in np.flatnonzero(np.isfinite(error).sum(axis=0) >= _FEWEST_TO_CENTRE):
-        with torch.no_grad():
-            head.bias[k] -= float(np.nanmedian(error[:, k]))
+    with torch.no_grad():
+        head.bias.sub_(torch.from_numpy(_median_error(error)).to(head.bias))
+
+
+def _median_error(error: np.ndarray) -> np.ndarray:
+    """The median (target,) of errors (record, target), by which a network is shifted; 0 of few records."""
+    known = np.isfinite(error).sum(axis=0) >= _FEWEST_TO_CENTRE
+    return np.array([np.nanmedian(e) if k else 0.0 for e, k in zip(error.T, known, strict=True)])
 
 
 def _averaged(average: torch.Tensor, now: torch.Tensor, n: torch.Tensor | int) -> torch.Tensor:

@@ -1,8 +1,13 @@
-"""Model cards: what a network was trained on, how, and how well it does, with intervals."""
+"""Model cards: what a network was trained on, how, and how well it does, with intervals.
+
+python -m studies.cards measures the skill of every shipped network on PTB-XL's fold 10, which shaped none of them
+(LUDB, for the one that takes rhythms), and writes it to ecgwb/models/weights/skill.json, which `load_model` reads.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 from pathlib import Path
 from typing import Any
@@ -15,10 +20,13 @@ from torch import nn
 
 from ecgwb.cohorts.cohort import open_cohort
 from ecgwb.cohorts.layouts import CREDITS
+from ecgwb.cohorts.people import with_statements
 from ecgwb.discovery.regression import calibration_slope
 from ecgwb.models.accuracy import accuracy_table
 from ecgwb.models.activations import positions
+from ecgwb.models.checkpoints import SKILL, load_model, shipped
 from ecgwb.models.prediction import predict
+from ecgwb.models.skill import with_skill
 from ecgwb.models.spec import ModelSpec, spec_of
 
 _COLUMNS = ["n", "unit", "score", "low", "high", "skill", "slope", "bias", "limit_low", "limit_high"]
@@ -169,3 +177,20 @@ def _cell(v: Any) -> str:
     if isinstance(v, float):
         return "" if v != v else f"{v:.2f}" if abs(v) < 10 else f"{v:.1f}"
     return str(v)
+
+
+def main() -> None:
+    ptbxl = open_cohort("ptbxl")
+    test = ptbxl.isel(record=ptbxl["fold"].values == 10).load().assign_attrs(source="fold 10 of PTB-XL")
+    test = with_statements(with_statements(test, "superclass"), "diagnosis")
+    ludb = open_cohort("ludb", rhythm=True).assign_attrs(source="LUDB")
+    skill = {}
+    for name in shipped():
+        model = load_model(name)
+        skill[name] = spec_of(with_skill(model, ludb if spec_of(model).input == "rhythm" else test)).skill
+        print(name, {t: v["value"] for t, v in skill[name].items()}, flush=True)
+    SKILL.write_text(json.dumps(skill, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

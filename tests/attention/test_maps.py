@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import TYPICAL, aligned
+from conftest import TYPICAL, TinyNet, aligned
 
 import ecgwb as wb
 from ecgwb.attention import finish_map, map_difference, map_sums, merge_maps
@@ -181,3 +181,17 @@ def test_a_stretch_that_few_people_show_does_not_widen_the_band_of_the_rest():
     np.testing.assert_allclose((some["high"] - some["low"])[:50], (whole["high"] - whole["low"])[:50], rtol=0.1)
     assert some["high"][50:].isnull().all()
     assert (some["n"][50:] == 5).all()
+
+
+def test_infinite_maps_are_counted_and_said(ludb):
+    aligned = wb.align(ludb["beat"], ludb).isel(record=slice(20), lead=0).copy(deep=True)
+    aligned[3, 5] = np.inf
+    with pytest.warns(UserWarning, match="1 of 20 maps have infinite values"):
+        cmap = wb.cohort_map(aligned)
+    assert np.isfinite(cmap["mean"]).any()
+
+
+def test_a_start_between_samples_is_labelled_by_the_sample_that_is_read(ludb):
+    spec = wb.ModelSpec(targets=("qt",), columns=(0,), start_ms=-200.9, n_samples=300)
+    maps = wb.ecgradcam(wb.wrap_model(TinyNet().eval(), spec), ludb.isel(record=slice(3)))
+    assert maps["time"].values[0] == -200.0

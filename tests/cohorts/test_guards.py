@@ -107,3 +107,17 @@ def test_an_attribute_that_is_no_json_is_named(cohort):
         wb.excluded(cohort.assign_attrs(excluded="["))
     with pytest.raises(TypeError, match="cohort is str 'ludb'; expected a cohort, predictions or maps"):
         wb.excluded("ludb")
+
+
+def test_a_doubt_below_zero_is_refused(ludb):
+    with pytest.raises(wb.RecordError, match="doubt below 0"):
+        wb.cohorts.check(ludb.isel(record=slice(3)).assign(doubt=-ludb["doubt"].isel(record=slice(3)) - 1))
+
+
+def test_a_cache_that_cannot_be_written_says_what_to_do(monkeypatch, tmp_path):
+    from ecgwb.cohorts import cache
+
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(cache, "cache_dir", lambda: tmp_path / "file" / "ecgwb")
+    with pytest.raises(wb.RecordError, match="XDG_CACHE_HOME"):
+        cache.make_cache_dir()
