@@ -74,7 +74,7 @@ def cohort_map(
     beat = align(people["beat"].sel(lead=[lead]), people, template_of(own)).median("record").isel(lead=0)
     n, ratios = 1 + len(maps), (3, 3, 2)[: 1 + len(maps)]
     figure, axes = plt.subplots(
-        n, 1, figsize=(width, 1.4 + 1.25 * n), sharex=True, height_ratios=ratios, layout="constrained"
+        n, 1, figsize=(width, 1.0 + 1.0 * n), sharex=True, height_ratios=ratios, layout="constrained"
     )
     means = {kind: over_people(values, by=by) for kind, values in chosen.items()}
     plot_cohort_map(means["map"], beat, (axes[0], axes[1]), own)

@@ -207,7 +207,7 @@ def test_a_feature_is_drawn_where_it_is_read(ludb):
 
 
 def test_a_cohort_map_is_drawn_in_one_call(qt, ludb):
-    aligned, mean, _ = qt
+    aligned, _, _ = qt
     some = aligned.isel(record=slice(60))
     figure = figures.cohort_map(some, ludb, "qt", below=some)
     top, curve, below = figure.axes[:3]
