@@ -44,7 +44,7 @@ _NO_PROGRESS = {"TQDM_DISABLE": "1"}  # which would stay on their pages
 _LONGEST_S = 3600  # that a cell may take
 _MOST_ROWS, _MOST_COLUMNS = 60, 20  # of a table on a page; larger ones are in their CSV alone
 _HEADINGS = {
-    "mae": "mean error",
+    "mae": "mean absolute error",
     "sd": "SD",
     "auc": "AUC",
     "p": "p",
@@ -483,22 +483,31 @@ def _shown_table(folder: Path, about: dict[str, Any]) -> list[list[str]] | None:
         ]
         table = table.assign(target=units).drop(columns="unit")
     columns: dict[str, list[str]] = {}
-    skipped: set[str] = set()
     for c, low, high in _triples(list(map(str, table))):
-        if c not in skipped:
+        if not low:
             columns[_words(c)] = [typeset(_rounded(NAMES.get(v, v))) for v in table[c]]
-        if low:
-            ends = zip(table[low].map(_rounded), table[high].map(_rounded), strict=True)
-            head = "95 % interval" if c not in skipped else _words(low.removesuffix("_low"))
-            columns[f"{head}\0{c}"] = [typeset(f"{a} to {b}") if a or b else "" for a, b in ends]
+            continue
+        rows = [_with_interval(*row) for row in zip(table[c], table[low], table[high], strict=True)]
+        columns[_words(c)], columns[f"95 % interval\0{c}"] = map(list, zip(*rows, strict=True)) if rows else ([], [])
     rows = [list(row) for row in zip(*columns.values(), strict=True)]
     return [[head.partition("\0")[0] for head in columns], *rows]
+
+
+def _with_interval(value: str, low: str, high: str) -> tuple[str, str]:
+    """An estimate and its interval, with the decimals that the width of the interval gives sense to."""
+    try:
+        estimate, a, b = float(value), float(low), float(high)
+        digits = min(max(1 - int(np.floor(np.log10(b - a))), 0), 4)
+    except (ValueError, OverflowError):  # empty, or an interval of no width
+        return typeset(_rounded(value)), typeset(f"{_rounded(low)} to {_rounded(high)}") if low and high else ""
+    return typeset(f"{estimate:.{digits}f}"), typeset(f"{a:.{digits}f} to {b:.{digits}f}")
 
 
 def _triples(columns: list[str]) -> list[tuple[str, str, str]]:
     """Columns, each with those that hold the ends of its interval, or with two empty names."""
     ends = {c.removesuffix("low") + "high": c for c in columns if c == "low" or c.endswith("_low")}
-    ends = {low: high for high, low in ends.items() if high in columns}
+    known = {c for c in columns if c == "low" or c.removesuffix("_low") in columns}  # limits have no estimate
+    ends = {low: high for high, low in ends.items() if high in columns and low in known}
     found: list[tuple[str, str, str]] = []
     for k, c in enumerate(columns):
         if c in ends or c in ends.values():

@@ -234,7 +234,7 @@ def test_a_cohort_map_says_what_it_cannot_draw(qt, measures, ludb):
         figures.cohort_map(some, ludb, "pr")
     with pytest.raises(ValueError, match="20 records that the cohort lacks, such as 1"):
         figures.cohort_map(some, ludb.isel(record=slice(50, None)))
-    with pytest.raises(ValueError, match="wb.align"):
+    with pytest.raises(ValueError, match=r"wb\.align"):
         figures.cohort_map(wb.ecgradcam(measures, ludb.isel(record=slice(5)), "qt"), ludb)
 
 
