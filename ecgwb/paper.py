@@ -405,7 +405,7 @@ def write_pages(folder: Path, headings: dict[str, str]) -> Path:
         "methods": list(map(typeset, methods(found))),
         "provenance": {k: v if isinstance(v, str) else _in_lines(v) for k, v in found.items()},
     }
-    pdf = typst.compile(  # type: ignore[type-var]  # its types leave out a template in memory
+    pdf = typst.compile(  # type: ignore[misc]  # its types leave out a template in memory
         (Path(__file__).parent / "paper.typ").read_bytes(),
         root=str(folder),
         ignore_system_fonts=True,
