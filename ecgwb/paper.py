@@ -18,10 +18,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from tqdm.auto import tqdm
 
 from .cohorts.cohort import open_cohort
@@ -29,6 +31,7 @@ from .cohorts.layouts import CREDITS
 from .cohorts.packed import PACKED
 from .cohorts.people import patients_of
 from .cohorts.sources import archive_sha256
+from .figures.style import NAMES, typeset
 from .models.checkpoints import WEIGHTS, load_model, shipped
 from .models.spec import spec_of
 from .recordings.filters import FILTERS
@@ -40,6 +43,31 @@ _ONE_THREAD = {f"{k}_NUM_THREADS": "1" for k in ("OMP", "MKL", "OPENBLAS")}  # n
 _NO_PROGRESS = {"TQDM_DISABLE": "1"}  # which would stay on their pages
 _LONGEST_S = 3600  # that a cell may take
 _MOST_ROWS, _MOST_COLUMNS = 60, 20  # of a table on a page; larger ones are in their CSV alone
+_HEADINGS = {
+    "mae": "mean absolute error",
+    "sd": "SD",
+    "auc": "AUC",
+    "p": "p",
+    "n_missing": "n missing",
+    "score": "error",
+    "constant": "error of a constant",
+    "lr_p": "p (likelihood ratio)",
+    "p_adds": "p that it adds",
+    "beyond": "beyond classic",
+    "within_doubt": "within doubt",
+    "within_2_doubt": "within 2 doubts",
+    "rank_correlation": "rank correlation",
+    "field_ms": "field (ms)",
+    "r_test": "r, test",
+    "p_test": "p, test",
+    "r_LUDB": "r, LUDB",
+    "p_LUDB": "p, LUDB",
+    "r": "r",
+    "possible_auc": "possible AUC",
+    "p_uniform": "p, uniform",
+    "wrong_share": "share in a wrong place",
+    "additivity": "R²",
+}
 _PACKAGES = (
     "ecgwb",
     "numpy",
@@ -89,6 +117,9 @@ def keep(name: str, figure: Figure, table: pd.DataFrame, caption: str) -> Figure
     title, _, rest = re.sub(r"(?<=[.?!])\s+", "\0", caption.strip(), count=1).partition("\0")
     folder = paper_dir()
     folder.mkdir(parents=True, exist_ok=True)
+    for text in figure.findobj(Text):
+        if text.get_text() != typeset(text.get_text()):
+            text.set_text(typeset(text.get_text()))
     figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
     figure.savefig(folder / f"{name}.png")
     table.to_csv(folder / f"{name}.csv", float_format="%.6g", lineterminator="\n")
@@ -366,17 +397,21 @@ def write_pages(folder: Path, headings: dict[str, str]) -> Path:
     exhibits = exhibits_in(folder)
     paper = {
         "title": title,
-        "introduction": introduction,
+        "introduction": list(map(typeset, introduction)),
         "headings": {"0": "What matters most"} | headings,
-        "exhibits": [about | {"table": _shown_table(folder, about)} for about in exhibits],
+        "exhibits": [
+            about | {k: typeset(about[k]) for k in ("title", "caption")} | {"table": _shown_table(folder, about)}
+            for about in exhibits
+        ],
         "left_out": left_out_in(folder),
-        "methods": methods(found),
-        "provenance": {k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for k, v in found.items()},
+        "methods": list(map(typeset, methods(found))),
+        "provenance": {k: v if isinstance(v, str) else _in_lines(v) for k, v in found.items()},
     }
-    pdf = typst.compile(  # type: ignore[type-var]  # its types leave out a template in memory
+    pdf = typst.compile(  # type: ignore[misc]  # its types leave out a template in memory
         (Path(__file__).parent / "paper.typ").read_bytes(),
         root=str(folder),
         ignore_system_fonts=True,
+        font_paths=[str(Path(matplotlib.get_data_path()) / "fonts" / "ttf")],  # the figures' own font
         sys_inputs={"paper": json.dumps(paper)},
     )
     (folder / "paper.pdf").write_bytes(pdf)
@@ -443,7 +478,57 @@ def _shown_table(folder: Path, about: dict[str, Any]) -> list[list[str]] | None:
     table = table.astype(str)  # pandas 2.2 reads an index as numbers in spite of dtype
     if len(table) > _MOST_ROWS or table.shape[1] > _MOST_COLUMNS or table.map(len).to_numpy().max(initial=0) > 600:
         return None
-    return [[str(c).replace("_", " ") for c in table], *table.map(_rounded).to_numpy().tolist()]
+    if "unit" in table and "target" in table:
+        units = [
+            f"{NAMES.get(t, t)} ({u})" if u else NAMES.get(t, t)
+            for t, u in zip(table["target"], table["unit"], strict=True)
+        ]
+        table = table.assign(target=units).drop(columns="unit")
+    columns: dict[str, list[str]] = {}
+    for c, low, high in _triples(list(map(str, table))):
+        if not low:
+            columns[_words(c)] = [typeset(_rounded(NAMES.get(v, v))) for v in table[c]]
+            continue
+        rows = [_with_interval(*row) for row in zip(table[c], table[low], table[high], strict=True)]
+        columns[_words(c)], columns[f"95 % interval\0{c}"] = map(list, zip(*rows, strict=True)) if rows else ([], [])
+    rows = [list(row) for row in zip(*columns.values(), strict=True)]
+    return [[head.partition("\0")[0] for head in columns], *rows]
+
+
+def _with_interval(value: str, low: str, high: str) -> tuple[str, str]:
+    """An estimate and its interval, with the decimals that the width of the interval gives sense to."""
+    try:
+        estimate, a, b = float(value), float(low), float(high)
+        digits = min(max(1 - int(np.floor(np.log10(b - a))), 0), 4)
+    except (ValueError, OverflowError):  # empty, or an interval of no width
+        return typeset(_rounded(value)), typeset(f"{_rounded(low)} to {_rounded(high)}") if low and high else ""
+    return typeset(f"{estimate:.{digits}f}"), typeset(f"{a:.{digits}f} to {b:.{digits}f}")
+
+
+def _triples(columns: list[str]) -> list[tuple[str, str, str]]:
+    """Columns, each with those that hold the ends of its interval, or with two empty names."""
+    ends = {c.removesuffix("low") + "high": c for c in columns if c == "low" or c.endswith("_low")}
+    known = {c for c in columns if c == "low" or c.removesuffix("_low") in columns}  # limits have no estimate
+    ends = {low: high for high, low in ends.items() if high in columns and low in known}
+    found: list[tuple[str, str, str]] = []
+    for k, c in enumerate(columns):
+        if c in ends or c in ends.values():
+            continue
+        low = f"{c}_low" if f"{c}_low" in ends else columns[k + 1] if columns[k + 1 : k + 2] == ["low"] else ""
+        found.append((c, low, ends.get(low, "")))
+    return found
+
+
+def _words(column: str) -> str:
+    """A column's heading in words, such as "R in V5" for r_v5."""
+    return _HEADINGS.get(column) or NAMES.get(column) or column.replace("_", " ")
+
+
+def _in_lines(value: Any) -> str:
+    """What provenance says of one thing, as text: names and what they stand for."""
+    if not isinstance(value, dict):
+        return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return "; ".join(f"{k}: {_in_lines(v)}" for k, v in value.items())
 
 
 def _rounded(text: str) -> str:

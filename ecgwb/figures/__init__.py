@@ -16,8 +16,19 @@ Axes
 from .beats import BY_HAND, mark_doubt, mark_waves, plot_beat, plot_feature
 from .ecg_paper import plot_beats, plot_ecg, plot_paper_beat
 from .effects import plot_dose_response, plot_map_against_effect
-from .maps import describe_map, per_10_ms, plot_cohort_map, plot_curve, plot_lead_map
-from .style import LEAD_SHOWN, NAMES, ONE_COLUMN, SAYS, STYLE, TWO_COLUMNS, styled, use_style
+from .maps import cohort_map, describe_map, per_10_ms, plot_cohort_map, plot_curve, plot_lead_map
+from .style import (
+    LEAD_SHOWN,
+    NAMES,
+    ONE_COLUMN,
+    SAYS,
+    STYLE,
+    TWO_COLUMNS,
+    letter_panels,
+    styled,
+    typeset,
+    use_style,
+)
 from .tables import (
     plot_agreement,
     plot_bland_altman,
@@ -41,7 +52,9 @@ __all__ = [
     "SAYS",
     "STYLE",
     "TWO_COLUMNS",
+    "cohort_map",
     "describe_map",
+    "letter_panels",
     "mark_doubt",
     "mark_waves",
     "per_10_ms",
@@ -69,5 +82,6 @@ __all__ = [
     "plot_sex_table",
     "plot_shares",
     "styled",
+    "typeset",
     "use_style",
 ]

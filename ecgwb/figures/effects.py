@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ..edits.effects import DOSES, OF_RHYTHMS
-from .style import NAMES
+from .style import NAMES, typeset
 from .tables import plot_intervals, plot_matrix
 
 _OWN_EDIT = {dose.target: edit for edit, dose in (DOSES | OF_RHYTHMS).items()}  # the edit that each target is to follow
@@ -47,9 +47,11 @@ def plot_dose_response(table: pd.DataFrame, axes: Axes | Sequence[Axes]) -> Axes
 
 def _plot_slopes(table: pd.DataFrame, ax: Axes) -> Axes:
     slope, measured = (_by_edit(table[c]) for c in ("slope", "measured_slope"))
+    slope, measured = slope.round(2) + 0.0, measured.round(2) + 0.0  # no -0.00
     text = slope.map("{:.2f}".format) + measured.map(lambda v: f"\n({v:.2f})" if np.isfinite(v) else "")
+    text = text.map(typeset)
     plot_matrix(_in_row_colours(slope, table["slope"].abs()), ax, text=text.to_numpy(), limit=1.0)
-    ax.set_xlabel("change per unit of edit (in brackets: of the measurement)")
+    ax.set_xlabel("change per unit of edit (of the measurement)")
     return ax
 
 
@@ -61,7 +63,7 @@ def _plot_slopes_with_intervals(table: pd.DataFrame, ax: Axes, columns: Sequence
         digits = 3 if slope.iloc[i].abs().max() < 0.1 else 2
         value, a, b = (_short(float(part.iloc[i, j]), digits) for part in (slope, low, high))
         ends = f"({a}, {b})".replace("+", "")
-        text[i, j] = f"{value}\n{ends if len(ends) <= 12 else ends.replace(' ', '')}"  # as wide as a cell
+        text[i, j] = typeset(f"{value}\n{ends if len(ends) <= 12 else ends.replace(' ', '')}")  # as wide as a cell
     plot_matrix(_in_row_colours(slope, colours).fillna(0.0), ax, text=text, limit=1.0)
     for i, target in enumerate(targets):
         if _OWN_EDIT.get(target) in edits:

@@ -16,11 +16,98 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from ..attention.alignment import PARTS, template_of
+from ..attention.alignment import PARTS, align, template_of
 from ..attention.maps import MEASURED_IN, segments
+from ..attention.maps import cohort_map as over_people
+from ..cohorts.people import in_words
 from ..models.spec import NO_SKILL
 from .beats import mark_waves, plot_beat
-from .style import NAMES
+from .style import LEAD_SHOWN, NAMES, TWO_COLUMNS, letter_panels
+
+
+def cohort_map(
+    aligned: xr.DataArray,
+    cohort: xr.Dataset,
+    target: str | None = None,
+    *,
+    by: str | None = None,
+    lead: str | None = None,
+    below: xr.DataArray | None = None,
+    width: float = TWO_COLUMNS,
+) -> Figure:
+    """A whole cohort map in one call: the common beat in the map's colours, and the mean map with its band.
+
+    Parameters
+    ----------
+    aligned : DataArray (record, [target,] phase)
+        Maps on the common beat, from `ecgwb.align`.
+    cohort : Dataset
+        The people of the maps; others in it are left out.
+    target : str, optional
+        The first target of the maps by default.
+    by : str, optional
+        A column of the records, such as "sex": a curve a group.
+    lead : str, optional
+        The lead of the common beat that is drawn; the one where the target is seen best by default.
+    below : DataArray (record, [target,] phase), optional
+        Maps of another kind, such as ECGradCAM, drawn as a curve in a third panel.
+    width : float, inches
+
+    Returns
+    -------
+    Figure
+        Its title has target, lead and the number of people.
+
+    Raises
+    ------
+    ValueError
+        When the maps are not aligned, have no such target, or are of people whom the cohort lacks.
+    """
+    maps = {"map": aligned} | ({} if below is None else {"below": below})
+    target = target or str(np.atleast_1d(aligned["target"].values)[0]) if "target" in aligned.coords else target
+    chosen = {kind: _of_target(values, target) for kind, values in maps.items()}
+    own = chosen["map"]
+    lacking = [str(r) for r in own["record"].values if r not in cohort["record"].values]
+    if lacking:
+        raise ValueError(f"the maps are of {len(lacking)} records that the cohort lacks, such as {lacking[0]}")
+    people = cohort.sel(record=own["record"].values)
+    lead = lead or LEAD_SHOWN.get(str(target), "V5")
+    beat = align(people["beat"].sel(lead=[lead]), people, template_of(own)).median("record").isel(lead=0)
+    n, ratios = 1 + len(maps), (3, 3, 2)[: 1 + len(maps)]
+    figure, axes = plt.subplots(
+        n, 1, figsize=(width, 1.0 + 1.0 * n), sharex=True, height_ratios=ratios, layout="constrained"
+    )
+    means = {kind: over_people(values, by=by) for kind, values in chosen.items()}
+    plot_cohort_map(means["map"], beat, (axes[0], axes[1]), own)
+    name = NAMES.get(str(target), str(target or "map"))
+    wide = width > 5
+    words = f"{name} on lead {lead} of the common beat", in_words(people)
+    axes[0].set_title(("; " if wide else "\n").join(words), loc="left", pad=14)
+    if below is not None:
+        axes[1].set_xlabel("")
+        plot_curve(means["below"], axes[2], chosen["below"])
+        method = str(below.attrs.get("method", "another map")).split(",")[0]
+        axes[2].set_title(method.replace("ecgradcam", "ECGradCAM").replace("_", " "), loc="left", pad=12)
+    axes[1].get_legend().remove()
+    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=4 if wide else 2)
+    letter_panels(axes)
+    return figure
+
+
+def _of_target(aligned: xr.DataArray, target: str | None) -> xr.DataArray:
+    """The maps (record, phase) of one target."""
+    if not {"record", "phase"} <= set(aligned.dims):
+        have = ", ".join(map(str, aligned.dims))
+        raise ValueError(
+            f"cohort_map draws (record, phase) or (record, target, phase); these maps have {have}; "
+            "wb.align(maps, cohort) warps them onto the common beat"
+        )
+    if "target" not in aligned.dims:
+        return aligned
+    known = [str(t) for t in aligned["target"].values]
+    if target not in known:
+        raise ValueError(f"the maps have no target {target!r}; expected one of {', '.join(known)}")
+    return aligned.sel(target=target)
 
 
 def plot_cohort_map(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 
 STYLE = Path(__file__).parent / "ecgwb.mplstyle"
 ONE_COLUMN, TWO_COLUMNS = 3.5, 7.2  # inches: 89 and 183 mm, usual journal columns
@@ -35,3 +37,32 @@ def styled() -> Iterator[None]:
     plt.switch_backend(mpl.get_backend())
     with plt.style.context(STYLE):
         yield
+
+
+def typeset(text: str) -> str:
+    """Text with a true minus before numbers and an en dash between them; names, dates and DOIs as they are.
+
+    Parameters
+    ----------
+    text : str
+        Such as "5.1-6.3" or "-0.2".
+    """
+    text = re.sub(r"(?<![\w.,)/\u2013-])-(?=\.?\d)", "\N{MINUS SIGN}", text)
+    return re.sub(r"(?<![\w/.-])(\d[\d.,]*)-(?=\d[\d.,]*(?![\w/-]))", "\\1\N{EN DASH}", text)
+
+
+def letter_panels(axes: Iterable[Axes]) -> None:
+    """Put a, b, c and so on before the titles of panels, which captions name by these letters.
+
+    Parameters
+    ----------
+    axes : iterable of Axes, in reading order
+    """
+    for letter, ax in zip("abcdefghijklmnop", axes, strict=False):
+        title = ax.get_title(loc="left")
+        if not title:
+            ax.set_title(letter, loc="left")
+            continue
+        # `set_title` would move a title back to its usual height.
+        shown = next(t for t in ax.get_children() if getattr(t, "get_text", str)() == title)
+        shown.set_text(f"{letter}  {title}")  # type: ignore[attr-defined]

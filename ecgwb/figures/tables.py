@@ -5,6 +5,7 @@ Each function draws on the Axes it is given, or on the current ones, and returns
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -116,10 +117,13 @@ def plot_sex_table(table: pd.DataFrame, axes: tuple[Axes, Axes]) -> tuple[Axes, 
     beyond = ("beyond", "beyond_low", "beyond_high")
     _check_table(table, "auc", *beyond)
     found = table[table["auc"].notna()]
+    if not axes[0].get_shared_y_axes().joined(*axes):
+        axes[1].sharey(axes[0])  # so that what stands beside a name is its own
     plot_forest(found, axes[0])
     plot_intervals(found, axes[1], columns=beyond, by="people", hollow=["discovery"], legend=False)
     axes[1].axvline(0, color="0.6", lw=0.6)
-    axes[1].set(yticklabels=[], xlabel="change in AUC against\nthe classic measurements")
+    axes[1].tick_params(labelleft=False)
+    axes[1].set(xlabel="change in AUC against\nthe classic measurements")
     return axes
 
 
@@ -196,7 +200,8 @@ def plot_groups(table: pd.DataFrame, everyone: pd.DataFrame, ax: Axes | None = N
     ----------
     table : DataFrame
         From ``accuracy_table(..., by=)``, or several of these under each other. The last level of the index is the
-        target; a row of the figure is what the others say, such as ``sex`` and ``male``.
+        target; a row of the figure is what the others say, such as ``sex`` and ``male``. Groups are sorted by size,
+        but ranges of numbers, such as ages, stay in order.
     everyone : DataFrame, rows targets
         From `accuracy_table` of the same predictions. Targets judged by accuracy are left out.
     """
@@ -205,7 +210,7 @@ def plot_groups(table: pd.DataFrame, everyone: pd.DataFrame, ax: Axes | None = N
     if not isinstance(table.index, pd.MultiIndex):
         raise ValueError("expected rows of a group and a target, as from wb.accuracy_table(..., by='sex')")
     whole = everyone.loc[everyone["metric"] != "accuracy", "score"]
-    groups = table.index.droplevel(-1).unique()
+    groups = _largest_first(table["n"].groupby(level=list(range(table.index.nlevels - 1)), sort=False).max())
     score, n = (table[c].unstack().reindex(index=groups, columns=whole.index) for c in ("score", "n"))
     text = score.map(lambda v: "" if not np.isfinite(v) else f"{v:.0f}" if v >= 10 else f"{v:.1f}")
     names = [": ".join(map(str, g)) if isinstance(g, tuple) else str(g) for g in groups]
@@ -217,6 +222,16 @@ def plot_groups(table: pd.DataFrame, everyone: pd.DataFrame, ax: Axes | None = N
         score = score.where(clear.unstack().reindex(index=groups, columns=whole.index) < 0.05, whole + 0 * score)
     ratios = (score / whole).set_axis(rows, axis=0).rename(columns=lambda t: _narrow(t, 6))
     return _error_ratios(ratios, text.to_numpy(), ax, 1.5, "error, times everyone's")
+
+
+def _largest_first(n: pd.Series) -> pd.Index:
+    """Groups by size within each kind, the largest first; ranges of numbers, such as ages, in their own order."""
+    kinds = [g[:-1] if isinstance(g, tuple) else () for g in n.index]
+    ranges = {
+        k for k, g in zip(kinds, n.index, strict=True) if re.search(r"\d", str(g[-1] if isinstance(g, tuple) else g))
+    }
+    order = sorted(range(len(n)), key=lambda i: (kinds.index(kinds[i]), 0 if kinds[i] in ranges else -n.iloc[i]))
+    return n.index[order]
 
 
 def _narrow(name: object, width: int) -> str:
@@ -260,7 +275,7 @@ def plot_matrix(
     -------
     Axes
     """
-    columns = {c: _narrow(c, 9) for c in values.columns}
+    columns = {c: _narrow(str(c).replace("_", " ") if c not in NAMES else c, 9) for c in values.columns}
     named = values.rename(index=NAMES, columns=columns)
     limit = limit or float(np.nanmax(np.abs(values.to_numpy(float)), initial=0.0)) or 1.0
     ax = sns.heatmap(

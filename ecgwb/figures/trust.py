@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,29 +11,36 @@ from matplotlib.figure import Figure
 from ..trust.checks import Check, Picture
 from ..trust.panel import Panel
 from .effects import plot_dose_response
-from .style import NAMES, TWO_COLUMNS
+from .style import NAMES, TWO_COLUMNS, letter_panels
 from .tables import plot_intervals, plot_matrix
 
 
-def plot_panel(panel: Panel, width: float = TWO_COLUMNS) -> Figure:
-    """Every check's picture, two beside each other.
+def plot_panel(panel: Panel, width: float = TWO_COLUMNS, *, checks: Sequence[str] = ()) -> Figure:
+    """The checks' pictures, two beside each other.
 
     Parameters
     ----------
     panel : Panel
         From `trust_panel`.
     width : float, inches
+    checks : sequence of str, optional
+        Some of the checks, by name; all by default. A page holds six or so.
 
     Returns
     -------
     Figure
     """
-    n_rows = (len(panel.checks) + 1) // 2
+    unknown = [name for name in checks if name not in panel.checks]
+    if unknown:
+        raise ValueError(f"the panel has no check {unknown[0]!r}; expected some of {', '.join(panel.checks)}")
+    shown = [panel.checks[name] for name in checks or panel.checks]
+    n_rows = (len(shown) + 1) // 2
     figure, axes = plt.subplots(n_rows, 2, figsize=(width, 2.6 * n_rows), layout="constrained")
-    for ax, check in zip(axes.flat, panel.checks.values(), strict=False):
+    for ax, check in zip(axes.flat, shown, strict=False):
         plot_check(check, ax)
-    for ax in axes.flat[len(panel.checks) :]:
+    for ax in axes.flat[len(shown) :]:
         ax.axis("off")
+    letter_panels(axes.flat[: len(shown)])
     return figure
 
 
@@ -72,5 +81,5 @@ def _plot_dots(picture: Picture, ax: Axes) -> None:
     ax.set(xlabel=picture.xlabel, ylabel=picture.ylabel)
     if picture.by is not None:
         dots, names = ax.get_legend_handles_labels()
-        names = [NAMES.get(name, name) for name in names]
+        names = [NAMES.get(name, name.replace("gradcam", "ECGradCAM")) for name in names]
         ax.legend(dots, names, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=min(len(names), 4))

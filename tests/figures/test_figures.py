@@ -1,3 +1,5 @@
+import re
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -102,9 +104,11 @@ def test_errors_by_group_are_numbers_coloured_by_everyones(measures, ludb):
     ax = figures.plot_groups(table, everyone)
     women = table.loc[("sex", "female", "qt")]
     row, column = [t.get_text() for t in ax.get_yticklabels()], [t.get_text() for t in ax.get_xticklabels()]
-    assert row[0].startswith("sex: female (n = ")
+    assert [r.partition(" (n")[0] for r in row[:2]] == ["sex: male", "sex: female"]  # the larger group first
     assert len(row) == 5
-    cell = column.index("QT") + len(column) * row.index(row[0])
+    ages = [r.partition(" (n")[0] for r in row[2:]]
+    assert ages == sorted(ages, key=lambda r: int(re.search(r"\d+", r)[0]))  # ranges keep their order
+    cell = column.index("QT") + len(column)
     assert ax.texts[cell].get_text() == f"{women['score']:.1f}"
     shade = ax.collections[0].get_array().ravel()[cell]
     clear = adjusted_p(table["p"].to_numpy())[list(table.index).index(("sex", "female", "qt"))] < 0.05
@@ -173,6 +177,7 @@ def test_the_sex_table_shows_every_row_and_what_it_adds():
     assert found["discovery (n = 50)"].get_markerfacecolor() == "white"
     assert [t.get_text() for t in axes[0].get_yticklabels()] == ["classic", "network"]
     np.testing.assert_array_equal(axes[1].lines[1].get_xdata(), [np.nan, 0.08])
+    assert axes[0].get_shared_y_axes().joined(*axes)
     assert axes[0].get_ylim() == axes[1].get_ylim()  # the same row at the same height, though the first adds nothing
     np.testing.assert_array_equal(axes[0].lines[1].get_ydata(), axes[1].lines[1].get_ydata())
 
@@ -199,3 +204,47 @@ def test_a_feature_is_drawn_where_it_is_read(ludb):
         labels = [line.get_label() for line in ax.lines if not line.get_label().startswith("_")]
         assert labels == names if names else len(labels) == 2
         assert ax.get_ylabel() == "V4, µV"
+
+
+def test_a_cohort_map_is_drawn_in_one_call(qt, ludb):
+    aligned, _, _ = qt
+    some = aligned.isel(record=slice(60))
+    figure = figures.cohort_map(some, ludb, "qt", below=some)
+    top, curve, below = figure.axes[:3]
+    assert top.get_title(loc="left") == "a  QT on lead V5 of the common beat; LUDB, 60 people"
+    assert (curve.get_title(loc="left"), below.get_title(loc="left")) == ("b", "c  ECGradCAM")
+    computed = wb.cohort_map(some)["mean"].sel(target="qt")
+    np.testing.assert_allclose(curve.lines[0].get_ydata(), computed, rtol=1e-6)
+    beat = wb.align(
+        ludb["beat"].sel(record=some["record"]), ludb.sel(record=some["record"]), wb.attention.template_of(some)
+    )
+    np.testing.assert_allclose(top.lines[0].get_ydata(), beat.sel(lead="V5").median("record"), rtol=1e-6)
+    assert {"mean over people", "95 % band"} <= {t.get_text() for t in figure.legends[0].get_texts()}
+
+
+def test_a_cohort_map_takes_the_first_target_and_groups(qt, ludb):
+    figure = figures.cohort_map(qt[0].isel(record=slice(60)), ludb, by="sex")
+    assert figure.axes[0].get_title(loc="left").startswith("a  QT on lead V5")
+    assert {"female", "male"} <= {t.get_text() for t in figure.legends[0].get_texts()}
+
+
+def test_a_cohort_map_says_what_it_cannot_draw(qt, measures, ludb):
+    some = qt[0].isel(record=slice(20))
+    with pytest.raises(ValueError, match="no target 'pr'; expected one of qt, r_v5"):
+        figures.cohort_map(some, ludb, "pr")
+    with pytest.raises(ValueError, match="20 records that the cohort lacks, such as 1"):
+        figures.cohort_map(some, ludb.isel(record=slice(50, None)))
+    with pytest.raises(ValueError, match=r"wb\.align"):
+        figures.cohort_map(wb.ecgradcam(measures, ludb.isel(record=slice(5)), "qt"), ludb)
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("5.1-6.3 ms, -0.2 (-.3 to +.4)", "5.1–6.3 ms, \u22120.2 (\u2212.3 to +.4)"),
+        ("PTB-XL-500, folds 1-8", "PTB-XL-500, folds 1–8"),
+        ("doi 10.1038/s41598-021-90285-5", "doi 10.1038/s41598-021-90285-5"),
+    ],
+)
+def test_numbers_are_set_with_true_minus_signs_and_dashes(given, shown):
+    assert figures.typeset(given) == shown

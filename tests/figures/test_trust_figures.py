@@ -36,8 +36,8 @@ def test_slopes_stand_beside_the_measurements_on_one_scale():
     np.testing.assert_allclose(cells(axes[0]), [[0.9, -0.2], [-0.2, 0.9]])
     np.testing.assert_allclose(cells(axes[1]), [[1, 0], [0, 1]])
     assert axes[0].collections[0].get_cmap() == axes[1].collections[0].get_cmap()
-    assert texts(axes[0])[:2] == ["+.90\n(.85, .95)", "-.20\n(-.25, -.15)"]
-    assert texts(axes[1])[1] == "0\n(-.05, .05)"
+    assert texts(axes[0])[:2] == ["+.90\n(.85, .95)", "\N{MINUS SIGN}.20\n(\N{MINUS SIGN}.25, \N{MINUS SIGN}.15)"]
+    assert texts(axes[1])[1] == "0\n(\N{MINUS SIGN}.05, .05)"
     assert {tuple(p.get_xy()) for p in axes[0].patches} == {(0, 0), (1, 1)}  # each target's own edit is framed
     assert [t.get_text() for t in axes[0].get_yticklabels()] == ["PR, ms", "QT, ms"]
 
@@ -47,12 +47,17 @@ def test_slopes_without_a_measurement_have_dashes_beside_them():
     _, axes = plt.subplots(1, 2)
     plot_dose_response(unknown, axes)
     assert set(texts(axes[1])) == {"–"}
-    assert texts(plot_dose_response(unknown, plt.figure().gca())) == ["0.90", "-0.20", "-0.20", "0.90"]
+    assert texts(plot_dose_response(unknown, plt.figure().gca())) == [
+        "0.90",
+        "\N{MINUS SIGN}0.20",
+        "\N{MINUS SIGN}0.20",
+        "0.90",
+    ]
 
 
 def test_slopes_in_one_axes_have_the_measurements_in_brackets():
     ax = plot_dose_response(doses(), plt.figure().gca())
-    assert texts(ax) == ["0.90\n(1.00)", "-0.20\n(0.00)", "-0.20\n(0.00)", "0.90\n(1.00)"]
+    assert texts(ax) == ["0.90\n(1.00)", "\N{MINUS SIGN}0.20\n(0.00)", "\N{MINUS SIGN}0.20\n(0.00)", "0.90\n(1.00)"]
 
 
 def test_colours_of_slopes_mean_the_same_in_both_axes_whichever_is_larger():
@@ -96,6 +101,14 @@ def test_a_panel_has_a_picture_for_every_check_and_says_where_there_is_none():
     values = pd.DataFrame([[1.0]], index=["pr"], columns=["qt"])
     panel = Panel({"a check": made("matrix", values), "another": nothing, "third": nothing})
     figure = plot_panel(panel)
-    assert [ax.get_title(loc="left") for ax in figure.axes] == ["a check", "another", "another", ""]
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["a  a check", "b  another", "c  another", ""]
     assert texts(figure.axes[1]) == ["nothing to compare"]
     assert not figure.axes[3].axison
+
+
+def test_a_panel_of_some_checks_has_only_those():
+    values = pd.DataFrame([[1.0]], index=["pr"], columns=["qt"])
+    panel = Panel({"one": made("matrix", values), "two": Check("two", pd.DataFrame(), "Nothing")})
+    assert [ax.get_title(loc="left") for ax in plot_panel(panel, checks=["two"]).axes] == ["a  two", ""]
+    with pytest.raises(ValueError, match="no check 'three'; expected some of one, two"):
+        plot_panel(panel, checks=["three"])

@@ -104,6 +104,16 @@ def test_a_table_with_two_rows_of_headings_is_shown_with_one(folder, monkeypatch
     assert all(f"<th>{head}</th>" in text for head in ("record", "ms P on", "doubt P on"))
 
 
+def test_an_estimate_stands_beside_its_interval_with_the_digits_that_this_has(folder):
+    rows = {"target": ["r_v5", "qt"], "unit": ["µV", "ms"], "score": [12.3456, -0.00123], "low": [11.0, -0.0035]}
+    rows |= {"high": [13.5, 0.001], "limit_low": [-5.0, -6.0], "limit_high": [5.0, 6.0]}
+    pd.DataFrame(rows).to_csv(folder / "0a_y.csv", index=False)
+    table = paper._shown_table(folder, {"name": "0a_y", "heading_rows": 1})
+    assert table[0] == ["target", "error", "95 % interval", "limit low", "limit high"]
+    assert table[1][:3] == ["R in V5 (µV)", "12.3", "11.0 to 13.5"]
+    assert table[2][:3] == ["QT (ms)", "\N{MINUS SIGN}0.0012", "\N{MINUS SIGN}0.0035 to 0.0010"]
+
+
 # ---------------------------------------------------------------- the command
 
 
