@@ -18,6 +18,7 @@ const KEYS = [["← →", "previous, next record"], ["/", "search the list"], ["
 const f32 = (v) => (v ? new Float32Array(v.buffer.slice(v.byteOffset, v.byteOffset + v.byteLength)) : null);
 const num = (v, digits = 0) => (v == null || !isFinite(v) ? "" : v.toFixed(digits).replace("-", "−"));
 const value = (v, unit) => (v == null || !isFinite(v) ? "" : unit === "log-odds" ? `${num(100 / (1 + Math.exp(-v)))} %` : num(v));
+const short = (v) => num(v, Math.abs(v) >= 10 ? 0 : Math.abs(v) >= 1 ? 1 : 2);
 const clamp = (v, low, high) => Math.min(high, Math.max(low, v));
 
 function make(tag, attributes = {}, ...children) {
@@ -121,7 +122,7 @@ class Explorer {
     this.on = [["change:shown", () => this.answered()], ["change:records", () => { this.readRecords(); this.list(); }],
       ["change:computing", () => this.status()], ["msg:custom", (m, buffers) => this.told(m, buffers)]];
     for (const [name, f] of this.on) this.model.on(name, f);
-    this.resized = new ResizeObserver(() => { this.el.classList.toggle("narrow", this.el.clientWidth < 980); this.size(); });
+    this.resized = new ResizeObserver(() => { const w = this.el.clientWidth; this.el.classList.toggle("narrow", w < 1000); this.el.classList.toggle("tiny", w < 720); this.size(); });
     this.resized.observe(this.stage);
   }
 
@@ -183,9 +184,8 @@ class Explorer {
     this.panel = make("div", { class: "body" });
     this.tabs = [["numbers", "Numbers"], ["edit", "What if"], ["map", "Map"], ["review", "Review"]].map(([id, n]) =>
       button(n, n, () => { this.tab = id; this.side(); }, { role: "tab", "data-tab": id }));
-    const bar = make("div", { class: "bar" }, this.head,
-      make("div", { class: "group" }, this.targetBox, this.leadBox), make("div", { class: "group", role: "group", "aria-label": "view" }, ...this.viewButtons));
-    const tools = make("div", { class: "bar tools" }, make("div", { class: "group", role: "group", "aria-label": "tool" }, ...this.toolButtons),
+    const bar = make("div", { class: "bar" }, this.head, make("div", { class: "group", role: "group", "aria-label": "view" }, ...this.viewButtons));
+    const tools = make("div", { class: "bar tools" }, make("div", { class: "group" }, this.targetBox, this.leadBox), make("div", { class: "group", role: "group", "aria-label": "tool" }, ...this.toolButtons),
       make("div", { class: "group" }, ...this.scaleButtons, button("−", "zoom out (−)", () => this.zoomBy(1.25)), button("+", "zoom in (+)", () => this.zoomBy(0.8)), button("0", "show all (0)", () => { this.zoom = null; this.paint(); })),
       make("div", { class: "group" }, this.undoButton, this.redoButton),
       make("div", { class: "group" }, this.commonButton = button("cohort", "the cohort's common beat (b)", () => this.toggle("common")), this.pinButton = button("overlay", "lay this record under the next ones (o)", () => this.pin())),
@@ -240,7 +240,7 @@ class Explorer {
     const t = this.scene.view.target, unit = this.C.targets.find((x) => x[0] === t)[2];
     const all = [["record", "record"], ["age", "age"], ["sex", "sex"], ["diagnosis", "diagnosis"], [t, "measured"], [`predicted_${t}`, "predicted"], [`error_${t}`, "error"], ["doubt", "doubt"],
       ["hr", "HR"], ["pr", "PR"], ["qrs", "QRS"], ["qt", "QT"], ["qtc", "QTc"]];
-    const narrow = ["record", "age", "sex", `error_${t}`, "doubt"];
+    const narrow = this.el.classList.contains("tiny") ? ["record", `error_${t}`] : ["record", "age", "sex", `error_${t}`, "doubt"];
     return { columns: this.isWide ? all : all.filter(([c]) => narrow.includes(c)), unit };
   }
 
@@ -283,7 +283,7 @@ class Explorer {
     const { columns } = this.columns(), from = Math.max(0, Math.floor(this.rows.scrollTop / 24) - 3), to = Math.min(this.found.length, from + Math.ceil((this.rows.clientHeight || 400) / 24) + 6);
     const line = (id, k) => {
       const i = this.row.get(id), done = this.scene.review.done[id];
-      const cell = ([c, n]) => make("span", { class: `c-${n}`, role: "cell" }, c === "record" ? (done ? "✓ " : "") + id : this.texts[c] ? this.texts[c][i] :
+      const cell = ([c, n]) => make("span", { class: `c-${n}`, role: "cell" }, c === "record" ? (done ? "✓ " : "") + id : c === "sex" && !this.isWide ? this.texts.sex[i].slice(0, 1).toUpperCase() : this.texts[c] ? this.texts[c][i] :
         c.startsWith("predicted_") ? value(this.numbers[c][i], this.unit) : num(this.numbers[c] ? this.numbers[c][i] : NaN));
       return make("div", { class: "line", role: "row", style: `top:${k * 24}px`, "aria-selected": id === this.scene.record, "data-record": id, onclick: () => { this.go(id); this.over.focus({ preventScroll: true }); } }, ...columns.map(cell));
     };
@@ -516,7 +516,7 @@ class Explorer {
   colourBar(g, p, map) {
     const w = 90, x = p.x + 30, y = p.y + 8; g.fillStyle = "rgba(255,255,255,.86)"; g.fillRect(x - 4, y - 3, w + 78, 16);
     for (let i = 0; i < w; i++) { g.fillStyle = `rgb(${colour((2 * i) / w - 1)})`; g.fillRect(x + i, y, 1, 9); }
-    g.fillStyle = "#333"; g.textAlign = "left"; g.textBaseline = "middle"; g.fillText(`±${map.limit.toPrecision(2)} ${map.unit}`, x + w + 5, y + 5);
+    g.fillStyle = "#333"; g.textAlign = "left"; g.textBaseline = "middle"; g.fillText(`±${short(map.limit)} ${map.unit}`, x + w + 5, y + 5);
   }
 
   drawMarks(g, p) {
@@ -537,10 +537,16 @@ class Explorer {
 
   drawNames(g) { // above the first panel of each column
     const s = this.scene, tops = this.P.filter((p) => p.kind === "trace" && p.y === 20 && !p.rhythm); g.textBaseline = "bottom"; g.textAlign = "center";
-    for (const p of tops) { let last = -99; this.C.landmarks.forEach((name, k) => {
-      const at = this.draft && this.draft.landmark === name ? this.draft.ms : s.marks[k]; if (at == null) return; const x = p.px(at), w = g.measureText(name).width / 2; if (x < p.x || x > p.x + p.w) return;
-      const hand = s.manual[k] || (s.view.moved && s.view.moved[0] === name); g.fillStyle = hand ? HAND : "#444"; g.font = hand ? "600 11px system-ui, sans-serif" : "11px system-ui, sans-serif";
-      g.fillText(name, x, x - w < last + 3 ? 11 : 19); if (x - w >= last + 3) last = x + w; else last = Math.max(last, -99); }); }
+    for (const p of tops) {
+      let last = -99, row = 0;
+      this.C.landmarks.forEach((name, k) => {
+        const at = this.draft && this.draft.landmark === name ? this.draft.ms : s.marks[k]; if (at == null) return;
+        const hand = s.manual[k] || (s.view.moved && s.view.moved[0] === name); g.font = `${hand ? "600 " : ""}10px system-ui, sans-serif`;
+        const text = name.replace("_peak", "").replace("_", " "), x = p.px(at), w = g.measureText(text).width / 2; if (x < p.x || x > p.x + p.w) return;
+        row = x - w < last + 4 ? 1 - row : 0; last = x + w; g.fillStyle = hand ? HAND : "#333"; g.fillText(text, x, row ? 11 : 20);
+      });
+    }
+    g.font = "11px system-ui, sans-serif";
   }
 
   drawCurve(g, p) {
@@ -558,7 +564,7 @@ class Explorer {
         this.line(g, p, c.mean, t.start, t.step, COHORT, 1.4, [], py); }
       g.globalAlpha = s.map || p.which >= 0 ? 1 : 0.35; this.line(g, p, values, map.time.start, map.time.step, RECORD, 1.7, [], py); g.globalAlpha = 1;
     });
-    g.fillStyle = "#555"; g.textAlign = "right"; g.textBaseline = "middle"; g.fillText(num(limit * 0.9, limit < 10 ? 1 : 0), p.x - 5, py(limit * 0.9)); g.fillText("0", p.x - 5, py(0)); g.fillText(num(-limit * 0.9, limit < 10 ? 1 : 0), p.x - 5, py(-limit * 0.9));
+    g.fillStyle = "#555"; g.textAlign = "right"; g.textBaseline = "middle"; g.fillText(short(limit * 0.9), p.x - 5, py(limit * 0.9)); g.fillText("0", p.x - 5, py(0)); g.fillText(short(-limit * 0.9), p.x - 5, py(-limit * 0.9));
     g.textAlign = "left"; g.textBaseline = "top"; g.fillStyle = "#222"; g.font = "600 11px system-ui, sans-serif"; g.fillText(one.name || map.label, p.x + 6, p.y + 5); g.font = "11px system-ui, sans-serif";
     g.fillStyle = "#555"; g.fillText(map.unit, p.x + 6, p.y + 19);
     if (p.which < 0) this.legend(g, p, [[`record ${s.record}`, RECORD, []], ...(c ? [[`${c.people} people, on this beat`, COHORT, []]] : [])]);
@@ -591,7 +597,7 @@ class Explorer {
     const r = p.rhythm, T = this.C.time, i = r ? Math.round(t / p.step) : Math.round((t - T.start) / T.step), n = r ? p.n : T.n, beat = r ? p.beat : this.scene.beat;
     const cells = this.leads().map((l) => { const v = this.lead(beat, l, n)[i]; return `${l} ${v == null || !isFinite(v) ? "–" : num(v)}`; });
     const curve = this.P.find((q) => q.kind === "curve" && q.value), at = curve && curve.value(t);
-    this.readout.replaceChildren(make("b", {}, `${num(t)} ms`), ...cells.map((c) => make("span", {}, c)), make("em", {}, at != null && isFinite(at) ? `map ${at.toPrecision(2)} ${curve.unit}` : "µV"));
+    this.readout.replaceChildren(make("b", {}, `${num(t)} ms`), ...cells.map((c) => make("span", {}, c)), make("em", {}, at != null && isFinite(at) ? `map ${short(at)} ${curve.unit}` : "µV"));
   }
 
   panelAt(x, y) { return (this.P || []).find((p) => x >= p.x && x <= p.x + p.w && y >= p.y && y <= p.y + p.h); }
