@@ -222,6 +222,7 @@ class Explorer {
     if (s.trouble) parts.push(make("div", { class: "message" }, "no map: " + s.trouble));
     if (s.cohort && s.cohort.trouble) parts.push(make("div", { class: "message" }, s.cohort.trouble));
     if (s.view.moved) parts.push(make("div", {}, `${s.view.moved[0]} moved to ${num(s.view.moved[1])} ms, not kept yet `, make("button", { type: "button", onclick: () => this.ask("keep") }, "keep (Enter)")));
+    if (s.view.view === "maps") parts.push(make("div", { class: "why" }, this.C.why));
     if (s.edits.length) parts.push(make("div", { class: "edited" }, "edited: " + s.edits.join(", ")));
     if (computing && !s.message) parts.push(make("div", { class: "busy" }, computing));
     this.said.replaceChildren(...parts);

@@ -394,8 +394,8 @@ class Exploration:
         Returns
         -------
         list of dict
-            ``name``, ``unit``, ``measured``, ``measured_after``, ``predicted``, ``predicted_after``: numbers in the unit
-            (log-odds for sex), None where not known.
+            ``target``, ``name``, ``unit``; ``measured``, ``measured_after``, ``predicted``, ``predicted_after``: numbers
+            in the unit (log-odds for sex), None where not known.
         """
         before = self.measured(self.cohort.sel(record=[view.record]))
         after = self.measured(self.edited(view))

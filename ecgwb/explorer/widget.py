@@ -271,7 +271,9 @@ def _row(row: dict[str, Any], changed: bool) -> str:
         values += [_text(row[f"{name}_after"], row["unit"])] if changed else []
         cells.append(" → ".join(dict.fromkeys(values)))
     name = f"{row['name']} ({row['unit']})" if row["unit"] not in ("", "log-odds") else row["name"]
-    return "<tr>" + "".join(f"<td style='padding:0 1em 0 0'>{html.escape(cell)}</td>" for cell in (name, *cells)) + "</tr>"
+    return (
+        "<tr>" + "".join(f"<td style='padding:0 1em 0 0'>{html.escape(cell)}</td>" for cell in (name, *cells)) + "</tr>"
+    )
 
 
 def _text(value: float | None, unit: str) -> str:
