@@ -64,7 +64,9 @@ class Session:
         lead = "V5" if "V5" in leads else leads[0]
         first = View(str(cohort["record"].values[0]), self.of.spec.targets[0], self.of.way(), lead=lead)
         self.message, self.revision = "", 0
-        self._now, self._past, self._future = Step(first, marks=_read_marks(self.review_file)), [], []  # type: ignore[var-annotated]
+        self._now = Step(first, marks=_read_marks(self.review_file))
+        self._past: list[Step] = []
+        self._future: list[Step] = []
         self._group: str | None = None
 
     @property
@@ -251,7 +253,7 @@ def _checked(wanted: Mapping[str, Any], of: Exploration) -> dict[str, Any]:
             raise ValueError(f"{landmark} cannot be moved to {ms} ms; expected one of {', '.join(MOVABLE)} and a time")
         out["moved"] = (str(landmark), float(ms))
     leads = [str(v) for v in of.cohort["lead"].values]
-    choices = {"target": of.spec.targets, "variant": WAYS, "view": VIEWS, "lead": leads}
+    choices: dict[str, Any] = {"target": of.spec.targets, "variant": WAYS, "view": VIEWS, "lead": leads}
     choices["record"] = of.cohort["record"].values.astype(str)
     for name, known in choices.items():
         if name in out and out[name] not in known:

@@ -317,7 +317,7 @@ class Exploration:
             done.append(self.maps(view, cohort.isel(record=rows[start : start + step]), target or None))
             yield min(1.0, (start + step) / len(rows))
         if cohort is self.cohort or variant != "edit map":  # else a landmark was kept meanwhile
-            self._raw_maps[variant, layer, target] = xr.concat(done, "record")
+            self._raw_maps[variant, layer, target] = xr.concat(done, "record", coords="different", compat="equals")
 
     def cohort_map(self, view: View) -> xr.Dataset:
         """The cohort's map of the view's target, in the view's lead where the method resolves leads; made once."""
@@ -394,8 +394,8 @@ class Exploration:
         Returns
         -------
         list of dict
-            ``target``, ``name``, ``unit``; ``measured``, ``measured_after``, ``predicted``, ``predicted_after``: numbers
-            in the unit (log-odds for sex), None where not known.
+            ``target``, ``name``, ``unit``; ``measured``, ``measured_after``, ``predicted``, ``predicted_after``:
+            numbers in the unit (log-odds for sex), None where not known.
         """
         before = self.measured(self.cohort.sel(record=[view.record]))
         after = self.measured(self.edited(view))

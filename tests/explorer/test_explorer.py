@@ -2,6 +2,7 @@ import base64
 import csv
 import dataclasses
 import io
+import itertools
 from pathlib import Path
 
 import matplotlib.image
@@ -247,7 +248,7 @@ def test_layers_and_methods_are_chosen_from_those_that_work(few, measures, tiny)
     assert len(seen) > 3
     assert all(np.isfinite(m).all() for m in seen.values())
     curves = [of.record_map(dataclasses.replace(view, variant=name))[0] for name in WAYS]
-    for one, other in zip(curves, curves[1:], strict=False):
+    for one, other in itertools.pairwise(curves):
         assert one.dims != other.dims or not np.array_equal(one, other)
     assert {"features.0", "features.3"} <= set(Exploration(few, tiny).layers())
 
