@@ -122,7 +122,7 @@ class Explorer {
     this.on = [["change:shown", () => this.answered()], ["change:records", () => { this.readRecords(); this.list(); }],
       ["change:computing", () => this.status()], ["msg:custom", (m, buffers) => this.told(m, buffers)]];
     for (const [name, f] of this.on) this.model.on(name, f);
-    this.resized = new ResizeObserver(() => { const w = this.el.clientWidth; this.el.classList.toggle("narrow", w < 1000); this.el.classList.toggle("tiny", w < 720); this.size(); });
+    this.resized = new ResizeObserver(() => { const w = this.el.clientWidth; this.el.classList.toggle("narrow", w < 1000); this.el.classList.toggle("tiny", w < 720); this.size(); if (w !== this.listedAt) { this.listedAt = w; this.list(); } });
     this.resized.observe(this.stage);
   }
 
@@ -504,8 +504,8 @@ class Explorer {
     g.save(); g.translate(10, p.y + p.h / 2); g.rotate(-Math.PI / 2); g.textAlign = "center"; g.fillText("µV", 0, 0); g.restore();
     const items = [[`record ${s.record}`, INK, []]]; if (s.before) items.push(["before the edit", GREY, [4, 3]]);
     if (this.common && s.common) items.push(["cohort's common beat", COHORT, [6, 3]]); if (this.pinned) items.push([`record ${this.pinned.record}`, OTHER, [2, 2]]);
-    this.legend(g, p, items);
-    if (map && s.view.view !== "maps") this.colourBar(g, p, map);
+    if (items.length > 1) this.legend(g, p, items);
+    if (p.w > 420 && map && s.view.view !== "maps") this.colourBar(g, p, map);
   }
 
   legend(g, p, items) {
@@ -568,7 +568,7 @@ class Explorer {
     g.fillStyle = "#555"; g.textAlign = "right"; g.textBaseline = "middle"; g.fillText(short(limit * 0.9), p.x - 5, py(limit * 0.9)); g.fillText("0", p.x - 5, py(0)); g.fillText(short(-limit * 0.9), p.x - 5, py(-limit * 0.9));
     g.textAlign = "left"; g.textBaseline = "top"; g.fillStyle = "#222"; g.font = "600 11px system-ui, sans-serif"; g.fillText(one.name || map.label, p.x + 6, p.y + 5); g.font = "11px system-ui, sans-serif";
     g.fillStyle = "#555"; g.fillText(map.unit, p.x + 6, p.y + 19);
-    if (p.which < 0) this.legend(g, p, [[`record ${s.record}`, RECORD, []], ...(c ? [[`${c.people} people, on this beat`, COHORT, []]] : [])]);
+    if (p.which < 0 && p.w > 420) this.legend(g, p, [[`record ${s.record}`, RECORD, []], ...(c ? [[`${c.people} people, on this beat`, COHORT, []]] : [])]);
   }
 
   drawAxis(g) {
