@@ -41,6 +41,8 @@ def draw(of: Exploration, view: View, *, wait: bool = True) -> Figure:
         return plot_ecg(of.recording(view), attention=shown, title="; ".join([f"record {view.record}", *view.edits]))
     if view.view == "12 leads":
         return plot_beats(edited["beat"].isel(record=0), of.record_map(view)[0])
+    if view.view == "maps":
+        return _compared(of, view, edited)
     # A fixed layout: finding the best one takes a third of the time a picture may take.
     figure, (top, bottom) = plt.subplots(
         2, 1, figsize=(6.4, 4.4), sharex=True, height_ratios=(3, 2), layout="none",
@@ -95,3 +97,21 @@ def _curves(ax: Axes, of: Exploration, view: View, curve: xr.DataArray, wait: bo
     ax.axhline(0, color="0.5", lw=0.5)
     ax.set_ylabel(f"{curve.attrs['long_name']}\n({map_unit(curve)})")
     ax.legend(loc="upper left")
+
+
+def _compared(of: Exploration, view: View, edited: xr.Dataset) -> Figure:
+    """The beat, and under it its maps by several methods, each with its own scale."""
+    found = of.compared_maps(view)
+    ratios = (2, *(1 for _ in found))
+    figure, axes = plt.subplots(1 + len(found), 1, figsize=(6.4, 6.0), sharex=True, height_ratios=ratios)
+    _beat(axes[0], of, view, edited, shades=True)
+    for ax, (name, curve, trouble) in zip(axes[1:], found, strict=True):
+        if curve is None:
+            ax.text(0.5, 0.5, textwrap.fill(trouble, 80), transform=ax.transAxes, ha="center", va="center", fontsize=7)
+        else:
+            one = curve.sel(lead=view.lead) if "lead" in curve.dims else curve
+            ax.plot(one["time"], one, color="C1")
+            ax.set_ylabel(f"{name}\n({map_unit(curve)})")
+        ax.axhline(0, color="0.5", lw=0.5)
+    axes[-1].set_xlabel("ms from the QRS fiducial")
+    return figure

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from torch import nn
 
-from ..attention.alignment import FEWEST, align, in_own_time, template_of
+from ..attention.alignment import FEWEST, align, in_own_time, reference_beats, template_of
 from ..attention.attribution import attribute
 from ..attention.gradcam import OF_TOKENS, VARIANTS, ecgradcam, suiting
 from ..attention.maps import cohort_map
-from ..cohorts.beats import need_records
+from ..cohorts.beats import RHYTHM, need_records
 from ..cohorts.corrections import move_landmark, undo_landmark
+from ..cohorts.measurements import TARGETS, UNITS
 from ..delineation.landmarks import LANDMARKS
 from ..edits.changes import blank, scale, spread_rr, stretch
 from ..edits.edit_maps import edit_map
@@ -27,9 +28,8 @@ from ..figures.style import NAMES
 from ..models.activations import readable_layers, reading
 from ..models.prediction import predict
 from ..models.spec import ModelError, spec_of
-from .search import find_records, record_table
 
-VIEWS = ("beat", "12 leads", "rhythm")
+VIEWS = ("beat", "12 leads", "rhythm", "maps")
 STRETCHED = {"PR": (-40, 40), "QRS": (-20, 20), "QT": (-40, 40)}  # ms
 STRETCHED_IN_RHYTHMS = STRETCHED | {"RR": (-200, 200)}
 SCALED = {"R": (50, 150), "T": (50, 150)}  # %
@@ -40,8 +40,16 @@ MOVABLE = tuple(m for m in LANDMARKS if m != "R")
 _CAMS = (*VARIANTS, OF_TOKENS)
 WAYS = (*_CAMS, "edit map", "saliency", "input_x_gradient", "deeplift", "guided_gradcam", "occlusion")
 _READ_A_LAYER = (*_CAMS, "guided_gradcam")
+COMPARED = ("ECGradCAM", "edit map", "Shapley")
+WHY_THEY_DIFFER = (
+    "ECGradCAM says where the network's last layer adds the prediction up; an edit map says what a stretch of the ECG "
+    "does to it, most of the beat kept; Shapley values share the whole difference from the common beat among stretches."
+)
+_AT_A_TIME = {"edit map": 4}  # records whose maps a kernel makes before it looks for what a user does; else:
+_AT_A_TIME_ELSE = 50
 # How many of a larger cohort, spread through it, make the cohort's map: by most ways, and by edit maps, which take some
 # 60 ms of a core for a beat and 300 for a recording.
+_NAMES, _UNITS = {"qtc": "QTc"}, UNITS | {"qtc": "ms"}
 _PEOPLE = {"beat": (200, 50), "rhythm": (50, 12)}
 
 
@@ -54,7 +62,7 @@ class View:
     record, target : str
     variant : str
         One of `WAYS` to a map.
-    view : {"beat", "12 leads", "rhythm"}
+    view : {"beat", "12 leads", "rhythm", "maps"}
     lead : str
         The lead that the beat is shown in.
     blanked : str
@@ -104,6 +112,8 @@ class Exploration:
         With the landmarks that `keep` put in.
     predictions : Dataset
         Of all records; NaN where the network cannot predict.
+    notes : list of str
+        What a reader of this network's maps has to know; shown on every picture.
     trouble : str
         Why the network cannot predict anything for this cohort, such as a lead it lacks; beats and recordings are shown
         then without it. Empty where it can.
@@ -130,6 +140,7 @@ class Exploration:
             self.trouble = str(e)
             unknown = {t: ("record", np.full(n, np.nan), {"units": self.spec.unit(t)}) for t in self.spec.targets}
             self.predictions = xr.Dataset(unknown, coords={"record": cohort["record"]})
+        self.notes: list[str] = []
         self.of_rhythms = self.spec.input == "rhythm"
         self.stretched = STRETCHED_IN_RHYTHMS if self.of_rhythms else STRETCHED
         self.scaled = SCALED_IN_RHYTHMS if self.of_rhythms else SCALED
@@ -140,7 +151,7 @@ class Exploration:
     def _forget(self) -> None:
         """Forget what was made with the landmarks as they were; maps before they are aligned stay, but for edits'."""
         self._raw_maps = {k: v for k, v in self._raw_maps.items() if k[0] != "edit map"}
-        self._tables: dict[str, pd.DataFrame] = {}
+        self._common: xr.DataArray | None = None
         self._cohort_maps: dict[tuple[str, ...], xr.Dataset] = {}
         self._last_beat: tuple[View, xr.Dataset] | None = None
         self._last_map: tuple[View, xr.DataArray | None, str] | None = None
@@ -149,13 +160,6 @@ class Exploration:
         """Positions of the records whose maps make the cohort's."""
         fewer = spread(len(self._sample), _PEOPLE[self.spec.input][1])
         return self._sample[fewer] if view.variant == "edit map" else self._sample
-
-    def records(self, search: str = "", order: str = "record", target: str | None = None) -> list[str]:
-        """Ids that fit the search, in the order asked for; see `find_records`."""
-        target = target or self.spec.targets[0]
-        if target not in self._tables:
-            self._tables[target] = record_table(self.cohort, self.predictions[target])
-        return find_records(self._tables[target], search, order)
 
     def has_seen(self, record: str) -> bool:
         """Whether the network was trained on this person."""
@@ -210,6 +214,8 @@ class Exploration:
         if self._last_beat and self._last_beat[0] == view:  # a picture and its numbers ask for the same
             return self._last_beat[1]
         one = self.recorded(view)
+        if not self.of_rhythms and view.view != "rhythm":  # nobody sees the recording: it need not be edited, too
+            one = one.drop_vars(RHYTHM, errors="ignore")
         given = ("beat", self.spec.input if view.view != "rhythm" else "rhythm")
         complete = [name for name in given if name in one and np.isfinite(one[name].values).all()]
         for what, ms in view.stretched:
@@ -300,13 +306,26 @@ class Exploration:
         """Whether the cohort's map of this view is at hand."""
         return (*self._map_key(view), view.target) in self._cohort_maps
 
+    def cohort_map_steps(self, view: View) -> Iterator[float]:
+        """Make the cohort's map of a view a few records at a time; yields the share that is done."""
+        variant, layer, target, _ = self._map_key(view)
+        if (variant, layer, target) in self._raw_maps:
+            return
+        rows, step = self.sample(view), _AT_A_TIME.get(variant, _AT_A_TIME_ELSE)
+        cohort, done = self.cohort, []
+        for start in range(0, len(rows), step):
+            done.append(self.maps(view, cohort.isel(record=rows[start : start + step]), target or None))
+            yield min(1.0, (start + step) / len(rows))
+        if cohort is self.cohort or variant != "edit map":  # else a landmark was kept meanwhile
+            self._raw_maps[variant, layer, target] = xr.concat(done, "record", coords="different", compat="equals")
+
     def cohort_map(self, view: View) -> xr.Dataset:
         """The cohort's map of the view's target, in the view's lead where the method resolves leads; made once."""
         variant, layer, target, lead = key = self._map_key(view)
         if (*key, view.target) not in self._cohort_maps:
+            for _ in self.cohort_map_steps(view):
+                pass
             some = self.cohort.isel(record=self.sample(view))
-            if (variant, layer, target) not in self._raw_maps:
-                self._raw_maps[variant, layer, target] = self.maps(view, some, target or None)
             values = self._raw_maps[variant, layer, target].sel(target=[view.target])
             values = _centred(view, values.sel(lead=lead) if lead else values)
             self._cohort_maps[*key, view.target] = cohort_map(align(values, some)).sel(target=view.target)
@@ -322,23 +341,79 @@ class Exploration:
         curves = {k: in_own_time(common[k], one, template, bridged=False) for k in ("mean", "low", "high")}
         return xr.Dataset(curves).isel(record=0, drop=True).assign_attrs(people=len(self.sample(view)))
 
+    def compared_maps(self, view: View) -> list[tuple[str, xr.DataArray | None, str]]:
+        """The view's map by each of `COMPARED`, on the beat: its name, its curve or none, and why none."""
+        ways: dict[str, Callable[[], xr.DataArray]] = {
+            COMPARED[0]: lambda: self._record_map(replace(view, variant=self._cam(), view="beat")),
+            COMPARED[1]: lambda: self._record_map(replace(view, variant="edit map", view="beat")),
+            COMPARED[2]: lambda: self._shapley(view),
+        }
+        found: list[tuple[str, xr.DataArray | None, str]] = []
+        for name, way in ways.items():
+            try:
+                if self.trouble:
+                    raise ModelError(self.trouble)
+                found.append((name, way(), ""))
+            except ValueError as e:
+                found.append((name, None, str(e)))
+        return found
+
+    def _cam(self) -> str:
+        way = self.way()
+        return way if way in _CAMS else "gradcam"
+
+    def _shapley(self, view: View) -> xr.DataArray:
+        among = self.cohort.isel(record=self._sample)
+        one = self.edited(replace(view, view="beat"))
+        maps = edit_map(self.model, one, view.target, method="shapley", pieces="segments", among=among)
+        maps = by_r(maps, one) if self.of_rhythms else maps
+        return per_10_ms(maps.assign_attrs(maps.attrs | {"long_name": "map"}).isel(record=0, target=0))
+
+    def common_beat(self) -> xr.DataArray | None:
+        """The cohort's common beat (lead, time), µV; None where there are too few."""
+        if self._common is None:
+            try:
+                some = self.cohort.isel(record=self._sample)
+                self._common = reference_beats(some.isel(record=[0]), among=some).isel(record=0, drop=True)
+            except ValueError:
+                return None
+        return self._common
+
     # ------------------------------------------------------------ numbers and code
 
-    def numbers(self, view: View) -> list[tuple[str, ...]]:
-        """Rows of target, measured, predicted and, where the beat is edited, predicted of the edited beat."""
-        recorded = self.recorded(view).isel(record=0)
-        predicted = [self.predictions.sel(record=view.record)]
-        if view.edits and not self.trouble:
-            predicted.append(predict(self.model, self.edited(view)).isel(record=0))
+    def measured(self, one: xr.Dataset) -> dict[str, float]:
+        """What is measured on the only record of a cohort: `TARGETS` with their units, and QTc by Fridericia (ms)."""
+        values = {t: float(one[t].values[0]) for t in TARGETS if t in one}
+        if {"qt", "hr"} <= set(values):
+            values["qtc"] = values["qt"] / np.cbrt(60.0 / values["hr"])
+        return values
+
+    def measurements(self, view: View) -> list[dict[str, Any]]:
+        """Rows of the table of all measurements and predictions, before and after the view's edits and move.
+
+        Returns
+        -------
+        list of dict
+            ``target``, ``name``, ``unit``; ``measured``, ``measured_after``, ``predicted``, ``predicted_after``:
+            numbers in the unit (log-odds for sex), None where not known.
+        """
+        before = self.measured(self.cohort.sel(record=[view.record]))
+        after = self.measured(self.edited(view))
+        predicted = self.predictions.sel(record=view.record)
+        changed = bool(view.edits) and not self.trouble
+        again = predict(self.model, self.edited(view)).isel(record=0) if changed else predicted
         rows = []
-        for t in self.spec.targets:
-            unit = self.spec.unit(t)
-            measured = float(recorded.get(t, np.nan))
-            if unit == "log-odds":
-                row = [NAMES.get(t, t), {1.0: "yes", 0.0: "no"}.get(measured, "")]
-            else:
-                row = [f"{NAMES.get(t, t)}{f' ({unit})' if unit else ''}", _number(measured)]
-            rows.append((*row, *(_number(float(p[t]), unit) for p in predicted)))
+        for t in dict.fromkeys([*self.spec.targets, *before]):
+            known = t in self.spec.targets
+            label = float(self.cohort[t].sel(record=view.record)) if t in self.cohort else np.nan
+            numbers = {
+                "measured": before.get(t, label),
+                "measured_after": after.get(t, label),
+                "predicted": float(predicted[t]) if known else np.nan,
+                "predicted_after": float(again[t]) if known else np.nan,
+            }
+            unit = self.spec.unit(t) if known else _UNITS[t]
+            rows.append({"target": t, "name": NAMES.get(t, _NAMES.get(t, t)), "unit": unit} | _or_none(numbers))
         return rows
 
     def code(self, view: View) -> str:
@@ -394,7 +469,5 @@ def _centred(view: View, maps: xr.DataArray) -> xr.DataArray:
     return (maps - maps.mean("time")).assign_attrs(maps.attrs | {"long_name": "map minus its mean"})
 
 
-def _number(value: float, unit: str = "") -> str:
-    if not np.isfinite(value):
-        return ""
-    return f"{100 / (1 + np.exp(-value)):.0f} %" if unit == "log-odds" else f"{value:.0f}"
+def _or_none(numbers: dict[str, float]) -> dict[str, float | None]:
+    return {name: float(value) if np.isfinite(value) else None for name, value in numbers.items()}

@@ -1,4 +1,5 @@
 import base64
+import csv
 import dataclasses
 import io
 import itertools
@@ -13,9 +14,9 @@ from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
 import ecgwb as wb
-from ecgwb import figures
 from ecgwb.explorer import Exploration, View, draw
-from ecgwb.explorer.state import WAYS
+from ecgwb.explorer.session import Session
+from ecgwb.explorer.state import COMPARED, WAYS
 
 
 @pytest.fixture(scope="module")
@@ -29,89 +30,176 @@ def explorer(few, measures, tmp_path, monkeypatch):
     return wb.explore(few, measures)
 
 
-def pixels(explorer):
-    return matplotlib.image.imread(io.BytesIO(explorer.picture.value))
+@pytest.fixture
+def session(few, measures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return Session(few, measures)
 
 
-def test_every_control_changes_the_picture(explorer):
-    seen = [pixels(explorer)]
-    for name, value in (
-        ("target", "qt"), ("variant", "published"), ("lead", "V2"), ("view", "12 leads"), ("view", "rhythm"),
-        ("view", "beat"), ("blanked", "T"),
-    ):  # fmt: skip
-        getattr(explorer, name).value = value
-        seen.append(pixels(explorer))
-        assert seen[-1].shape != seen[-2].shape or (seen[-1] != seen[-2]).any(), name
-    explorer.blanked.value = "none"
-    for slider in (*explorer.stretched.values(), *explorer.scaled.values()):
-        before = pixels(explorer)
-        slider.value = slider.max
-        assert (pixels(explorer) != before).any(), slider.description
-    before = explorer.summary.value
-    assert "edited: PR +40 ms, QRS +20 ms, QT +40 ms, R 150 %, T 150 %" in before
-    explorer.reset.click()
-    assert "edited" not in explorer.summary.value
-    assert explorer.summary.value != before
+def floats(data):
+    return np.frombuffer(data, "<f4")
 
 
-def test_next_and_previous_go_round_the_list(explorer):
-    ids = explorer.record.options
-    explorer.on.click()
-    assert explorer.record.value == ids[1]
-    explorer.back.click()
-    explorer.back.click()
-    assert explorer.record.value == ids[-1]
-    assert f"record {ids[-1]};" in explorer.summary.value
+def row(shown, target):
+    return next(r for r in shown["numbers"] if r["target"] == target)
 
 
-def test_records_are_found_by_words_and_sorted(few, measures):
-    of = Exploration(few, measures)
-    found = of.records("male")
-    assert found == few["record"].values[few["sex"].values == "male"].tolist()
-    assert of.records("fibrillation male") == [r for r in of.records("fibrillation") if r in found]
-    error = np.abs(of.predictions["qt"] - few["qt"]).to_series().fillna(-1)
-    assert of.records(order="error", target="qt")[0] == error.idxmax()
-    age = few["age"].to_series()
-    assert [age[r] for r in of.records(order="age")] == sorted(age)
-    doubt = few["doubt"].max("landmark").to_series()
-    assert of.records(order="doubt")[0] == doubt.idxmax()
+def test_what_is_shown_is_all_of_one_record(explorer, few):
+    for record in ("3", "7"):
+        explorer.do("see", record=record)
+        shown, one = explorer.shown, few.sel(record=record)
+        assert shown["record"] == shown["view"]["record"] == record
+        np.testing.assert_array_equal(floats(shown["beat"]).reshape(8, -1), one["beat"].values)
+        np.testing.assert_allclose([np.nan if m is None else m for m in shown["marks"]], one["fiducial"].values)
+        assert row(shown, "qt")["measured"] == pytest.approx(float(one["qt"]), nan_ok=True)
+        maps = explorer.session.of.record_map(explorer.session.view)[0]
+        np.testing.assert_array_equal(floats(shown["map"]["values"]), maps.values.ravel().astype("f4"))
+        assert f"{float(one['age']):.0f} years" in shown["about"]
+        assert shown["before"] is None
 
 
-def test_records_are_found_by_id_age_error_and_doubt(few, measures):
-    of = Exploration(few, measures)
-    age = few["age"].to_series()
-    assert of.records("age>60 age<=70") == list(age[(age > 60) & (age <= 70)].index)
-    assert of.records("12")[0] == "12"
-    error = np.abs(of.predictions["qt"] - few["qt"]).to_series()
-    hits = of.records("error>=8 male", target="qt")
-    assert hits == [r for r in error.index[error >= 8] if few["sex"].sel(record=r) == "male"]
-    assert hits != of.records("error>=8 male", target="pr")
-    doubt = few["doubt"].max("landmark").to_series()
-    assert set(of.records("doubt>20")) == set(doubt.index[doubt > 20])
-    unknown = few.assign_coords(age=("record", np.full(few.sizes["record"], np.nan)))
-    assert Exploration(unknown, measures).records("age<200") == []
-    assert of.records("age>old") == []
+def test_what_is_shown_is_what_is_selected_whatever_is_asked_for(few, measures, tmp_path, monkeypatch):
+    """Asked at random, for much that cannot be: what is shown is of the selected record, with its edits only."""
+    monkeypatch.chdir(tmp_path)
+    bare = few.isel(record=slice(8)).drop_vars(["rhythm", "cycle_fiducial", "cycle_used"]).copy(deep=True)
+    bare["fiducial"][1, :3] = np.nan
+    bare["fiducial"][3] = np.nan
+    bare["beat"][5, 2, 100:110] = np.nan
+    session, rng = Session(bare, measures), np.random.default_rng(0)
+    asked = {
+        "record": [*bare["record"].values.astype(str), "nobody"],
+        "view": ["beat", "12 leads", "rhythm"],
+        "blanked": ["none", "P", "T"],
+        "stretched": [[], [["QT", 40]], [["PR", -40]]],
+        "moved": [None, ["T_off", 300], ["T_off", -100], ["R", 3]],
+        "lead": ["V2", "X"],
+    }
+    refused = 0
+    for _ in range(60):
+        what = rng.choice(list(asked))
+        choice = asked[what][rng.integers(len(asked[what]))]
+        revision = session.revision
+        session.see(**{what: choice})
+        view, edited = session.view, session.of.edited(session.view)
+        refused += bool(session.message)
+        assert session.revision == revision + 1
+        assert str(edited["record"].values[0]) == view.record
+        if what == "record" and choice != "nobody":
+            assert view.record == choice
+        one = bare.sel(record=[view.record])
+        if view.edits:
+            assert not np.array_equal(edited["beat"], one["beat"])
+        else:
+            np.testing.assert_array_equal(edited["beat"], one["beat"])
+    assert refused >= 10
 
 
-def test_an_empty_search_shows_nothing_and_is_left_again(explorer):
-    before = pixels(explorer)
-    explorer.search.value = "nobody"
-    assert explorer.shown is None
-    assert (pixels(explorer) != before).any()
-    assert explorer.summary.value == ""
-    assert "no record fits this search" in explorer.message.value
-    assert "age&gt;60" in explorer.message.value
-    for button in (explorer.on, explorer.keep, explorer.take_back, explorer.export):
-        button.click()
-    explorer.landmark.value = "J"
-    explorer.move.value = 4
-    explorer.search.value = "age>"
-    assert "no record fits this search" in explorer.message.value
-    explorer.landmark.value = "none"
-    explorer.search.value = ""
-    assert "measured" in explorer.summary.value
-    assert explorer.message.value == ""
-    assert (pixels(explorer) == before).all()
+def test_an_edit_goes_along_to_the_next_record_unless_that_cannot_take_it(few, measures):
+    bare = few.isel(record=slice(4)).copy(deep=True)
+    bare["fiducial"][2, :3] = np.nan  # no P wave
+    session, ids = Session(bare, measures), few["record"].values.astype(str)
+    session.see(blanked="P")
+    session.see(record=ids[1])
+    assert session.view.edits == ["P blanked"]
+    assert session.message == ""
+    session.see(record=ids[2])
+    assert session.view.record == ids[2]
+    assert session.view.edits == []
+    assert "P blanked: this beat has no such wave" in session.message
+    session.see(record=ids[3])
+    assert session.message == ""
+
+
+def test_one_undo_for_edits_landmarks_and_marks(session, few):
+    rid = session.view.record
+    at = float(few["fiducial"].sel(record=rid, landmark="T_off"))
+    session.see(stretched=[["QT", 10]], group="drag")
+    session.see(stretched=[["QT", 20]], group="drag")  # one drag is one step
+    session.see(scaled=[["T", 1.2]])
+    session.see(stretched=[], scaled=[])
+    session.see(moved=["T_off", at + 20])
+    session.keep()
+    session.mark("doubtful", "T ends late")
+    assert session.can_undo == 6
+    assert float(session.of.cohort["fiducial"].sel(record=rid, landmark="T_off")) == at + 20
+    session.see(record="5")
+    session.undo()
+    assert session.marks == {}
+    session.undo()
+    assert float(session.of.cohort["fiducial"].sel(record=rid, landmark="T_off")) == at
+    assert session.view.moved == ("T_off", at + 20)
+    for edits in ([], ["QT +20 ms", "T 120 %"], ["QT +20 ms"], []):
+        session.undo()
+        assert session.view.edits == edits
+        assert session.view.record == rid
+    session.undo()
+    assert session.message == "nothing to undo"
+    for _ in range(6):
+        session.redo()
+    assert session.marks == {rid: ("doubtful", "T ends late")}
+    assert float(session.of.cohort["fiducial"].sel(record=rid, landmark="T_off")) == at + 20
+    session.redo()
+    assert session.message == "nothing to do again"
+
+
+def test_marks_are_kept_in_a_csv_and_read_again(few, measures, tmp_path):
+    few.to_zarr(tmp_path / "few.zarr", zarr_format=2)
+    cohort = wb.open_cohort(tmp_path / "few.zarr")
+    session = Session(cohort, measures, tmp_path / "few.zarr", by="JK")
+    session.see(record="3")
+    session.mark("unusable", 'lead V2, "noise"')
+    session.mark("perfect")
+    assert "expected one of good, doubtful, unusable" in session.message
+    with (tmp_path / "few.zarr.review.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows == [{"record": "3", "verdict": "unusable", "note": 'lead V2, "noise"', "by": "JK"}]
+    assert Session(cohort, measures, tmp_path / "few.zarr").marks == {"3": ("unusable", 'lead V2, "noise"')}
+    (tmp_path / "few.zarr.review.csv").write_text("something,else\n")
+    with pytest.raises(ValueError, match="expected record, verdict, note, by"):
+        Session(cohort, measures, tmp_path / "few.zarr")
+
+
+def test_the_table_lists_what_is_measured_predicted_and_doubted(explorer, few):
+    records, of = explorer.records, explorer.session.of
+    assert records["ids"] == few["record"].values.tolist()
+    numbers = {name: floats(v) for name, v in records["numbers"].items()}
+    np.testing.assert_allclose(numbers["qt"], few["qt"], rtol=1e-6)
+    np.testing.assert_allclose(numbers["predicted_qt"], of.predictions["qt"], rtol=1e-6)
+    np.testing.assert_allclose(numbers["error_qt"], np.abs(of.predictions["qt"] - few["qt"]), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(numbers["doubt"], few["doubt"].max("landmark"), rtol=1e-6)
+    np.testing.assert_allclose(numbers["qtc"], few["qt"] / np.cbrt(60 / few["hr"]), rtol=1e-6)
+    assert records["texts"]["sex"] == few["sex"].values.tolist()
+    np.testing.assert_allclose(floats(records["marks"]).reshape(40, -1), few["fiducial"], rtol=1e-6)
+
+
+def test_beats_are_sent_ahead_to_the_nearest_microvolt(explorer, few):
+    sent = []
+    explorer.send = lambda message, buffers=None: sent.append((message, buffers))
+    explorer._told({"do": "beats", "with": {"rows": [2, 5, 1000]}})
+    ((message, (data,)),) = sent
+    assert message == {"beats": [2, 5]}
+    beats = np.frombuffer(data, "<i2").reshape(2, 8, -1)
+    np.testing.assert_allclose(beats, few["beat"].isel(record=[2, 5]), atol=0.51)
+
+
+def test_the_table_of_measurements_says_before_and_after(explorer, measures, few):
+    explorer.do("see", stretched=[["QT", 20]])
+    shown, rid = explorer.shown, explorer.session.view.record
+    qt, again = row(shown, "qt"), wb.edits.stretch(few.sel(record=[rid]), "QT", 20)
+    assert qt["measured_after"] == pytest.approx(qt["measured"] + 20, abs=2.1)
+    assert qt["predicted_after"] == pytest.approx(float(wb.predict(measures, again)["qt"][0]), rel=1e-5)
+    assert row(shown, "qtc")["measured"] == pytest.approx(qt["measured"] / np.cbrt(60 / row(shown, "hr")["measured"]))
+    np.testing.assert_array_equal(floats(shown["before"]).reshape(8, -1), few["beat"].sel(record=rid).values)
+
+
+def test_maps_are_compared_with_the_reason_they_differ(explorer):
+    explorer.do("see", view="maps")
+    assert [m["name"] for m in explorer.shown["maps"]] == list(COMPARED)
+    assert all(np.isfinite(floats(m["map"]["values"])).all() for m in explorer.shown["maps"])
+    assert "an edit map says what a stretch of the ECG does" in explorer.constants["why"]
+    figure = draw(explorer.session.of, explorer.session.view)
+    assert len(figure.axes) == 4
+    plt.close(figure)
 
 
 def test_a_record_without_landmarks_is_shown_without_them(few, measures):
@@ -120,102 +208,36 @@ def test_a_record_without_landmarks_is_shown_without_them(few, measures):
     for t in wb.TARGETS:
         bare[t][0] = np.nan
     explorer = wb.explore(bare, measures)
-    assert "predicted" in explorer.summary.value
-    assert "this record has no landmarks" in explorer.summary.value
-    before = pixels(explorer)
-    explorer.blanked.value = "P"
-    assert "no such wave" in explorer.message.value
-    assert explorer.blanked.value == "none"
-    assert (pixels(explorer) == before).all()
-
-
-def test_an_edit_goes_along_to_the_next_record_unless_that_cannot_take_it(few, measures):
-    bare = few.isel(record=slice(4)).copy(deep=True)
-    bare["fiducial"][2, :3] = np.nan  # no P wave
-    explorer = wb.explore(bare, measures)
-    ids = explorer.record.options
-    explorer.blanked.value = "P"
-    explorer.on.click()
-    assert explorer.shown == explorer.selected
-    assert explorer.shown.record == ids[1]
-    assert "edited: P blanked" in explorer.summary.value
-    explorer.on.click()
-    assert explorer.shown == explorer.selected == View(ids[2], "pr")
-    assert f"record {ids[2]};" in explorer.summary.value
-    assert "edited" not in explorer.summary.value
-    assert "P blanked: this beat has no such wave" in explorer.message.value
-
-
-def test_what_is_shown_is_what_is_selected_whatever_is_done(few, measures):
-    """Controls set at random, many of them to what cannot be; after each the picture is that of the controls."""
-    bare = few.isel(record=slice(8)).drop_vars(["rhythm", "cycle_fiducial", "cycle_used"]).copy(deep=True)
-    bare["fiducial"][1, :3] = np.nan
-    bare["fiducial"][3] = np.nan
-    bare["beat"][5, 2, 100:110] = np.nan
-    explorer, fresh = wb.explore(bare, measures), Exploration(bare, measures)
-    controls = ["record", "on", "search", "target", "view", "lead", "blanked", "QT", "landmark", "move", "move", "view"]
-    rng = np.random.default_rng(0)
-    search = ["", "", "male", "nobody", "error>20", "age<50"]
-    refused = 0
-    for _ in range(40):
-        name = rng.choice(controls)
-        control = explorer.stretched.get(name) or explorer.scaled.get(name) or getattr(explorer, name)
-        if name == "on":
-            control.click()
-        elif name in ("QT", "T", "move"):
-            control.value = int(rng.choice(np.arange(control.min, control.max + 1, control.step)))
-        else:
-            options = search if name == "search" else [o[-1] if isinstance(o, tuple) else o for o in control.options]
-            if options:
-                control.value = options[rng.integers(len(options))]
-        assert explorer.shown == explorer.selected
-        if explorer.shown is None:
-            assert explorer.summary.value == ""
-            continue
-        refused += bool(explorer.message.value)
-        assert f"record {explorer.shown.record};" in explorer.summary.value
-        assert explorer.record.options[explorer.place.value] == explorer.record.value
-        with figures.styled():
-            figure = draw(fresh, explorer.shown)
-            drawn = io.BytesIO()
-            figure.savefig(drawn, format="png", dpi=112)
-            plt.close(figure)
-        assert drawn.getvalue() == bytes(explorer.picture.value)
-    assert refused >= 3
-
-
-def test_a_message_of_one_record_does_not_stand_under_another(explorer):
-    explorer.export.click()
-    assert "kept as" in explorer.message.value
-    explorer.on.click()
-    assert explorer.message.value == ""
+    assert row(explorer.shown, "qt")["predicted"] is not None
+    assert any("this record has no landmarks" in words for words in explorer.shown["about"])
+    before = explorer.shown["beat"]
+    explorer.do("see", blanked="P")
+    assert "no such wave" in explorer.shown["message"]
+    assert explorer.shown["view"]["blanked"] == "none"
+    assert explorer.shown["beat"] == before
 
 
 def test_a_cohort_without_the_networks_leads_is_shown_without_the_network(few, measures):
     explorer = wb.explore(few.sel(lead=["I", "II", "V1"]), measures)
-    assert "needs lead V2, V3" in explorer.summary.value
-    seen = [pixels(explorer)]
-    explorer.on.click()
-    assert "measured" in explorer.summary.value
-    for view in ("12 leads", "rhythm", "beat"):
-        explorer.view.value = view
-        seen.append(pixels(explorer))
-    explorer.blanked.value = "T"
-    assert "other leads than I, II, V1" in explorer.message.value
-    assert explorer.blanked.value == "none"
-    assert all(a.shape != b.shape or (a != b).any() for a, b in itertools.pairwise(seen))
-    explorer.search.value = "error>1"
-    assert "no record fits this search" in explorer.message.value
+    assert "needs lead V2, V3" in explorer.shown["notes"][0]
+    for view in ("12 leads", "rhythm", "maps", "beat"):
+        explorer.do("see", view=view)
+        assert explorer.shown["view"]["view"] == view
+        assert explorer.shown["map"] is None
+    explorer.do("see", blanked="T")
+    assert "other leads than I, II, V1" in explorer.shown["message"]
+    assert explorer.shown["view"]["blanked"] == "none"
 
 
 def test_what_cannot_be_explored_is_said(few, measures):
     with pytest.raises(ValueError, match="holds no records"):
         wb.explore(few.isel(record=[]), measures)
-    no_rhythm = few.drop_vars(["rhythm", "cycle_fiducial", "cycle_used"])
-    explorer = wb.explore(no_rhythm, measures)
-    explorer.view.value = "rhythm"
-    assert "rhythm=True" in explorer.message.value
-    assert explorer.view.value == "beat"
+    session = Session(few.drop_vars(["rhythm", "cycle_fiducial", "cycle_used"]), measures)
+    session.see(view="rhythm")
+    assert "rhythm=True" in session.message
+    assert session.view.view == "beat"
+    session.see(colour="red")
+    assert "a view has no colour" in session.message
 
 
 def test_layers_and_methods_are_chosen_from_those_that_work(few, measures, tiny):
@@ -225,65 +247,44 @@ def test_layers_and_methods_are_chosen_from_those_that_work(few, measures, tiny)
     seen = {name: of.maps(dataclasses.replace(view, layer=name), of.edited(view), "qt") for name in of.layers()}
     assert len(seen) > 3
     assert all(np.isfinite(m).all() for m in seen.values())
-    explorer = wb.explore(few, measures)
-    before = pixels(explorer)
-    explorer.layer.value = of.layers()[2]
-    assert (pixels(explorer) != before).any()
-    for name in WAYS[3:]:
-        before = pixels(explorer)
-        explorer.variant.value = name
-        assert "measured" in explorer.summary.value, name
-        assert (pixels(explorer) != before).any(), name
+    curves = [of.record_map(dataclasses.replace(view, variant=name))[0] for name in WAYS]
+    for one, other in itertools.pairwise(curves):
+        assert one.dims != other.dims or not np.array_equal(one, other)
     assert {"features.0", "features.3"} <= set(Exploration(few, tiny).layers())
 
 
-def test_a_landmark_is_moved_kept_and_taken_back(few, measures, tmp_path):
+def test_a_landmark_is_moved_kept_in_the_store_and_taken_back(few, measures, tmp_path):
     few.to_zarr(tmp_path / "few.zarr", zarr_format=2)
     cohort = wb.open_cohort(tmp_path / "few.zarr", rhythm=True)
     explorer = wb.explore(cohort, measures, store=tmp_path / "few.zarr", by="JK")
-    rid = explorer.record.value
-    explorer.target.value = "qt"
+    rid = explorer.shown["record"]
     at, qt = (float(v.sel(record=rid)) for v in (few["fiducial"].sel(landmark="T_off"), few["qt"]))
-    explorer.landmark.value = "T_off"
-    before = pixels(explorer)
-    explorer.move.value = 20
-    assert (pixels(explorer) != before).any()
-    assert f"T_off {at:.0f} → {at + 20:.0f} ms, not kept yet" in explorer.summary.value
-    assert f">{qt + 20:.0f}<" in explorer.summary.value  # QT measured anew
+    explorer.do("keep")
+    assert "move a landmark first" in explorer.shown["message"]
+    explorer.do("see", moved=["T_off", at + 20])
+    assert row(explorer.shown, "qt")["measured_after"] == pytest.approx(qt + 20)  # QT measured anew
     assert float(explorer.cohort["qt"].sel(record=rid)) == qt
-    explorer.keep.click()
-    assert explorer.move.value == 0
-    assert "by hand: T_off" in explorer.summary.value
+    explorer.do("keep")
+    assert explorer.shown["manual"][wb.LANDMARKS.index("T_off")]
     kept = wb.open_cohort(tmp_path / "few.zarr")
     for c in (explorer.cohort, kept):
         assert float(c["fiducial"].sel(record=rid, landmark="T_off")) == at + 20
-        assert bool(c["manual"].sel(record=rid, landmark="T_off"))
     assert '"source": "JK"' in kept.attrs["landmarks_changed"]
-    explorer.move.value = -4
-    explorer.take_back.click()  # the slider only
-    assert float(explorer.cohort["qt"].sel(record=rid)) == pytest.approx(qt + 20)
-    explorer.take_back.click()
+    assert floats(explorer.records["numbers"]["qt"])[0] == pytest.approx(qt + 20, rel=1e-6)
+    explorer.do("undo")
     for c in (explorer.cohort, wb.open_cohort(tmp_path / "few.zarr")):
         assert float(c["fiducial"].sel(record=rid, landmark="T_off")) == at
-    explorer.take_back.click()
-    assert "nothing to undo" in explorer.message.value
 
 
-def test_a_move_that_cannot_be_is_taken_back_and_another_record_forgets_one_that_can(explorer):
-    explorer.landmark.value = "QRS_on"
-    explorer.move.value = -4
-    possible = pixels(explorer)
-    explorer.move.value = 150
-    assert "out of order" in explorer.message.value
-    assert explorer.move.value == -4
-    assert (pixels(explorer) == possible).all()
-    explorer.on.click()
-    assert explorer.move.value == 0
-    assert "measured" in explorer.summary.value
-    assert explorer.message.value == ""
-    explorer.landmark.value = "none"
-    explorer.keep.click()
-    assert "choose a landmark" in explorer.message.value
+def test_a_move_that_cannot_be_is_refused_and_another_record_forgets_one_that_can(session):
+    at = session.of.place(session.view.record, "QRS_on")
+    session.see(moved=["QRS_on", at - 4])
+    session.see(moved=["QRS_on", at + 150])
+    assert "out of order" in session.message
+    assert session.view.moved == ("QRS_on", at - 4)
+    session.see(record="2")
+    assert session.view.moved is None
+    assert session.message == ""
 
 
 def test_an_absent_landmark_is_put_in_from_where_most_people_have_it(few, measures):
@@ -311,18 +312,18 @@ def test_the_code_beside_a_picture_makes_its_numbers(few, measures):
         for one, other in zip(a.lines, b.lines, strict=True):
             np.testing.assert_array_equal(one.get_xydata(), other.get_xydata())
     plt.close("all")
-    shown = {row[0]: row[3] for row in of.numbers(view)}
-    assert shown["QT (ms)"] == f"{float(wb.predict(measures, names['one'])['qt'][0]):.0f}"
+    (qt,) = (r for r in of.measurements(view) if r["target"] == "qt")
+    assert qt["predicted_after"] == pytest.approx(float(wb.predict(measures, names["one"])["qt"][0]))
     np.testing.assert_allclose(
         names["maps"].mean() + names["maps"]["bias"], wb.predict(measures, names["one"])["qt"], rtol=1e-4
     )
 
 
-def test_export_keeps_the_figure_and_says_how_it_is_made(explorer, tmp_path):
-    explorer.export.click()
+def test_export_keeps_the_figure_and_says_how_it_is_made(session, tmp_path):
+    code = session.export()
     (kept,) = tmp_path.glob("*.pdf")
-    assert kept.name in explorer.message.value
-    assert "wb.ecgradcam(model, one" in explorer.message.value
+    assert kept.name in session.message
+    assert "wb.ecgradcam(model, one" in code
 
 
 def test_an_exported_page_holds_a_static_picture_under_the_widget_and_later_figures_too():

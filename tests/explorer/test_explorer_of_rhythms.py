@@ -1,8 +1,5 @@
 """The explorer of networks that take recordings: known recordings and networks, and the rhythm_net one."""
 
-import io
-
-import matplotlib.image
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -17,10 +14,6 @@ from ecgwb.explorer import Exploration, View, draw
 @pytest.fixture(scope="module")
 def made():
     return many(16)
-
-
-def pixels(explorer):
-    return matplotlib.image.imread(io.BytesIO(explorer.picture.value))
 
 
 def test_the_map_lies_along_the_recording_and_put_together_on_the_beat(made):
@@ -53,9 +46,9 @@ def test_rr_is_stretched_and_made_regular_and_the_prediction_follows():
     of = Exploration(cohort, on_rhythms(CountsBeats()))
     longer = View("0", "hr", stretched=(("RR", 200.0),))
     assert longer.edits == ["RR +200 ms"]
-    (row,) = of.numbers(longer)
-    assert row[2] == "72"
-    assert abs(float(row[3]) - 60) <= 6  # beats of ten seconds are counted
+    hr = of.measurements(longer)[0]
+    assert hr["predicted"] == pytest.approx(72, abs=0.5)
+    assert abs(hr["predicted_after"] - 60) <= 6  # beats of ten seconds are counted
     regular = View("0", "hr", scaled=(("RR spread", 0.0),))
     assert regular.edits == ["RR spread 0 %"]
     rr = np.diff(of.edited(regular)["cycle_fiducial"].values[0, :, R])
@@ -87,42 +80,32 @@ def test_a_network_of_another_rate_has_its_map_at_the_right_second(made):
     plt.close(figure)
 
 
-def test_every_control_changes_the_picture(rhythms, rhythm_net):
+def test_recordings_are_sent_with_their_landmarks_and_their_map_along_them(rhythms, rhythm_net):
     explorer = wb.explore(rhythms, rhythm_net)
-    assert list(explorer.stretched) == ["PR", "QRS", "QT", "RR"]
-    assert list(explorer.scaled) == ["R", "T", "RR spread"]
-    seen = [pixels(explorer)]
-    for name, value in (
-        ("target", "qt"),
-        ("lead", "V2"),
-        ("view", "12 leads"),
-        ("view", "rhythm"),
-        ("variant", "occlusion"),
-    ):
-        getattr(explorer, name).value = value
-        seen.append(pixels(explorer))
-        assert explorer.message.value == ""
-        assert seen[-1].shape != seen[-2].shape or (seen[-1] != seen[-2]).any(), name
-    explorer.variant.value = "gradcam"
-    for slider in (*explorer.stretched.values(), *explorer.scaled.values()):
-        before = pixels(explorer)
-        slider.value = slider.value + 20
-        assert (pixels(explorer) != before).any(), slider.description
-    edits = "edited: PR +20 ms, QRS +20 ms, QT +20 ms, RR +20 ms, R 120 %, T 120 %, RR spread 120 %"
-    assert edits in explorer.summary.value
-    explorer.reset.click()
-    assert "edited" not in explorer.summary.value
-    explorer.on.click()
-    assert "measured" in explorer.summary.value
+    assert list(explorer.constants["stretched"]) == ["PR", "QRS", "QT", "RR"]
+    assert list(explorer.constants["scaled"]) == ["R", "T", "RR spread"]
+    explorer.do("see", view="rhythm")
+    rhythm, one = explorer.shown["rhythm"], rhythms.isel(record=0)
+    values = np.frombuffer(rhythm["values"], "<f4").reshape(len(one["lead"]), -1)
+    np.testing.assert_array_equal(values, one["rhythm"].values)
+    np.testing.assert_allclose(
+        np.frombuffer(rhythm["cycles"], "<f4"), one["cycle_fiducial"].values.ravel(), rtol=1e-5, atol=1e-3
+    )
+    assert not explorer.shown["folded"]
+    assert explorer.shown["map"]["time"]["n"] == values.shape[1]
+    explorer.do("see", stretched=[["RR", 20]], scaled=[["RR spread", 1.2]])
+    assert explorer.shown["edits"] == ["RR +20 ms", "RR spread 120 %"]
 
 
-def test_networks_of_beats_have_no_rr_to_change_and_show_the_edited_recording(rhythms, measures):
+def test_networks_of_beats_have_no_rr_to_change_and_lay_their_map_on_every_cycle(rhythms, measures):
     explorer = wb.explore(rhythms, measures)
-    assert "RR" not in explorer.stretched
-    explorer.view.value = "rhythm"
-    before = pixels(explorer)
-    explorer.blanked.value = "T"
-    assert (pixels(explorer) != before).any()
+    assert "RR" not in explorer.constants["stretched"]
+    explorer.do("see", view="rhythm")
+    assert explorer.shown["folded"]
+    assert explorer.shown["map"]["time"]["n"] == rhythms.sizes["time"]
+    before = explorer.shown["rhythm"]["values"]
+    explorer.do("see", blanked="T")
+    assert explorer.shown["rhythm"]["values"] != before
 
 
 @pytest.mark.parametrize("way", ["gradcam", "edit map"])
@@ -138,5 +121,5 @@ def test_the_code_beside_a_picture_makes_it_again(rhythms, rhythm_net, way):
         for one, other in zip(a.lines, b.lines, strict=True):
             np.testing.assert_array_equal(one.get_xydata(), other.get_xydata())
     plt.close("all")
-    shown = {row[0]: row[3] for row in of.numbers(view)}
-    assert shown["QT (ms)"] == f"{float(wb.predict(rhythm_net, names['one'])['qt'][0]):.0f}"
+    (qt,) = (r for r in of.measurements(view) if r["target"] == "qt")
+    assert qt["predicted_after"] == pytest.approx(float(wb.predict(rhythm_net, names["one"])["qt"][0]))
