@@ -62,15 +62,15 @@ class LeadExchange(nn.Module):
         self.out = nn.Conv1d(width, width, 1)
 
     def forward(self, x: Tensor, n_leads: int, there: Tensor | None = None) -> Tensor:
-        by_lead = x.unflatten(0, (-1, n_leads))  # (record, lead, channel, time)
+        by_lead = x.mT.unflatten(0, (-1, n_leads))  # (record, lead, time, channel), as it lies in memory
         if there is None:
-            common = torch.cat([by_lead.mean(1), by_lead.amax(1)], dim=1)
+            common = torch.cat([by_lead.mean(1), by_lead.amax(1)], dim=-1)
         else:
-            mask = at_rate_of(there, x.shape[-1])[:, :, None]  # (record, lead, 1, time)
+            mask = at_rate_of(there, x.shape[-1])[..., None]  # (record, lead, time, 1)
             n = mask.sum(1).clamp_min(1)
             # Before it comes a ReLU: the maximum over no lead is 0.
-            common = torch.cat([(by_lead * mask).sum(1) / n, (by_lead * mask).amax(1)], dim=1)
-        common = self.out(F.relu(self.norm(self.mix(common)), inplace=True))
+            common = torch.cat([(by_lead * mask).sum(1) / n, (by_lead * mask).amax(1)], dim=-1)
+        common = self.out(F.relu(self.norm(self.mix(common.mT)), inplace=True))
         return x + common.repeat_interleave(n_leads, dim=0)
 
 
@@ -98,8 +98,25 @@ class Up(nn.Module):
         self.norm = nn.BatchNorm1d(width)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        x = F.interpolate(x, scale_factor=2, mode="linear")
-        return F.relu(self.norm(self.conv(torch.cat([x, skip], dim=1))), inplace=True)
+        # Bilinear in a height of 1 is linear; only of this kind does torch have a fast way with channels last.
+        x = F.interpolate(x[:, :, None], scale_factor=(1.0, 2.0), mode="bilinear").squeeze(2)
+        return F.relu(self.norm(self.conv(torch.cat([x.mT, skip.mT], dim=-1).mT)), inplace=True)
+
+
+class ChannelsLast(nn.Module):
+    """A convolution for inference, with the channels of a moment side by side in memory.
+
+    Which takes three quarters of the time. torch has this layout for images alone: they have a height of 1 here.
+    """
+
+    def __init__(self, conv: nn.Conv1d):
+        super().__init__()
+        self.weight = conv.weight.detach()[:, :, None].contiguous(memory_format=torch.channels_last)
+        self.bias = None if conv.bias is None else conv.bias.detach()
+        self.how = (1, *conv.stride), (0, *conv.padding), (1, *conv.dilation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x[:, :, None], self.weight, self.bias, *self.how).squeeze(2)
 
 
 class Delineator(nn.Module):
@@ -205,16 +222,20 @@ def load_delineator() -> Delineator:
     with safe_open(file, "pt") as opened:
         model = Delineator(**json.loads(opened.metadata()["net"]))
     model.load_state_dict({name: x.float() for name, x in load_file(file).items()})
-    return fold_norms(model)
+    return for_inference(model)
 
 
-def fold_norms(model: Delineator) -> Delineator:
-    """The same network, for inference only, with each normalisation folded into its convolution."""
+def for_inference(model: Delineator) -> Delineator:
+    """The same network, for inference only: each normalisation folded into its convolution, channels last."""
     for module in model.eval().modules():
         for conv, norm in (("conv", "norm"), ("conv1", "norm1"), ("conv2", "norm2"), ("stem", "norm"), ("mix", "norm")):
             if isinstance(getattr(module, norm, None), nn.BatchNorm1d) and hasattr(module, conv):
                 setattr(module, conv, fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm)))
                 setattr(module, norm, nn.Identity())
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.Conv1d):
+                setattr(module, name, ChannelsLast(child))
     return model
 
 

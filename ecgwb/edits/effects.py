@@ -6,6 +6,7 @@ An effect needs no label, only a known change.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from ..models.prediction import predict
 from ..models.progress import progress
 from ..models.spec import ModelError, spec_of
 from ..stats import ratio_interval
+from ..workers import each
 from .changes import blank, lift, plant, scale, stretch
 from .remeasurement import remeasure
 
@@ -45,6 +47,7 @@ DOSES = {
     "T": Dose(scale, (0.7, 0.85, 1.15, 1.3), "t_v5"),
 }
 OF_RHYTHMS = {"RR": Dose(stretch, (-100.0, -50.0, 50.0, 100.0), "hr")}  # of recordings alone; a beat has no rate
+_MANY = 50  # people whose remeasuring takes so long that it is made in processes, side by side
 
 
 def blanking_table(model: nn.Module, cohort: xr.Dataset, fill: str = "linear", *, ci: float = 0.95) -> pd.DataFrame:
@@ -147,19 +150,23 @@ def dose_response(
     remeasurable = [t for t in names if measured and t in known]
     intact = plant(cohort, 0.0, 0.0)  # measured from its landmarks, as the changed beats are
     predictions = _columns(predict(model, cohort), names)
-    remeasured = _columns(remeasure(cohort), remeasurable) if remeasurable else None
-    rows = []
-    for name, dose in progress("doses", doses_of(model).items(), unit="edit"):
+    doses = doses_of(model)
+    parts: list[_Part] = [None, *((name, amount) for name, dose in doses.items() for amount in dose.amounts)]
+    work = partial(_answers, model=model, cohort=cohort, remeasurable=remeasurable)
+    long = bool(remeasurable) and cohort.sizes["record"] >= _MANY
+    made_of = progress("doses", each(work, parts, long=long), total=len(parts), unit="dose")
+    found = dict(zip(parts, made_of, strict=True))
+    remeasured, rows = found[None].measured, []
+    for name, dose in doses.items():
         made, responses, measurements, outside = [], [], [], []
         for amount in dose.amounts:
-            edited = dose.edit(cohort, name, amount)
-            change = edited[dose.target].values - intact[dose.target].values
-            is_outside = edited["outside"].values != ""
-            outside.append(is_outside[np.isfinite(change)])
-            made.append(np.where(is_outside & seen_only, np.nan, change))
-            responses.append(_columns(predict(model, edited), names) - predictions)
-            if remeasured is not None and name in DOSES and amount in (dose.amounts[0], dose.amounts[-1]):
-                measurements.append(_columns(remeasure(edited), remeasurable) - remeasured)
+            answer = found[name, amount]
+            change = answer.target - intact[dose.target].values
+            outside.append(answer.outside[np.isfinite(change)])
+            made.append(np.where(answer.outside & seen_only, np.nan, change))
+            responses.append(answer.predicted - predictions)
+            if answer.measured is not None:
+                measurements.append(answer.measured - remeasured)
         for t in names:
             row: dict[str, Any] = {"edit": name, "target": t}
             row["unit"] = f"{spec_of(model).unit(t) or '1'} per {UNITS[dose.target]}"
@@ -173,6 +180,31 @@ def dose_response(
                 row |= dict.fromkeys(("measured_slope", "measured_low", "measured_high"), np.nan)
             rows.append(row)
     return pd.DataFrame(rows).set_index(["edit", "target"])
+
+
+_Part = tuple[str, float] | None  # an edit and its amount; none for the beats as they are
+
+
+class _Answer(NamedTuple):
+    """What a change does to the beats of a cohort."""
+
+    target: np.ndarray  # (record,) of the target that measures the change, by the beats' moved landmarks
+    outside: np.ndarray  # (record,) whether a beat leaves what was seen
+    predicted: pd.DataFrame  # (record, target)
+    measured: pd.DataFrame | None  # (record, target) by delineating anew, at the smallest and largest dose
+
+
+def _answers(part: _Part, model: nn.Module, cohort: xr.Dataset, remeasurable: list[str]) -> _Answer:
+    if part is None:
+        measured = _columns(remeasure(cohort), remeasurable) if remeasurable else None
+        return _Answer(np.empty(0), np.empty(0, bool), pd.DataFrame(), measured)
+    name, amount = part
+    dose = doses_of(model)[name]
+    edited = dose.edit(cohort, name, amount)
+    predicted = _columns(predict(model, edited), list(spec_of(model).targets))
+    at_end = name in DOSES and amount in (dose.amounts[0], dose.amounts[-1])
+    measured = _columns(remeasure(edited), remeasurable) if remeasurable and at_end else None
+    return _Answer(edited[dose.target].values, edited["outside"].values != "", predicted, measured)
 
 
 def for_network(model: nn.Module, cohort: xr.Dataset) -> xr.Dataset:
