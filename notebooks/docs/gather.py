@@ -35,7 +35,7 @@ ROOMS = {  # as one meets them: the order of the data
     "stats": "Statistics",
 }
 ELSEWHERE = [
-    "README.md", "CHANGELOG.md", "CITATION.cff", "notebooks/*.md", "notebooks/cohort_map_qt.png", "tests/bench/*.md",
+    "README.md", "CHANGELOG.md", "CITATION.cff", "notebooks/*.md", "notebooks/*.png", "tests/bench/*.md",
     "tests/adversarial/*.md", "tests/zoo/zoo.md", "ecgwb/*/weights/*.md", "notebooks/studies/results/*.csv",
     "notebooks/studies/results/*.md",
 ]  # fmt: skip
