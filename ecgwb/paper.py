@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import re
+import subprocess
 import time
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -31,7 +32,7 @@ from .cohorts.layouts import CREDITS
 from .cohorts.packed import PACKED
 from .cohorts.people import patients_of
 from .cohorts.sources import archive_sha256
-from .figures.style import NAMES, typeset
+from .figures.style import NAMES, letter_panels, typeset
 from .models.checkpoints import WEIGHTS, load_model, shipped
 from .models.spec import spec_of
 from .recordings.filters import FILTERS
@@ -43,6 +44,7 @@ _ONE_THREAD = {f"{k}_NUM_THREADS": "1" for k in ("OMP", "MKL", "OPENBLAS")}  # n
 _NO_PROGRESS = {"TQDM_DISABLE": "1"}  # which would stay on their pages
 _LONGEST_S = 3600  # that a cell may take
 _MOST_ROWS, _MOST_COLUMNS = 60, 20  # of a table on a page; larger ones are in their CSV alone
+_P = ("p,", "p ", "p\0")  # how headings of p-values begin
 _HEADINGS = {
     "mae": "mean absolute error",
     "sd": "SD",
@@ -117,6 +119,7 @@ def keep(name: str, figure: Figure, table: pd.DataFrame, caption: str) -> Figure
     title, _, rest = re.sub(r"(?<=[.?!])\s+", "\0", caption.strip(), count=1).partition("\0")
     folder = paper_dir()
     folder.mkdir(parents=True, exist_ok=True)
+    letter_panels(figure)
     for text in figure.findobj(Text):
         if text.get_text() != typeset(text.get_text()):
             text.set_text(typeset(text.get_text()))
@@ -224,7 +227,10 @@ def make_paper(
     for name, sheet in run.items():
         (folder / f"{name}.html").write_text(_html(sheet, name))
         nbformat.write(sheet, folder / f"{name}.ipynb")  # as it was executed: the documentation is made of it
-    (folder / "provenance.json").write_text(json.dumps(subject | provenance(), indent=1))
+    asked = {"cohort": cohort, "model": model, "target": target, "record": record, "only": " ".join(only)}
+    command = " ".join(["python -m ecgwb paper", *(f"--{k} {Path(v).name}" for k, v in asked.items() if v)])
+    made = {"command": command, "commit": _commit(source)}
+    (folder / "provenance.json").write_text(json.dumps(subject | made | provenance(), indent=1))
     headings = [re.match(r"# (\d)\. (.+)", s.cells[0].source) for s in sheets.values()]
     page = write_pages(folder, {h[1]: h[2] for h in headings if h})
     print(f"{page} and paper.pdf: {len(exhibits_in(folder))} exhibits in {time.time() - began:.0f} s")
@@ -395,7 +401,7 @@ def write_pages(folder: Path, headings: dict[str, str]) -> Path:
     found = json.loads((folder / "provenance.json").read_text())
     title, introduction = _introduction(found)
     exhibits = exhibits_in(folder)
-    paper = {
+    paper: dict[str, Any] = {
         "title": title,
         "introduction": list(map(typeset, introduction)),
         "headings": {"0": "What matters most"} | headings,
@@ -407,14 +413,17 @@ def write_pages(folder: Path, headings: dict[str, str]) -> Path:
         "methods": list(map(typeset, methods(found))),
         "provenance": {k: v if isinstance(v, str) else _in_lines(v) for k, v in found.items()},
     }
-    pdf = typst.compile(  # type: ignore[misc]  # its types leave out a template in memory
-        (Path(__file__).parent / "paper.typ").read_bytes(),
-        root=str(folder),
-        ignore_system_fonts=True,
-        font_paths=[str(Path(matplotlib.get_data_path()) / "fonts" / "ttf")],  # the figures' own font
-        sys_inputs={"paper": json.dumps(paper)},
-    )
-    (folder / "paper.pdf").write_bytes(pdf)
+    template = (Path(__file__).parent / "paper.typ").read_bytes()
+    given: dict[str, Any] = {
+        "root": str(folder),
+        "ignore_system_fonts": True,
+        "font_paths": [str(Path(matplotlib.get_data_path()) / "fonts" / "ttf")],  # the figures' own font
+        "sys_inputs": {"paper": json.dumps(paper)},
+    }
+    (folder / "paper.pdf").write_bytes(typst.compile(template, **given))
+    # Typst fills pages, and numbers figures in the order that does it; the page numbers them alike.
+    placed = [label.strip("<>") for label in json.loads(typst.query(template, "figure", field="label", **given))]
+    paper["exhibits"] = sorted(paper["exhibits"], key=lambda about: placed.index(about["name"]))
     page = folder / "index.html"
     page.write_text(_index(paper, sorted(f.stem for f in folder.glob("0*.html"))))
     return page
@@ -484,10 +493,11 @@ def _shown_table(folder: Path, about: dict[str, Any]) -> list[list[str]] | None:
             for t, u in zip(table["target"], table["unit"], strict=True)
         ]
         table = table.assign(target=units).drop(columns="unit")
+    table = table[[c for c in table if any(table[c])]]
     columns: dict[str, list[str]] = {}
     for c, low, high in _triples(list(map(str, table))):
         if not low:
-            columns[_words(c)] = [typeset(_rounded(NAMES.get(v, v))) for v in table[c]]
+            columns[_words(c)] = [typeset(v) for v in _rounded(list(table[c]), f"{_words(c)}\0".startswith(_P))]
             continue
         rows = [_with_interval(*row) for row in zip(table[c], table[low], table[high], strict=True)]
         columns[_words(c)], columns[f"95 % interval\0{c}"] = map(list, zip(*rows, strict=True)) if rows else ([], [])
@@ -501,8 +511,14 @@ def _with_interval(value: str, low: str, high: str) -> tuple[str, str]:
         estimate, a, b = float(value), float(low), float(high)
         digits = min(max(1 - int(np.floor(np.log10(b - a))), 0), 4)
     except (ValueError, OverflowError):  # empty, or an interval of no width
-        return typeset(_rounded(value)), typeset(f"{_rounded(low)} to {_rounded(high)}") if low and high else ""
-    return typeset(f"{estimate:.{digits}f}"), typeset(f"{a:.{digits}f} to {b:.{digits}f}")
+        value, low, high = _rounded([value, low, high])
+        return typeset(value), _span(low, high) if low and high else ""
+    return typeset(f"{estimate:.{digits}f}"), _span(f"{a:.{digits}f}", f"{b:.{digits}f}")
+
+
+def _span(low: str, high: str) -> str:
+    """An interval that no line ends in."""
+    return typeset(f"{low} to {high}").replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _triples(columns: list[str]) -> list[tuple[str, str, str]]:
@@ -531,15 +547,24 @@ def _in_lines(value: Any) -> str:
     return "; ".join(f"{k}: {_in_lines(v)}" for k, v in value.items())
 
 
-def _rounded(text: str) -> str:
-    """A number with three digits, at least; other text as it is."""
-    try:
-        value = float(text)
-    except ValueError:
-        return text
-    if not np.isfinite(value) or value == int(value):
-        return text.removesuffix(".0")
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+def _rounded(texts: list[str], is_p: bool = False) -> list[str]:
+    """Numbers of a column as they are read; text as it is.
+
+    Shares, correlations and p have three decimals, other numbers three digits at least.
+    """
+    numbers = pd.to_numeric(pd.Series(texts), errors="coerce").where(lambda v: np.isfinite(v))
+    largest = numbers.abs().max()
+
+    def shown(text: str, v: float) -> str:
+        if v != v:
+            return NAMES.get(text, text)
+        if is_p:
+            return "<0.001" if v < 0.0005 else f"{v:.3f}"
+        if (numbers.dropna() % 1 == 0).all():
+            return f"{v:.0f}"
+        return f"{v:.3f}" if largest <= 1 else f"{v:.{min(max(2 - int(np.floor(np.log10(abs(v) or 1))), 0), 3)}f}"
+
+    return list(map(shown, texts, numbers))
 
 
 # ---------------------------------------------------------------- what the pages say
@@ -580,10 +605,12 @@ def methods(found: dict[str, Any]) -> list[str]:
         "QRS. P, QRS and T are found in every lead by a network; for LUDB, by networks that had not seen the person. "
         "Global landmarks are the fifth earliest onset and fifth latest offset of twelve leads, or as many in "
         "proportion. A landmark's doubt is a standard error, calibrated on LUDB, from how leads and beats disagree.",
-        "A network's attention is the signed ECGradCAM map in the target's own unit: its mean over time plus a bias "
-        "is the prediction. The map is warped by the landmarks onto the cohort's median beat, piecewise linearly, and "
-        "averaged over people. Beats are edited by known amounts, and measured anew, to see what a stretch of the ECG "
-        "does.",
+        "An edit map says what each stretch of a beat, in its place, does to the prediction: pieces of the beat are "
+        "replaced by those of the cohort's common beat, several at a time, and numbers are found for the pieces whose "
+        "sums come nearest to the effects. ECGradCAM is the signed map in the target's own unit: its mean over time "
+        "plus a bias is the prediction. Maps are warped by the landmarks onto the cohort's median beat, piecewise "
+        "linearly, and averaged over people. Beats are edited by known amounts, and measured anew, to see how "
+        "predictions follow.",
         f"Intervals hold {100 * used['interval']:.0f} % and come from {used['bootstrap resamples']} bootstrap samples "
         "of patients, not of records, with fixed seeds. People are split by patient. The embedded PTB-XL names no "
         "patients: its folds part them, its recordings count as people, of whom each has 1.16, and its intervals are "
@@ -591,6 +618,15 @@ def methods(found: dict[str, Any]) -> list[str]:
         "others.",
         f"The paper that this follows: {found['method']}.",
     ]
+
+
+def _commit(folder: Path) -> str:
+    """Of the repository that holds a folder, with "-dirty" where files differ from it."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "not known: the notebooks lie in no git repository"
 
 
 def _sha256(file: Path) -> str:

@@ -145,10 +145,15 @@ def plot_feature(
     beats = cohort["beat"].transpose("record", "lead", "time").copy(data=voltages(cohort).astype(np.float32))
     aligned = align(beats.sel(lead=[lead]), cohort, template).sel(lead=lead)
     values = column(cohort, by).astype(float)
-    low, high = (0.0, 1.0) if set(values[np.isfinite(values)]) == {0.0, 1.0} else np.nanquantile(values, [1 / 3, 2 / 3])
+    if set(values[np.isfinite(values)]) == {0.0, 1.0}:
+        low, high = 0.0, 1.0
+        names = ("female", "male") if by == "male" else (f"no {by}", by)
+    else:
+        low, high = np.nanquantile(values, [1 / 3, 2 / 3])
+        names = (f"{by} up to {low:.4g}", f"{by} from {high:.4g}")
     phase = aligned["phase"].values
     curves = {}
-    for k, (words, rows) in enumerate({f"{by} {low:g}": values <= low, f"{by} {high:g}": values >= high}.items()):
+    for k, (words, rows) in enumerate(zip(names, (values <= low, values >= high), strict=True)):
         curves[words] = np.nanmean(aligned.values[rows], axis=0)
         ax.plot(phase, curves[words], color=f"C{k}", lw=1.2, label=words)
     mark_waves(ax, template)

@@ -22,7 +22,7 @@ from ..attention.maps import cohort_map as over_people
 from ..cohorts.people import in_words
 from ..models.spec import NO_SKILL
 from .beats import mark_waves, plot_beat
-from .style import LEAD_SHOWN, NAMES, TWO_COLUMNS, letter_panels
+from .style import LEAD_SHOWN, NAMES, TWO_COLUMNS
 
 
 def cohort_map(
@@ -90,7 +90,6 @@ def cohort_map(
         axes[2].set_title(method.replace("ecgradcam", "ECGradCAM").replace("_", " "), loc="left", pad=12)
     axes[1].get_legend().remove()
     figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=4 if wide else 2)
-    letter_panels(axes)
     return figure
 
 

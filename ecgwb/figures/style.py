@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from string import ascii_lowercase
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 STYLE = Path(__file__).parent / "ecgwb.mplstyle"
 ONE_COLUMN, TWO_COLUMNS = 3.5, 7.2  # inches: 89 and 183 mm, usual journal columns
@@ -51,14 +52,20 @@ def typeset(text: str) -> str:
     return re.sub(r"(?<![\w/.-])(\d[\d.,]*)-(?=\d[\d.,]*(?![\w/-]))", "\\1\N{EN DASH}", text)
 
 
-def letter_panels(axes: Iterable[Axes]) -> None:
-    """Put a, b, c and so on before the titles of panels, which captions name by these letters.
+def letter_panels(figure: Figure) -> None:
+    """Put a, b, c and so on before the titles of a figure's panels, by which its caption names them.
 
     Parameters
     ----------
-    axes : iterable of Axes, in reading order
+    figure : Figure
+        One panel needs no letter. Of more than eight, those without a title belong to the panel above them.
     """
-    for letter, ax in zip("abcdefghijklmnop", axes, strict=False):
+    panels = [ax for ax in figure.axes if ax.axison and ax.get_label() != "<colorbar>"]
+    if len(panels) > 8:
+        panels = [ax for ax in panels if ax.get_title(loc="left")]
+    if len(panels) == 1:
+        return
+    for letter, ax in zip(ascii_lowercase, panels, strict=False):
         title = ax.get_title(loc="left")
         if not title:
             ax.set_title(letter, loc="left")

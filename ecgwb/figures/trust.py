@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ..trust.checks import Check, Picture
 from ..trust.panel import Panel
 from .effects import plot_dose_response
-from .style import NAMES, TWO_COLUMNS, letter_panels
+from .style import NAMES, TWO_COLUMNS
 from .tables import plot_intervals, plot_matrix
 
 
@@ -40,7 +40,6 @@ def plot_panel(panel: Panel, width: float = TWO_COLUMNS, *, checks: Sequence[str
         plot_check(check, ax)
     for ax in axes.flat[len(shown) :]:
         ax.axis("off")
-    letter_panels(axes.flat[: len(shown)])
     return figure
 
 

@@ -197,7 +197,7 @@ def test_map_against_effect_shows_each_correlation_with_its_interval():
 def test_a_feature_is_drawn_where_it_is_read(ludb):
     slope = Feature("slope", "V4", (("R", 0.0, "J"), ("T_on", 0.0, "T_peak")))
     template = wb.attention.template_of(ludb)
-    for by, names in (("male", ["male 0", "male 1"]), ("age", None)):
+    for by, names in (("male", ["female", "male"]), ("age", None)):
         ax = wb.figures.plot_feature(slope, ludb, by, plt.subplots()[1])
         dots = sorted({float(line.get_xdata()[0]) for line in ax.lines if line.get_gid() == "point"})
         np.testing.assert_allclose(dots, [float(template.sel(landmark=m)) for m in ("R", "T_on")])
@@ -211,8 +211,8 @@ def test_a_cohort_map_is_drawn_in_one_call(qt, ludb):
     some = aligned.isel(record=slice(60))
     figure = figures.cohort_map(some, ludb, "qt", below=some)
     top, curve, below = figure.axes[:3]
-    assert top.get_title(loc="left") == "a  QT on lead V5 of the common beat; LUDB, 60 people"
-    assert (curve.get_title(loc="left"), below.get_title(loc="left")) == ("b", "c  ECGradCAM")
+    assert top.get_title(loc="left") == "QT on lead V5 of the common beat; LUDB, 60 people"
+    assert below.get_title(loc="left") == "ECGradCAM"
     computed = wb.cohort_map(some)["mean"].sel(target="qt")
     np.testing.assert_allclose(curve.lines[0].get_ydata(), computed, rtol=1e-6)
     beat = wb.align(
@@ -224,7 +224,7 @@ def test_a_cohort_map_is_drawn_in_one_call(qt, ludb):
 
 def test_a_cohort_map_takes_the_first_target_and_groups(qt, ludb):
     figure = figures.cohort_map(qt[0].isel(record=slice(60)), ludb, by="sex")
-    assert figure.axes[0].get_title(loc="left").startswith("a  QT on lead V5")
+    assert figure.axes[0].get_title(loc="left").startswith("QT on lead V5")
     assert {"female", "male"} <= {t.get_text() for t in figure.legends[0].get_texts()}
 
 
@@ -248,3 +248,20 @@ def test_a_cohort_map_says_what_it_cannot_draw(qt, measures, ludb):
 )
 def test_numbers_are_set_with_true_minus_signs_and_dashes(given, shown):
     assert figures.typeset(given) == shown
+
+
+def test_panels_are_lettered_but_colour_bars_empty_panels_and_a_single_panel_are_not():
+    figure, axes = plt.subplots(2, 2)
+    axes[0, 0].set_title("QT")
+    figure.colorbar(axes[0, 1].imshow([[0, 1]]), ax=axes[0, 1])
+    axes[1, 0].axis("off")
+    figures.letter_panels(figure)
+    assert [ax.get_title(loc="left") for ax in axes.flat] == ["a  QT", "b", "", "c"]
+    one, ax = plt.subplots()
+    figures.letter_panels(one)
+    assert ax.get_title(loc="left") == ""
+    many, axes = plt.subplots(4, 4)
+    for ax in axes[::2].flat:
+        ax.set_title("V1")
+    figures.letter_panels(many)
+    assert [ax.get_title(loc="left")[:1] for ax in axes.flat] == [*"abcd", *[""] * 4, *"efgh", *[""] * 4]

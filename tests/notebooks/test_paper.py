@@ -110,8 +110,29 @@ def test_an_estimate_stands_beside_its_interval_with_the_digits_that_this_has(fo
     pd.DataFrame(rows).to_csv(folder / "0a_y.csv", index=False)
     table = paper._shown_table(folder, {"name": "0a_y", "heading_rows": 1})
     assert table[0] == ["target", "error", "95 % interval", "limit low", "limit high"]
-    assert table[1][:3] == ["R in V5 (µV)", "12.3", "11.0 to 13.5"]
-    assert table[2][:3] == ["QT (ms)", "\N{MINUS SIGN}0.0012", "\N{MINUS SIGN}0.0035 to 0.0010"]
+    assert table[1][:3] == ["R in V5 (µV)", "12.3", "11.0\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}13.5"]
+    assert table[2][:3] == [
+        "QT (ms)",
+        "\N{MINUS SIGN}0.0012",
+        "\N{MINUS SIGN}0.0035\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}0.0010",
+    ]
+
+
+def test_a_column_is_shown_with_three_digits_p_with_three_decimals_and_an_empty_one_not_at_all(folder):
+    columns = {
+        "r": [0.12345, -0.5],
+        "p_test": [1e-9, 0.0314],
+        "seconds": [12.0, 345.678],
+        "n": [3, 4],
+        "note": ["", ""],
+    }
+    pd.DataFrame(columns).to_csv(folder / "0a_y.csv", index=False)
+    table = paper._shown_table(folder, {"name": "0a_y", "heading_rows": 1})
+    assert table == [
+        ["r", "p, test", "seconds", "n"],
+        ["0.123", "<0.001", "12.0", "3"],
+        ["\N{MINUS SIGN}0.500", "0.031", "346", "4"],
+    ]
 
 
 # ---------------------------------------------------------------- the command
@@ -170,6 +191,8 @@ def test_the_paper_is_made_of_what_its_notebooks_keep_and_removes_nothing_else(t
     found = json.loads((out / "provenance.json").read_text())
     assert {"ludb", "ptbxl500", "ptbxl"} == set(found["data"])
     assert "compact-measures.safetensors" in found["weights"]
+    assert found["command"] == "python -m ecgwb paper"
+    assert found["commit"].startswith("not known: ")  # these notebooks lie outside every repository
     assert "2 notebooks" in capsys.readouterr().out
 
 

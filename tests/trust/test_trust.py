@@ -181,7 +181,7 @@ def test_the_panel_lays_all_checks_side_by_side(sex_net, people, method):
     assert all(repr(c) in repr(panel) for c in panel.checks.values())
     figure = figures.plot_panel(panel)
     titles = [ax.get_title(loc="left") for ax in figure.axes]
-    assert titles[:11] == [f"{a}  {name}" for a, name in zip("abcdefghijk", panel.checks, strict=True)]
+    assert titles[:11] == list(panel.checks)
     assert panel.checks["dose-response"].scale in panel._repr_html_()
     plt.close(figure)
 

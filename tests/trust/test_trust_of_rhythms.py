@@ -39,8 +39,7 @@ def test_the_panel_lays_all_checks_of_a_network_on_recordings_side_by_side(paper
     np.testing.assert_allclose(panel.checks["seed consistency"].table["r"], 1, atol=1e-6)
     assert panel.checks["point spread"].table["change"].gt(0).all()
     figure = figures.plot_panel(panel)
-    titles = [ax.get_title(loc="left") for ax in figure.axes][:11]
-    assert titles == [f"{a}  {name}" for a, name in zip("abcdefghijk", panel.checks, strict=True)]
+    assert [ax.get_title(loc="left") for ax in figure.axes][:11] == list(panel.checks)
     plt.close(figure)
 
 
