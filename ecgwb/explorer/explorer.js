@@ -516,7 +516,7 @@ class Explorer {
     if (s.trouble) say("message", `no map: ${s.trouble}`);
     if (s.cohort && s.cohort.trouble) say("message", s.cohort.trouble);
     const caution = s.ahead ? null : s.numbers.find((r) => r.target === s.view.target);
-    if (caution && caution.caution) say("message", `⚠ ${caution.caution}`);
+    if (caution && caution.caution) say("note", `⚠ ${caution.caution}`);
     if (s.view.moved) {
       const [landmark, ms] = s.view.moved;
       const keep = make("button", { type: "button", onclick: () => this.ask("keep") }, "keep (Enter)");
@@ -568,9 +568,7 @@ class Explorer {
       ["qt", "QT", "QT (ms)"],
       ["qtc", "QTc", "QTc by Fridericia (ms)"],
     ];
-    const few = this.el.classList.contains("tiny")
-      ? ["record", `error_${t}`]
-      : ["record", "age", "sex", `error_${t}`, "doubt"];
+    const few = ["record", "age", "sex", `error_${t}`, "doubt"];
     this.unit = unit;
     return this.isWide ? all : all.filter(([c]) => few.includes(c));
   }
@@ -661,7 +659,7 @@ class Explorer {
   listRow(id, k, columns) {
     const open = () => {
       this.go(id);
-      this.over.focus({ preventScroll: true });
+      this.backToPicture();
     };
     const cell = ([c]) => {
       const text = this.cell(id, c);
@@ -688,11 +686,22 @@ class Explorer {
     return column.startsWith("predicted_") ? value(v, this.unit) : num(v);
   }
 
+  // Where there is little room, the list with all columns hides the picture, and choosing a record brings it back.
+  hidesPicture() {
+    return this.isWide && this.el.classList.contains("tiny");
+  }
+
   wide() {
     this.isWide = !this.isWide;
     this.el.classList.toggle("wide", this.isWide);
     this.wideButton.setAttribute("aria-pressed", this.isWide);
     this.list();
+    (this.hidesPicture() ? this.search : this.over).focus({ preventScroll: true });
+  }
+
+  backToPicture() {
+    if (this.hidesPicture()) this.wide();
+    this.over.focus({ preventScroll: true });
   }
 
   // ---------------------------------------------------------------- the side: numbers, what if, map, review
@@ -1209,19 +1218,18 @@ class Explorer {
     const map = this.mapBehind();
     if (!map) return;
     const name = this.C.targets.find(([t]) => t === this.scene.view.target)[1];
-    const [w, y] = [90, 10 + (this.skill() ? SKILL_ROW : 0)];
-    let x = this.P[0].x;
-    const say = (text) => {
-      write(g, text, x, y, { style: this.ink("ink") });
-      x += g.measureText(text).width + 6;
-    };
-    say(`lowers ${name}`);
+    const y = 10 + (this.skill() ? SKILL_ROW : 0);
+    const texts = [`lowers ${name}`, `raises ${name}, up to ${short(map.limit)} ${map.unit}`];
+    g.font = "11px system-ui, sans-serif";
+    const [left, right] = texts.map((text) => g.measureText(text).width);
+    const x = this.P[0].x + left + 6;
+    const w = Math.round(clamp(this.W - x - right - 10, 20, 90));
+    write(g, texts[0], this.P[0].x, y, { style: this.ink("ink") });
+    write(g, texts[1], x + w + 6, y, { style: this.ink("ink") });
     for (let i = 0; i < w; i++) {
       g.fillStyle = `rgba(${colour((2 * i) / w - 1)},${this.ink("map")})`;
       g.fillRect(x + i, y - 5, 1, 10);
     }
-    x += w + 6;
-    say(`raises ${name}, up to ${short(map.limit)} ${map.unit}`);
   }
 
   // What is said of the network's skill on the picture of a map, and whether it was measured and not shown.
@@ -1772,13 +1780,13 @@ class Explorer {
 
   letGo(focus) {
     this.chosen = "";
-    if (focus) this.over.focus({ preventScroll: true });
+    if (focus) this.backToPicture();
     this.paint();
   }
 
   openFirst() {
     this.go(this.found[0]);
-    this.over.focus({ preventScroll: true });
+    this.backToPicture();
   }
 
   // Do what a key stands for; whether it stands for anything.
