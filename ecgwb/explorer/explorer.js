@@ -297,7 +297,7 @@ class Explorer {
     ];
     for (const [name, f] of this.on) this.model.on(name, f);
     this.resized = new ResizeObserver(() => this.fit());
-    this.resized.observe(this.stage);
+    for (const box of [this.el, this.stage]) this.resized.observe(box); // the stage may be hidden
   }
 
   fit() {
