@@ -16,7 +16,7 @@ from ..delineation.landmarks import LANDMARKS, WAVES
 from ..figures.maps import map_limit, map_unit
 from ..figures.style import NAMES
 from .session import VERDICTS, Session
-from .state import COMPARED, MOVABLE, VIEWS, WAYS, WHY_THEY_DIFFER, Exploration, View
+from .state import COMPARED, MOVABLE, OF_A_LAYER, VIEWS, WAYS, WHY_THEY_DIFFER, Exploration, View
 from .table import record_table
 
 _MISSING = -32768
@@ -31,6 +31,7 @@ def constants(session: Session) -> dict[str, Any]:
         "leads": [str(v) for v in of.cohort["lead"].values],
         "views": VIEWS,
         "ways": WAYS,
+        "of_a_layer": OF_A_LAYER,
         "layers": of.layers(),
         "layer": of.spec.layer,
         "landmarks": LANDMARKS,
@@ -83,7 +84,9 @@ def shown(session: Session) -> dict[str, Any]:
         "view": asdict(view),
         "edits": view.edits,
         "message": session.message,
-        "notes": [*of.notes, *([of.trouble] if of.trouble else [])],
+        "refused": session.refused,
+        "notes": of.notes(view),
+        "skill": of.skill_note(view),
         "about": _about(of, view),
         "undo": session.can_undo,
         "redo": session.can_redo,
@@ -140,14 +143,15 @@ def _about(of: Exploration, view: View) -> list[str]:
     """Who is shown, in words."""
     one = of.cohort.sel(record=view.record)
     about = [f"{float(one['age']):.0f} years"] if np.isfinite(one.get("age", np.nan)) else []
-    about += [str(one[k].values) for k in ("sex", "rhythm_label", "diagnosis") if k in one and str(one[k].values)]
+    words = {k: str(one[k].values) for k in ("sex", "rhythm_label", "diagnosis") if k in one and str(one[k].values)}
+    about += [words[k] for k in ("sex", "rhythm_label") if k in words]
     if of.has_seen(view.record):
         about.append("the network was trained on this person")
     by_hand = of.by_hand(view.record)
     about += [f"by hand: {', '.join(by_hand)}"] if by_hand else []
     if not np.isfinite(one["fiducial"].values).any():
         about.append("this record has no landmarks: nothing is measured, and no wave can be edited")
-    return about
+    return [*about, *([words["diagnosis"]] if "diagnosis" in words else [])]  # the longest comes last
 
 
 def _curve(curve: xr.DataArray | None) -> dict[str, Any] | None:

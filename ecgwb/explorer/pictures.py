@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from ..figures.beats import mark_doubt, mark_waves, plot_beat
 from ..figures.ecg_paper import plot_beats, plot_ecg
-from ..figures.maps import colour_bar, map_limit, map_unit, paint_map
+from ..figures.maps import colour_bar, map_limit, map_unit, paint_map, say_skill
 from .state import Exploration, View
 
 
@@ -114,4 +114,6 @@ def _compared(of: Exploration, view: View, edited: xr.Dataset) -> Figure:
             ax.set_ylabel(f"{name}\n({map_unit(curve)})")
         ax.axhline(0, color="0.5", lw=0.5)
     axes[-1].set_xlabel("ms from the QRS fiducial")
+    for curve in [curve for _, curve, _ in found if curve is not None][:1]:
+        say_skill(axes[0], curve)
     return figure

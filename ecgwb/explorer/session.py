@@ -53,6 +53,8 @@ class Session:
         What is shown: always of a record of the cohort, and with no edit that the record cannot take.
     message : str
         What the last action led to; of this view's record.
+    refused : bool
+        Whether the message says why something was not done.
     revision : int
         Grows with every change.
     """
@@ -64,6 +66,7 @@ class Session:
         lead = "V5" if "V5" in leads else leads[0]
         first = View(str(cohort["record"].values[0]), self.of.spec.targets[0], self.of.way(), lead=lead)
         self.message, self.revision = "", 0
+        self._done_at = -1  # the revision whose message says what was done
         self._now = Step(first, marks=_read_marks(self.review_file))
         self._past: list[Step] = []
         self._future: list[Step] = []
@@ -72,6 +75,10 @@ class Session:
     @property
     def view(self) -> View:
         return self._now.view
+
+    @property
+    def refused(self) -> bool:
+        return bool(self.message) and self._done_at != self.revision
 
     @property
     def marks(self) -> dict[str, tuple[str, str]]:
@@ -150,9 +157,9 @@ class Session:
             return
         landmark, ms = view.moved
         kept = (*self._now.kept, (view.record, landmark, ms))
-        where = f", in {self.store} too" if self.store else "; the cohort is explorer.cohort"
+        where = f"explorer.cohort and {self.store}" if self.store else "explorer.cohort"
         if self._go_to(replace(self._now, view=replace(view, moved=None), kept=kept), remember=True):
-            self.message = f"{landmark} of record {view.record} kept{where}"
+            self._say_done(f"{landmark} of record {view.record} at {ms:.0f} ms is kept in {where}")
 
     def mark(self, verdict: str, note: str = "") -> None:
         """Mark the record as reviewed, or with an empty verdict and note as not reviewed."""
@@ -163,7 +170,8 @@ class Session:
         others = tuple(m for m in self._now.marks if m[0] != self.view.record)
         mine = ((self.view.record, verdict, note),) if verdict or note else ()
         if self._go_to(replace(self._now, marks=(*others, *mine)), remember=True):
-            self.message = f"kept in {self.review_file}"
+            what = f"marked as {verdict}" if verdict else "note kept" if note else "no longer marked"
+            self._say_done(f"record {self.view.record}: {what}, in {self.review_file}")
 
     def undo(self) -> None:
         """Go one step back, whatever the step was."""
@@ -183,6 +191,9 @@ class Session:
         if self._go_to(source[-1]):
             source.pop()
             to.append(now)
+
+    def _say_done(self, what: str) -> None:
+        self.message, self._done_at = what, self.revision
 
     def _do(self, step: Step, group: str | None = None) -> None:
         if group is None or group != self._group:
@@ -227,7 +238,7 @@ class Session:
                 return ""
             finally:
                 plt.close(figure)
-        self.message = f"kept as {file}"
+        self._say_done(f"The figure is kept as {file}.")
         return self.of.code(view)
 
 

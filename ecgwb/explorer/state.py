@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from ..figures.maps import per_10_ms
 from ..figures.style import NAMES
 from ..models.activations import readable_layers, reading
 from ..models.prediction import predict
-from ..models.spec import ModelError, spec_of
+from ..models.spec import NO_SKILL, ModelError, spec_of
 
 VIEWS = ("beat", "12 leads", "rhythm", "maps")
 STRETCHED = {"PR": (-40, 40), "QRS": (-20, 20), "QT": (-40, 40)}  # ms
@@ -39,7 +39,7 @@ MOVABLE = tuple(m for m in LANDMARKS if m != "R")
 # Ways to a map that answer within a slider's patience; SmoothGrad and integrated gradients take seconds.
 _CAMS = (*VARIANTS, OF_TOKENS)
 WAYS = (*_CAMS, "edit map", "saliency", "input_x_gradient", "deeplift", "guided_gradcam", "occlusion")
-_READ_A_LAYER = (*_CAMS, "guided_gradcam")
+OF_A_LAYER = (*_CAMS, "guided_gradcam")
 COMPARED = ("ECGradCAM", "edit map", "Shapley")
 WHY_THEY_DIFFER = (
     "ECGradCAM says where the network's last layer adds the prediction up; an edit map says what a stretch of the ECG "
@@ -112,8 +112,6 @@ class Exploration:
         With the landmarks that `keep` put in.
     predictions : Dataset
         Of all records; NaN where the network cannot predict.
-    notes : list of str
-        What a reader of this network's maps has to know; shown on every picture.
     trouble : str
         Why the network cannot predict anything for this cohort, such as a lead it lacks; beats and recordings are shown
         then without it. Empty where it can.
@@ -140,7 +138,6 @@ class Exploration:
             self.trouble = str(e)
             unknown = {t: ("record", np.full(n, np.nan), {"units": self.spec.unit(t)}) for t in self.spec.targets}
             self.predictions = xr.Dataset(unknown, coords={"record": cohort["record"]})
-        self.notes: list[str] = []
         self.of_rhythms = self.spec.input == "rhythm"
         self.stretched = STRETCHED_IN_RHYTHMS if self.of_rhythms else STRETCHED
         self.scaled = SCALED_IN_RHYTHMS if self.of_rhythms else SCALED
@@ -164,6 +161,15 @@ class Exploration:
     def has_seen(self, record: str) -> bool:
         """Whether the network was trained on this person."""
         return "seen" in self.predictions.coords and bool(self.predictions["seen"].sel(record=record))
+
+    def skill_note(self, view: View) -> str:
+        """What the picture of a map of the view's target has to say of the network's skill; else ""."""
+        return "" if self.trouble else self.spec.skill_note(view.target)
+
+    def notes(self, view: View) -> list[str]:
+        """What a reader of this view has to know: a skill that was not shown, or why there is no map."""
+        skill = self.skill_note(view)
+        return [note for note in (skill if skill.startswith(NO_SKILL) else "", self.trouble) if note]
 
     # ------------------------------------------------------------ landmarks by hand
 
@@ -258,7 +264,7 @@ class Exploration:
 
     def maps(self, view: View, cohort: xr.Dataset, targets: Any = None) -> xr.DataArray:
         """Maps (record, target, time), or (record, target, lead, time) by methods that resolve leads."""
-        layer = view.layer if view.variant in _READ_A_LAYER else None
+        layer = view.layer if view.variant in OF_A_LAYER else None
         if view.variant == "edit map":
             if len(self._sample) < FEWEST:
                 raise ValueError(
@@ -395,7 +401,8 @@ class Exploration:
         -------
         list of dict
             ``target``, ``name``, ``unit``; ``measured``, ``measured_after``, ``predicted``, ``predicted_after``:
-            numbers in the unit (log-odds for sex), None where not known.
+            numbers in the unit (log-odds for sex), None where not known; ``caution``: why a reader should not trust
+            a number, else "".
         """
         before = self.measured(self.cohort.sel(record=[view.record]))
         after = self.measured(self.edited(view))
@@ -413,8 +420,19 @@ class Exploration:
                 "predicted_after": float(again[t]) if known else np.nan,
             }
             unit = self.spec.unit(t) if known else _UNITS[t]
-            rows.append({"target": t, "name": NAMES.get(t, _NAMES.get(t, t)), "unit": unit} | _or_none(numbers))
+            texts = {"target": t, "name": NAMES.get(t, _NAMES.get(t, t)), "unit": unit}
+            rows.append(texts | {"caution": self._caution(view, t, numbers)} | _or_none(numbers))
         return rows
+
+    def _caution(self, view: View, target: str, numbers: dict[str, float]) -> str:
+        """Why a number of the table should not be trusted; else ""."""
+        one, name = self.cohort.sel(record=view.record), NAMES.get(target, target)
+        if target == "qtc":
+            rhythm = str(one["rhythm_label"].values) if "rhythm_label" in one else ""
+            return "QTc of an irregular rhythm is unsure" if "fibrillation" in rhythm.lower() else ""
+        if target not in TARGETS or np.isfinite(numbers["measured_after"]) or not np.isfinite(numbers["predicted"]):
+            return ""
+        return f"{name} cannot be measured here: a wave it needs is absent, and the prediction rests on others"
 
     def code(self, view: View) -> str:
         """The lines that make what is seen: its numbers, and the figure."""
@@ -435,7 +453,7 @@ class Exploration:
             for what, factor in view.scaled
         ]
         lines += [f'one = wb.edits.blank(one, "{view.blanked}")'] if view.blanked != "none" else []
-        layer = f', layer="{view.layer}"' if view.layer and view.variant in _READ_A_LAYER else ""
+        layer = f', layer="{view.layer}"' if view.layer and view.variant in OF_A_LAYER else ""
         if view.variant == "edit map":
             some = "cohort"
             if len(self._sample) < self.cohort.sizes["record"]:
@@ -452,9 +470,16 @@ class Exploration:
             "wb.predict(model, one)",
             "",
             "from ecgwb.explorer import Exploration, View, draw",
-            f"figure = draw(Exploration(cohort, model), {view})",
+            f"figure = draw(Exploration(cohort, model), {_as_code(view)})",
         ]
         return "\n".join(lines)
+
+
+def _as_code(view: View) -> str:
+    """A view as it is written, its defaults left out."""
+    given = {f.name: getattr(view, f.name) for f in fields(view)}
+    said = (f"{f.name}={given[f.name]!r}" for f in fields(view) if given[f.name] != f.default)
+    return f"View({', '.join(said)})"
 
 
 def spread(n: int, most: int) -> np.ndarray:

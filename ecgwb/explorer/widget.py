@@ -106,8 +106,9 @@ class Explorer(anywidget.AnyWidget):
             rows = [int(k) for k in given["rows"] if 0 <= int(k) < self.constants["n"]][:_MOST_BEATS]
             self.send({"beats": rows}, [beats(self.session.of, rows)])
         elif what == "export":
-            self.send({"code": self.session.export()})
+            code = self.session.export()
             self.refresh(message.get("number"))
+            self.send({"code": code})
         elif what in _ACTIONS:
             self.do(what, message.get("number"), **given)
 

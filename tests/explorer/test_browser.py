@@ -4,6 +4,7 @@ Skipped where chromium or Playwright is missing, unless ECGWB_BROWSER=required. 
 ECGWB_SCREENSHOTS names, to be looked at.
 """
 
+import csv
 import json
 import os
 import shutil
@@ -14,7 +15,10 @@ import time
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import ecgwb as wb
 
 CHROMIUM = shutil.which("chromium")
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -25,6 +29,7 @@ FLAGS = [
 ]  # fmt: skip
 SIZES = {"laptop": (1400, 900), "projector": (1024, 768)}
 PICTURE = ".ecgwb canvas.over"
+PX_PER_MM = 96 / 25.4
 PROMPTS = "[...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')].map(prompt => prompt.innerText)"
 ERROR = "[data-mime-type='application/vnd.jupyter.error']"
 
@@ -37,9 +42,18 @@ if (CHROMIUM is None or sync_playwright is None) and os.environ.get("ECGWB_BROWS
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
+def cohort():
+    return wb.open_cohort("ludb", rhythm=True)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("lab")
+
+
+@pytest.fixture(scope="module")
+def lab(folder):
     """JupyterLab's address; it serves a copy, so that the repository's notebooks stay as they are."""
-    folder = tmp_path_factory.mktemp("lab")
     shutil.copy(NOTEBOOKS / NOTEBOOK, folder)
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -126,7 +140,8 @@ def said(page, what):
 def settled(page):
     """Wait until the kernel has answered everything, and the picture is of the answer."""
     page.wait_for_function(
-        "(x => !x.flying && !x.waiting && !x.scene.waiting && !x.scene.ahead && x.drawn.revision === x.scene.revision)"
+        "(x => !x.flying && !x.queue.length && !x.scene.waiting && !x.scene.ahead"
+        " && !x.due && x.drawn.revision === x.scene.revision)"
         "(document.querySelector('.ecgwb').explorer)"
     )
     assert said(page, "x.drawn.record") == said(page, "x.model.get('shown').record")
@@ -148,6 +163,45 @@ def ink(page):
     )
 
 
+@pytest.fixture(params=SIZES)
+def sized(page, request):
+    """The page at each of the sizes, settled; afterwards at the first again, everything let go of."""
+    resize(page, request.param)
+    settled(page)
+    yield page
+    press(page, "Escape", "v", "1", "0")
+    resize(page, "laptop")
+
+
+def resize(page, size):
+    page.set_viewport_size(dict(zip(("width", "height"), SIZES[size], strict=True)))
+    page.locator(".ecgwb").scroll_into_view_if_needed()
+    page.wait_for_function(
+        "(x => x.W === x.stage.clientWidth && x.H === x.stage.clientHeight && !x.due)"
+        "(document.querySelector('.ecgwb').explorer)"
+    )
+
+
+def drag(page, start, end):
+    """Press, move in steps, and let go; places in px of the picture."""
+    box = page.locator(PICTURE).bounding_box()
+    page.mouse.move(box["x"] + start[0], box["y"] + start[1])
+    page.mouse.down()
+    page.mouse.move(box["x"] + end[0], box["y"] + end[1], steps=5)
+    page.mouse.up()
+
+
+def pixels_of(page, name):
+    """How many pixels of the picture have a colour of the style sheet."""
+    return said(
+        page,
+        "(([r, g, b], d) => { let n = 0; for (let i = 0; i < d.length; i += 4)"
+        " n += Math.abs(d[i] - r) + Math.abs(d[i + 1] - g) + Math.abs(d[i + 2] - b) < 40; return n; })"
+        f"([1, 3, 5].map(k => parseInt(x.ink({name!r}).slice(k, k + 2), 16)),"
+        " x.base.getContext('2d').getImageData(0, 0, x.base.width, x.base.height).data)",
+    )
+
+
 def shots(page, name):
     folder = os.environ.get("ECGWB_SCREENSHOTS")
     for size, (width, height) in SIZES.items() if folder else ():
@@ -159,63 +213,150 @@ def shots(page, name):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_the_picture_is_whole_at_every_size(page, size):
-    page.set_viewport_size(dict(zip(("width", "height"), SIZES[size], strict=True)))
-    page.locator(".ecgwb").scroll_into_view_if_needed()
-    page.wait_for_timeout(500)
+    resize(page, size)
     settled(page)
     box = page.locator(".ecgwb").bounding_box()
     assert box["y"] >= 0
     assert box["y"] + box["height"] <= SIZES[size][1]
     assert said(page, "x.base.width") == round(said(page, "x.W * window.devicePixelRatio"))
     assert ink(page) > 500
+    selected = page.locator(".ecgwb .line[aria-selected=true] .c-record")
+    assert selected.all_text_contents() == [said(page, "x.scene.record")]
+    words = page.evaluate(
+        "[...document.querySelectorAll('.ecgwb .bar button')].map(b => b.scrollWidth - b.clientWidth)"
+    )
+    assert max(words) <= 0  # every button has room for its words
+    rows = {round(b.bounding_box()["y"]) for b in page.locator(".ecgwb .tools button").all()}
+    assert len(rows) == 2
     shots(page, "explorer")
 
 
-def test_arrow_keys_show_the_next_record_at_once(page):
+def test_arrow_keys_show_the_next_record(page):
     settled(page)
     page.wait_for_function("document.querySelector('.ecgwb').explorer.beats.size > 20")
-    first, took = said(page, "x.scene.record"), []
-    for _ in range(5):
-        press(page, "ArrowRight")
-        took.append(said(page, "x.took.next"))
+    first = said(page, "x.scene.record")
+    said(page, "x.go(x.found[1])")
+    assert said(page, "[x.scene.record, x.scene.ahead]") == [said(page, "x.ids[1]"), True]  # before the kernel answers
+    settled(page)
+    press(page, *["ArrowRight"] * 4)
     assert said(page, "x.ids.indexOf(x.scene.record)") == 5
-    print(f"next record: {sorted(took)[2]:.0f} ms to the scene")
-    assert min(took) < 100
     press(page, *["ArrowLeft"] * 5)
     assert said(page, "x.scene.record") == first
 
 
-def test_hovering_says_the_voltages_in_less_than_a_frame(page):
-    box = page.locator(PICTURE).bounding_box()
-    said(page, "x.frames.length = 0")
-    for k in range(20):
-        page.mouse.move(box["x"] + 120 + 8 * k, box["y"] + 150)
-    page.wait_for_timeout(200)
-    words = page.inner_text(".ecgwb .readout")
-    assert " ms" in words
-    assert "V6" in words
-    frames = said(page, "x.frames")
-    print(f"hover: {sorted(frames)[len(frames) // 2]:.1f} ms a frame")
-    assert sorted(frames)[len(frames) // 2] < 16
+def test_hovering_says_the_voltages_of_the_data(sized, cohort):
+    one = cohort.sel(record=said(sized, "x.scene.record"))
+    box = sized.locator(PICTURE).bounding_box()
+    for ms in (-120, 0, 302):
+        x, y = said(sized, f"[x.P[0].px({ms}), x.P[0].y + 40]")
+        sized.mouse.move(box["x"] + x, box["y"] + y)
+        sized.wait_for_timeout(150)
+        head, *cells = sized.locator(".ecgwb .readout > *").all_inner_texts()
+        at = float(head.replace("−", "-").removesuffix(" ms"))
+        assert abs(at - ms) <= said(sized, "2 + 0.5 * (x.P[0].t(1) - x.P[0].t(0))")  # a pixel, and a sample
+        shown = {lead: float(uv.replace("−", "-")) for lead, uv in (c.split() for c in cells[:12])}
+        beat = one["beat"].sel(time=at)
+        expected = {str(lead): float(beat.sel(lead=lead)) for lead in one["lead"].values}
+        expected |= {"III": expected["II"] - expected["I"], "aVR": -(expected["I"] + expected["II"]) / 2}
+        assert {lead: shown[lead] for lead in expected} == pytest.approx(expected, abs=0.51)
+    shots(sized, "hover")
 
 
-def test_the_wave_is_dragged_and_one_undo_takes_it_back(page):
-    press(page, "e")
-    box = page.locator(PICTURE).bounding_box()
-    at = said(page, "x.handleAt(x.handles().find(h => h.name === 'T'))")
-    before = said(page, "x.scene.undo")
-    page.mouse.move(box["x"] + at["x"], box["y"] + at["y"])
-    page.mouse.down()
-    page.mouse.move(box["x"] + at["x"], box["y"] + at["y"] - 15, steps=5)
-    page.mouse.up()
-    settled(page)
-    (edit,) = said(page, "x.scene.edits")
+def test_the_wheel_zooms_where_the_mouse_is_and_dragging_pans(sized):
+    box = sized.locator(PICTURE).bounding_box()
+    sized.locator(PICTURE).focus()
+    x, y = said(sized, "[x.P[0].px(300), x.P[0].y + 60]")
+    before = said(sized, "x.P[0].view")
+    sized.mouse.move(box["x"] + x, box["y"] + y)
+    for _ in range(6):
+        sized.mouse.wheel(0, -100)
+    sized.wait_for_function("document.querySelector('.ecgwb').explorer.zoom?.b < 0.95")
+    sized.wait_for_timeout(300)
+    view = said(sized, "x.P[0].view")
+    assert view[1] - view[0] < 0.5 * (before[1] - before[0])
+    assert said(sized, "x.P[0].px(300)") == pytest.approx(x, abs=1.5)  # what is under the mouse stays there
+    drag(sized, (x, y), (x - 60, y))
+    sized.wait_for_timeout(200)
+    assert said(sized, "x.P[0].px(300)") == pytest.approx(x - 60, abs=1.5)
+    shots(sized, "zoomed")
+    press(sized, "0")
+    assert said(sized, "x.P[0].view") == before
+
+
+def test_sweep_and_gain_are_true_to_size(sized):
+    press(sized, "s", "g", "g")
+    assert sized.locator(".ecgwb .sweep").inner_text() == "25 mm/s"
+    assert sized.locator(".ecgwb .gain").inner_text() == "10 mm/mV"
+    assert said(sized, "x.P[0].px(200) - x.P[0].px(0)") == pytest.approx(5 * PX_PER_MM)
+    assert said(sized, "x.P[0].py(0) - x.P[0].py(1000)") == pytest.approx(10 * PX_PER_MM)
+    shots(sized, "true")
+    press(sized, "s", "s", "s", "s", "g", "g", "g")
+    assert sized.locator(".ecgwb .sweep").inner_text().endswith("fit")
+
+
+def test_another_record_and_the_cohorts_beat_lie_under_the_record(sized):
+    pinned = said(sized, "x.scene.record")
+    without = pixels_of(sized, "other"), pixels_of(sized, "cohort")
+    press(sized, "o", "ArrowRight", "b")
+    assert said(sized, "x.pinned.record") == pinned != said(sized, "x.scene.record")
+    assert said(sized, "x.others().map(o => o[0])") == ["cohort's common beat", f"record {pinned}"]
+    assert pixels_of(sized, "other") > without[0] + 20
+    assert pixels_of(sized, "cohort") > without[1] + 20
+    shots(sized, "overlay")
+    press(sized, "o", "b", "ArrowLeft")
+    assert said(sized, "x.others()") == []
+
+
+def test_the_wave_is_dragged_and_one_undo_takes_it_back(sized):
+    press(sized, "e")
+    at = said(sized, "x.handleAt(x.handles().find(h => h.name === 'T'))")
+    before = said(sized, "x.scene.undo")
+    drag(sized, (at["x"], at["y"]), (at["x"], at["y"] - 15))
+    settled(sized)
+    (edit,) = said(sized, "x.scene.edits")
     assert edit.startswith("T 1")
-    assert said(page, "x.scene.undo") == before + 1
-    print(f"edit: {said(page, 'x.took.answer'):.0f} ms to the answer")
-    shots(page, "edited")
-    press(page, "u")
+    assert said(sized, "x.scene.undo") == before + 1
+    assert sized.locator(".ecgwb output[data-of=T]").inner_text() == edit.removeprefix("T ")
+    row = sized.locator(".ecgwb table.small tr[data-target=t_v5]")
+    assert " → " in row.inner_text()
+    shots(sized, "edited")
+    press(sized, "u")
+    assert said(sized, "x.scene.edits") == []
+
+
+def test_sliders_edit_and_their_undo_needs_no_mouse(page, cohort):
+    page.locator(".ecgwb [data-tab=edit]").click()
+    page.locator(".ecgwb input[data-edit=QT]").focus()
+    for _ in range(10):
+        page.keyboard.press("ArrowRight")
+    settled(page)
+    assert said(page, "x.scene.edits") == ["QT +20 ms"]
+    one = wb.edits.stretch(cohort.sel(record=[said(page, "x.scene.record")]), "QT", 20)
+    shown = said(page, "x.scene.numbers.find(r => r.target === 'qt')")
+    model = wb.load_model("compact-measures")
+    assert shown["predicted_after"] == pytest.approx(float(wb.predict(model, one)["qt"][0]), abs=0.1)
+    page.keyboard.press("u")  # the slider still has the focus
+    settled(page)
     assert said(page, "x.scene.edits") == []
+    assert page.locator(".ecgwb output[data-of=QT]").inner_text() == "0 ms"
+
+
+def test_a_landmark_is_dragged(sized):
+    press(sized, "l")
+    at = said(sized, "x.handleAt(x.handles().find(h => h.name === 'T_off'))")
+    before, ms = said(sized, "[x.scene.place.T_off, x.P[0].t(1) - x.P[0].t(0)]")
+    drag(sized, (at["x"], at["y"]), (at["x"] + 30, at["y"]))
+    settled(sized)
+    name, moved = said(sized, "x.scene.view.moved")
+    assert name == "T_off"
+    assert moved == pytest.approx(before + 30 * ms, abs=2.01)
+    assert "not kept yet" in sized.inner_text(".ecgwb .said")
+    qt = said(sized, "x.scene.numbers.find(r => r.target === 'qt')")
+    assert qt["measured_after"] - qt["measured"] == pytest.approx(moved - before, abs=0.01)
+    assert pixels_of(sized, "hand") > 50
+    shots(sized, "landmark")
+    press(sized, "u")
+    assert said(sized, "x.scene.view.moved") is None
 
 
 def test_a_landmark_is_moved_by_keys_kept_and_taken_back(page):
@@ -232,10 +373,12 @@ def test_a_landmark_is_moved_by_keys_kept_and_taken_back(page):
 
 
 def test_every_view_is_drawn(page):
-    for key, view in (("2", "12 leads"), ("3", "rhythm"), ("4", "maps"), ("1", "beat")):
+    for key, view, panels in (("2", "12 leads", 12), ("3", "rhythm", 3), ("4", "maps", 4), ("1", "beat", 2)):
         press(page, key)
         assert said(page, "x.scene.view.view") == view
+        assert said(page, "x.P.length") == panels
         assert ink(page) > 500
+        assert ("an edit map says" in page.inner_text(".ecgwb .said")) == (view == "maps")  # why they differ
         shots(page, view.replace(" ", ""))
 
 
@@ -269,15 +412,99 @@ def test_an_edit_that_a_record_cannot_take_is_refused_and_its_message_goes_with_
     field.fill("")
 
 
-def test_calipers_measure_and_the_sheet_lists_keys(page):
-    press(page, "c", "ArrowRight")
-    words = said(page, "x.caliperText()")
+def test_the_list_is_sorted_and_shows_all_columns(sized, cohort):
+    sized.get_by_label("all columns (w)").click()
+    heads = sized.locator(".ecgwb .heads button").all_inner_texts()
+    assert heads[:5] == ["record", "age", "sex", "diagnosis", "meas."]
+    assert heads[-5:] == ["HR", "PR", "QRS", "QT", "QTc"]
+    sized.locator(".ecgwb .heads [data-column=qt]").last.click()
+    qt = said(sized, "x.found.map(id => x.numbers.qt[x.row.get(id)])")
+    np.testing.assert_allclose(np.array(qt, float), np.sort(cohort["qt"].values), rtol=1e-6)
+    first = sized.locator(".ecgwb .line").first.inner_text().split()
+    assert first[0] == said(sized, "x.found[0]")
+    shots(sized, "wide")
+    sized.locator(".ecgwb .heads [data-column=record]").click()
+    assert said(sized, "x.found[0]") == said(sized, "x.ids[0]")
+    sized.get_by_label("all columns (w)").click()
+
+
+def test_doubtful_records_are_reviewed_and_notes_are_kept_in_a_csv(page, folder, cohort):
+    here = said(page, "x.scene.record")
+    press(page, "r")
+    doubt = cohort["doubt"].max("landmark")
+    first = said(page, "x.scene.record")
+    assert first == str(cohort["record"].values[int(doubt.argmax())])
+    page.keyboard.press("n")
+    page.keyboard.type('T ends late, "U"?')
+    page.locator(".ecgwb [data-verdict=doubtful]").click()
+    settled(page)
+    second = said(page, "x.scene.record")
+    assert second == said(page, "x.found[1]")
+    press(page, "m")
+    file = folder / "explorer.review.csv"
+    with file.open(newline="") as f:
+        rows = [(row["record"], row["verdict"], row["note"]) for row in csv.DictReader(f)]
+    assert rows == [(first, "doubtful", 'T ends late, "U"?'), (second, "good", "")]
+    assert "2 of 200 records marked" in page.inner_text(".ecgwb [data-progress]")
+    assert page.locator(f".ecgwb [data-record='{first}'] .c-record").inner_text() == f"✓ {first}"
+    shots(page, "review")
+    press(page, "u", "u", "r")
+    assert len(file.read_text().splitlines()) == 1
+    said(page, f"x.go({here!r})")
+    settled(page)
+
+
+def test_a_note_is_kept_when_one_goes_on_without_a_verdict(page, folder):
+    record = said(page, "x.scene.record")
+    press(page, "n")
+    page.locator(".ecgwb textarea").focus()
+    page.keyboard.type("look again")
+    page.keyboard.press("Escape")
+    settled(page)
+    assert f"{record},,look again," in (folder / "explorer.review.csv").read_text()
+    press(page, "u")
+
+
+def test_export_keeps_the_figure_and_shows_the_lines_that_make_it(page, folder):
+    press(page, "x")
+    page.wait_for_selector(".ecgwb dialog[open] pre")
+    record = said(page, "x.scene.record")
+    assert f"View(record='{record}', target='{said(page, 'x.scene.view.target')}')" in page.inner_text(".ecgwb pre")
+    assert [file.name for file in folder.glob("*.pdf")] == [
+        f"explorer-{record}-{said(page, 'x.scene.view.target')}-beat.pdf"
+    ]
+    page.keyboard.press("Escape")
+    assert page.locator(".ecgwb dialog[open]").count() == 0
+
+
+def test_another_way_to_the_map_is_chosen(page):
+    page.locator(".ecgwb [data-tab=map]").click()
+    page.locator(".ecgwb [data-map='map by']").select_option("edit map")
+    settled(page)
+    assert said(page, "[x.scene.map.unit, x.P[1].name]") == ["ms per 10 ms", "edit map"]
+    assert page.locator(".ecgwb [data-map=layer]").is_disabled()
+    assert "cohort's map is being computed" in page.inner_text(".ecgwb .said")
+    page.wait_for_function("document.querySelector('.ecgwb').explorer.scene.cohort?.people === 50")
+    page.locator(".ecgwb [data-map='map by']").select_option("gradcam")
+    settled(page)
+
+
+def test_calipers_measure_and_the_sheet_lists_keys(sized):
+    press(sized, "c", "ArrowRight")
+    words = said(sized, "x.caliperText()")
     assert " ms · " in words
     assert words.endswith(" bpm")
-    press(page, "v", "?")
-    assert page.locator(".ecgwb dialog[open] kbd").count() > 15
-    shots(page, "keys")
-    page.locator(".ecgwb dialog button").click()
+    start, end = said(sized, "[[x.P[0].px(0), x.P[0].py(0)], [x.P[0].px(400), x.P[0].py(500)]]")
+    drag(sized, start, end)
+    ms, uv, bpm = (float(w.split()[0]) for w in said(sized, "x.caliperText()").split(" · "))
+    pixel = said(sized, "x.P[0].t(1) - x.P[0].t(0)")
+    assert (ms, bpm) == (pytest.approx(400, abs=pixel), pytest.approx(150, abs=1))
+    assert uv == pytest.approx(500, abs=said(sized, "x.P[0].uv(0) - x.P[0].uv(1)"))
+    shots(sized, "calipers")
+    press(sized, "v", "?")
+    assert sized.locator(".ecgwb dialog[open] kbd").count() > 15
+    shots(sized, "keys")
+    sized.locator(".ecgwb dialog button").click()
 
 
 def test_the_static_picture_for_exported_pages_is_hidden_where_widgets_live(page):

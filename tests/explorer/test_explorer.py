@@ -17,6 +17,7 @@ import ecgwb as wb
 from ecgwb.explorer import Exploration, View, draw
 from ecgwb.explorer.session import Session
 from ecgwb.explorer.state import COMPARED, WAYS
+from ecgwb.models.spec import keep_spec
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +201,58 @@ def test_maps_are_compared_with_the_reason_they_differ(explorer):
     figure = draw(explorer.session.of, explorer.session.view)
     assert len(figure.axes) == 4
     plt.close(figure)
+
+
+def test_a_network_without_shown_skill_says_so_on_every_picture_of_its_maps(few, measures):
+    no = {
+        "metric": "1 - MAE/constant",
+        "constant": 0.0,
+        "value": -0.01,
+        "low": -0.1,
+        "high": 0.05,
+        "people": 48,
+        "on": "?",
+    }
+    spec = measures.spec
+    try:
+        keep_spec(measures, dataclasses.replace(spec, skill=spec.skill | {"pr": no}))
+        explorer = wb.explore(few, measures)
+        assert explorer.shown["skill"].startswith("NO SKILL SHOWN: 1 - MAE/constant -0.01")
+        assert explorer.shown["notes"] == [explorer.shown["skill"]]
+        assert "NO SKILL SHOWN" in explorer._page().data
+        for view in ("beat", "12 leads", "maps"):
+            figure = draw(explorer.session.of, dataclasses.replace(explorer.session.view, view=view))
+            texts = [t.get_text() for t in (*figure.texts, *(t for ax in figure.axes for t in ax.texts))]
+            assert [t for t in texts if t.startswith("NO SKILL SHOWN:")], view
+            plt.close(figure)
+        explorer.do("see", target="qt")  # whose skill was shown
+        assert (explorer.shown["skill"], explorer.shown["notes"]) == ("", [])
+        keep_spec(measures, dataclasses.replace(spec, skill={}))
+        assert (unknown := Exploration(few, measures)).skill_note(explorer.session.view) == "skill not known"
+        assert unknown.notes(explorer.session.view) == []
+    finally:
+        keep_spec(measures, spec)
+
+
+def test_a_number_that_rests_on_an_absent_wave_is_marked(few, measures):
+    bare = few.isel(record=slice(4)).copy(deep=True)
+    bare["pr"][1] = np.nan
+    bare["rhythm_label"] = ("record", ["Sinus rhythm", "Atrial fibrillation", "Sinus rhythm", "Sinus rhythm"])
+    explorer = wb.explore(bare, measures)
+    assert {r["caution"] for r in explorer.shown["numbers"]} == {""}
+    explorer.do("see", record=str(bare["record"].values[1]))
+    cautions = {r["target"]: r["caution"] for r in explorer.shown["numbers"] if r["caution"]}
+    assert list(cautions) == ["pr", "qtc"]
+    assert "a wave it needs is absent" in cautions["pr"]
+
+
+def test_messages_say_whether_something_was_refused(session):
+    session.mark("good")
+    assert (session.message.startswith("record 1: marked as good"), session.refused) == (True, False)
+    session.mark("splendid")
+    assert session.refused
+    session.see(record="2")
+    assert (session.message, session.refused) == ("", False)
 
 
 def test_a_record_without_landmarks_is_shown_without_them(few, measures):
