@@ -412,13 +412,15 @@ def find_beats(waves: pd.DataFrame, record: Record, there: np.ndarray | None = N
         When there is none.
     """
     leads = _lead_names(waves)
-    times = np.sort(waves.loc[waves["wave"] == "QRS", "peak_ms"].dropna().to_numpy())
+    peak = waves["peak_ms"].to_numpy(float)
+    qrs = (waves["wave"].to_numpy() == "QRS") & ~np.isnan(peak)
+    times = np.sort(peak[qrs])
     groups = [g for g in np.split(times, np.flatnonzero(np.diff(times) > _TOGETHER_MS) + 1) if len(g)]
     middles = np.array([np.median(g) for g in groups])
     votes, n_there = np.array([len(g) for g in groups]), _count_there(there, middles, len(leads))
     if there is not None and there.all(axis=1).any():  # leads that are whole decide: a lead's begin may look like a QRS
         deciding = np.array(leads)[there.all(axis=1)]
-        own = waves.loc[(waves["wave"] == "QRS") & waves["lead"].isin(deciding), "peak_ms"].dropna().to_numpy()
+        own = peak[qrs & waves["lead"].isin(deciding).to_numpy()]
         votes = np.array([((own >= g[0]) & (own <= g[-1])).sum() for g in groups])
         n_there = np.full(len(groups), len(deciding))
     centres = middles[votes >= np.maximum(n_there / 3, 1)]
@@ -429,9 +431,9 @@ def find_beats(waves: pd.DataFrame, record: Record, there: np.ndarray | None = N
     marks = _marks_of(waves, centres, leads)
     whole = np.isfinite(record.signal).all(axis=1)
     rms = np.sqrt(np.mean(record.signal[whole] ** 2, axis=0)) if whole.any() else None
-    qrs = global_marks(marks, n_leads=_count_there(there, centres, len(leads)))[0][:, [QRS_ON, J]]
+    bounds = global_marks(marks, n_leads=_count_there(there, centres, len(leads)))[0][:, [QRS_ON, J]]
     r = centres.copy()
-    for i, (start, stop) in enumerate(qrs):
+    for i, (start, stop) in enumerate(bounds):
         start = start if np.isfinite(start) else centres[i] - _QRS_REACH_MS
         stop = stop if np.isfinite(stop) else centres[i] + _QRS_REACH_MS
         if rms is None:
@@ -461,7 +463,7 @@ def _marks_of(waves: pd.DataFrame, r_ms: np.ndarray, leads: Sequence[str]) -> np
     row = {lead: i for i, lead in enumerate(leads)}
     kinds = waves["wave"].to_numpy()
     lead = np.array([row.get(name, -1) for name in waves["lead"].to_numpy()], dtype=int)
-    points = waves[["onset_ms", "peak_ms", "offset_ms"]].to_numpy(float)
+    points = np.stack([waves[f"{point}_ms"].to_numpy(float) for point in ("onset", "peak", "offset")], axis=1)
     known = (lead >= 0) & ~np.isnan(points[:, 1])
     for k, kind in enumerate(WAVES):
         some = np.flatnonzero((kinds == kind) & known)
