@@ -309,8 +309,9 @@ def _eight_leads(record: Record) -> tuple[Record, dict[str, np.ndarray]]:
     raw = pick_leads(record, LEADS)
     quality = lead_quality(raw)
     still = np.isnan(bridge_short_gaps(raw.signal, raw.fs)).mean(axis=1)
-    raw = _flat_is_missing(raw)
-    left = lead_quality(raw)
+    without_flat = _flat_is_missing(raw)
+    left = quality if without_flat is raw else lead_quality(without_flat)
+    raw = without_flat
     too_short = (left["missing"] > 0.5) & ((1 - left["missing"]) * raw.duration_ms < 1000 * MIN_LEAD)
     dead = too_short | (left["flat"] - left["missing"] >= 0.5 * (1 - left["missing"]))
     if dead.any():
@@ -320,7 +321,7 @@ def _eight_leads(record: Record) -> tuple[Record, dict[str, np.ndarray]]:
             f"record {rid!r}: lead {named} is empty or flat for half of it or more; all eight are needed, each for "
             f"{MIN_LEAD} s or longer. Missing, and missing or flat: {shares}"
         )
-    eight = _limb_leads_completed(prepare(raw), _flat_is_missing(record))
+    eight = _limb_leads_completed(prepare(raw), record)
     sizes = np.nanmax(eight.signal, axis=1) - np.nanmin(eight.signal, axis=1)
     if sizes.max() < FAINT_UV or np.median(sizes) > HUGE_UV:
         fix = "in mV are to be multiplied by 1000" if sizes.max() < FAINT_UV else "in µV are not to be called mV"
@@ -346,7 +347,7 @@ def _limb_leads_completed(eight: Record, record: Record) -> Record:
     limb = [name for name in LIMB_WEIGHTS if name in record.leads]
     if np.isfinite(eight.signal[:2]).all() or len(limb) < 3:
         return eight
-    others = prepare(pick_leads(record, limb)).signal
+    others = prepare(pick_leads(_flat_is_missing(record), limb)).signal
     signal = eight.signal.copy()
     for a, b in combinations(range(len(limb)), 2):
         to_i_ii = np.linalg.inv(np.array([LIMB_WEIGHTS[limb[a]], LIMB_WEIGHTS[limb[b]]]))
@@ -411,13 +412,15 @@ def find_beats(waves: pd.DataFrame, record: Record, there: np.ndarray | None = N
         When there is none.
     """
     leads = _lead_names(waves)
-    times = np.sort(waves.loc[waves["wave"] == "QRS", "peak_ms"].dropna().to_numpy())
+    peak = waves["peak_ms"].to_numpy(float)
+    qrs = (waves["wave"].to_numpy() == "QRS") & ~np.isnan(peak)
+    times = np.sort(peak[qrs])
     groups = [g for g in np.split(times, np.flatnonzero(np.diff(times) > _TOGETHER_MS) + 1) if len(g)]
     middles = np.array([np.median(g) for g in groups])
     votes, n_there = np.array([len(g) for g in groups]), _count_there(there, middles, len(leads))
     if there is not None and there.all(axis=1).any():  # leads that are whole decide: a lead's begin may look like a QRS
         deciding = np.array(leads)[there.all(axis=1)]
-        own = waves.loc[(waves["wave"] == "QRS") & waves["lead"].isin(deciding), "peak_ms"].dropna().to_numpy()
+        own = peak[qrs & waves["lead"].isin(deciding).to_numpy()]
         votes = np.array([((own >= g[0]) & (own <= g[-1])).sum() for g in groups])
         n_there = np.full(len(groups), len(deciding))
     centres = middles[votes >= np.maximum(n_there / 3, 1)]
@@ -428,9 +431,9 @@ def find_beats(waves: pd.DataFrame, record: Record, there: np.ndarray | None = N
     marks = _marks_of(waves, centres, leads)
     whole = np.isfinite(record.signal).all(axis=1)
     rms = np.sqrt(np.mean(record.signal[whole] ** 2, axis=0)) if whole.any() else None
-    qrs = global_marks(marks, n_leads=_count_there(there, centres, len(leads)))[0][:, [QRS_ON, J]]
+    bounds = global_marks(marks, n_leads=_count_there(there, centres, len(leads)))[0][:, [QRS_ON, J]]
     r = centres.copy()
-    for i, (start, stop) in enumerate(qrs):
+    for i, (start, stop) in enumerate(bounds):
         start = start if np.isfinite(start) else centres[i] - _QRS_REACH_MS
         stop = stop if np.isfinite(stop) else centres[i] + _QRS_REACH_MS
         if rms is None:
@@ -460,7 +463,7 @@ def _marks_of(waves: pd.DataFrame, r_ms: np.ndarray, leads: Sequence[str]) -> np
     row = {lead: i for i, lead in enumerate(leads)}
     kinds = waves["wave"].to_numpy()
     lead = np.array([row.get(name, -1) for name in waves["lead"].to_numpy()], dtype=int)
-    points = waves[["onset_ms", "peak_ms", "offset_ms"]].to_numpy(float)
+    points = np.stack([waves[f"{point}_ms"].to_numpy(float) for point in ("onset", "peak", "offset")], axis=1)
     known = (lead >= 0) & ~np.isnan(points[:, 1])
     for k, kind in enumerate(WAVES):
         some = np.flatnonzero((kinds == kind) & known)
@@ -491,10 +494,13 @@ def _beat_of(kind: str, peak: np.ndarray, r_ms: np.ndarray) -> np.ndarray:
 
 def _cut(signal: np.ndarray, r_ms: np.ndarray) -> np.ndarray:
     """Windows (beat, lead, time) around each time; NaN beyond the recording."""
-    at = np.round(r_ms * FS / 1000).astype(int)[:, None] + np.arange(N_SAMPLES) - N_BEFORE  # (beat, time)
-    inside = (at >= 0) & (at < signal.shape[1])
-    windows = signal[:, np.where(inside, at, 0)].transpose(1, 0, 2)
-    return np.where(inside[:, None, :], windows, np.nan)
+    start = np.round(r_ms * FS / 1000).astype(int) - N_BEFORE
+    windows = np.full((len(start), len(signal), N_SAMPLES), np.nan)
+    for window, a in zip(windows, start.tolist(), strict=True):
+        first, last = max(a, 0), min(a + N_SAMPLES, signal.shape[1])
+        if first < last:
+            window[:, first - a : last - a] = signal[:, first:last]
+    return windows
 
 
 def _has(windows: np.ndarray, core: bool = False) -> np.ndarray:
@@ -513,8 +519,10 @@ def _leads_of_beats(windows: np.ndarray) -> np.ndarray:
 
 def _medians(windows: np.ndarray, has: np.ndarray) -> np.ndarray:
     """(lead, time): each lead's median over the beats that it has; NaN where it has none."""
-    if has.all():
-        return np.median(windows, axis=0)
+    if has.all():  # np.median takes four times as long along the first axis
+        ordered, n = np.sort(windows, axis=0), len(windows)
+        middle = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
+        return np.where(np.isnan(ordered[-1]), np.nan, middle)
     out = np.full(windows.shape[1:], np.nan)
     for lead in np.flatnonzero(has.any(axis=0)):
         some = windows[has[:, lead], lead]
@@ -634,6 +642,7 @@ def _similar_beats(
     given = np.where(leads[:, :, None], np.nan_to_num(windows[among]), 0.0)
     size = _size_at_lags(given)
     for _ in range(3):
+        before = shift.copy(), used
         similar = np.full(len(r_ms), -np.inf)
         lag, similar[among] = _best_lag(given, size, leads, _medians(shifted[used], has[used]))
         shift[among] = lag
@@ -645,6 +654,8 @@ def _similar_beats(
         alike = used = similar >= SIMILAR
         if used.sum() < whole.sum() / 2 and start.sum() > 1:
             used = similar >= np.median(similar[whole])
+        if np.array_equal(shift, before[0]) and np.array_equal(used, before[1]):
+            break  # once more would change nothing
     # Zero stays the peak of the RMS within QRS, now of the representative beat.
     middle = _medians(shifted[used], has[used])
     rms = np.sqrt((middle[has[used].any(axis=0)] ** 2).mean(axis=0))

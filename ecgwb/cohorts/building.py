@@ -204,8 +204,9 @@ def _doubts_of_record(beat: dict[str, Any], record: Record) -> list[str]:
     if beat["limb_error"] > LIMB_TOLERANCE and not any(f.startswith("limb leads disagree") for f in flags):
         flags.append(f"limb leads disagree: they break II = I + III by {100 * beat['limb_error']:.0f} % of their size")
     flags += _doubts_of_leads(beat)
+    rows = [row.tobytes() for row in np.where(np.isnan(beat["rhythm"]), np.nan, beat["rhythm"] + 0.0)]
     for a, b in combinations(range(len(LEADS)), 2):
-        if np.array_equal(beat["rhythm"][a], beat["rhythm"][b], equal_nan=True):
+        if rows[a] == rows[b]:
             flags.append(f"{LEADS[a]} and {LEADS[b]} hold the same signal")
     for one, other, gain in near_twins(beat["beat"], beat["fiducial"]):
         flags.append(f"{other} is {gain:.2f} times {one} but for noise: one signal in two leads, perhaps")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import repeat
+
 import numpy as np
 
 from ..recordings.record import runs
@@ -56,8 +58,9 @@ def decode(p: np.ndarray) -> list[Wave]:
         onset[start == 0] = np.nan  # cut off by the record's ends
         offset[stop == p.shape[2]] = np.nan
         present = sure >= PRESENT
-        points = _MS * np.stack([onset, peak, offset], axis=1)
-        waves += [Wave(int(i), kind, *ms) for i, ms in zip(lead[present], points[present].tolist(), strict=True)]
+        points = _MS * np.stack([onset, peak, offset])
+        found = zip(lead[present].tolist(), repeat(kind), *points[:, present].tolist(), strict=False)
+        waves += map(Wave._make, found)
         sureness += sure[present].tolist()
     return _without_doubtful_p(waves, np.array(sureness))
 

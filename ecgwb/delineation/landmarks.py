@@ -85,10 +85,12 @@ def global_marks(marks: np.ndarray, rank: float = RANK, n_leads: np.ndarray | No
 
 def median_if_common(values: np.ndarray, share: float = 0.5) -> np.ndarray:
     """Median over beats of values (..., beat, landmark), NaN where fewer than `share` of them show the landmark."""
-    seen = np.isfinite(values)
+    seen = ~np.isnan(values)
     common = seen.any(axis=-2) & (seen.mean(axis=-2) >= share)
-    filled = np.where(common[..., None, :], values, 0.0)  # a median of nothing would warn
-    return np.where(common, np.nanmedian(filled, axis=-2), np.nan)
+    # NaN last: a row of nothing is NaN. np.nanmedian takes ten times as long.
+    ordered, m = np.sort(values, axis=-2), seen.sum(axis=-2, keepdims=True)
+    low, high = (np.take_along_axis(ordered, k, axis=-2)[..., 0, :] for k in (np.maximum(m - 1, 0) // 2, m // 2))
+    return np.where(common, (low + high) / 2, np.nan)
 
 
 def in_order(fiducial: np.ndarray) -> np.ndarray:

@@ -112,7 +112,8 @@ def delineate_with(model: Delineator, records: Sequence[Record]) -> pd.DataFrame
     for k, p in probabilities(model, [prepared[i][1] for i in some], [prepared[i][2] for i in some]):
         _, signal, gaps = prepared[some[k]]
         hidden = gaps | _only_noise(signal)
-        waves[some[k]] = [w for w in decode(p) if not _in_gap(w, hidden, RATE)]
+        found = decode(p)
+        waves[some[k]] = [w for w in found if not _in_gap(w, hidden, RATE)] if hidden.any() else found
     return _in_order({i: _named(found, records[i], prepared[i][0]) for i, found in waves.items()})
 
 
@@ -124,8 +125,9 @@ def wave_table(waves: Any) -> pd.DataFrame:
 
 def _named(waves: Iterable[Wave], record: Record, leads: np.ndarray) -> list[tuple]:
     """Rows of the table, lead by lead and by time; `leads` are the record's own numbers of the waves' leads."""
+    names = [record.leads[k] for k in leads]
     ordered = sorted(waves, key=lambda w: (w.lead, w.peak))
-    return [(record.record_id, record.leads[leads[w.lead]], *w[1:]) for w in ordered]
+    return [(record.record_id, names[w.lead], *w[1:]) for w in ordered]
 
 
 def _in_order(found: dict[int, list[tuple]]) -> pd.DataFrame:

@@ -28,7 +28,7 @@ from .progress import progress, quiet
 from .spec import ModelError, ModelSpec, copy_of, device_of, evaluating, spec_of
 
 CHUNK = 1024  # records of a cohort in memory at a time
-# Records that a network is given in one process, and fewer of them for what takes many passes; whole batches.
+# Records that a network is given in one process, and fewer of them for what takes many passes.
 PART, SLOW_PART = {"beat": CHUNK, "rhythm": 32}, {"beat": 256, "rhythm": 32}
 _SHORT, _SAMPLES = 1250, 40_000  # longer ECGs are given to a network so many samples at a time
 _FEWEST = 10  # records that tell what a network usually sees
@@ -404,7 +404,7 @@ def _input_of(spec: ModelSpec, cohort: xr.Dataset) -> str:
 
 def beats_at_once(model: nn.Module) -> int:
     """How many beats pass a network together: on a CPU so few that what a layer makes of them stays in its cache."""
-    return 32 if device_of(model).type == "cpu" else 128
+    return 24 if device_of(model).type == "cpu" else 128
 
 
 def batches(model: nn.Module, x: np.ndarray) -> Iterator[tuple[slice, torch.Tensor]]:

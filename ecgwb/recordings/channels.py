@@ -222,8 +222,11 @@ def _unlike_units(record: Record) -> list[str]:
         return []
     steps = part[:, lag:] - part[:, :-lag]
     known = np.isfinite(steps)
-    pairs = zip(steps, known, strict=True)
-    sizes = np.array([np.percentile(np.abs(row[ok]), 99) if ok.any() else 0.0 for row, ok in pairs])
+    if known.all():
+        sizes = np.percentile(np.abs(steps), 99, axis=1)
+    else:
+        pairs = zip(steps, known, strict=True)
+        sizes = np.array([np.percentile(np.abs(row[ok]), 99) if ok.any() else 0.0 for row, ok in pairs])
     if np.count_nonzero(sizes) < 3:
         return []
     middle = np.median(sizes[sizes > 0])

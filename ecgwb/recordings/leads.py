@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 LEADS = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 """The eight independent leads, in the order every cohort and network uses."""
@@ -127,6 +128,11 @@ def _plain(name: object) -> str:
 
 def _core(name: object) -> str:
     """A name without the words around its lead: "i" of "ECG Lead I (Einthoven)"."""
+    return _core_of(str(name))
+
+
+@lru_cache(maxsize=1024)  # every recording has the same names
+def _core_of(name: str) -> str:
     text = _plain(name)
     while (before := _BEFORE.match(text)) and before.end() < len(text):
         text = text[before.end() :]

@@ -103,7 +103,7 @@ def _checked_signal(signal: Any, leads: tuple[str, ...], rid: str) -> np.ndarray
     try:
         if np.iscomplexobj(signal):
             raise TypeError("complex numbers")
-        x = np.array(np.ma.filled(np.ma.asarray(signal).astype(np.float64), np.nan))
+        x = np.asarray(np.ma.filled(np.ma.asarray(signal).astype(np.float64), np.nan))  # astype has copied it
     except (TypeError, ValueError) as e:
         raise RecordError(f"record {rid!r}: the signal is not a rectangular array of numbers ({e})") from None
     if x.ndim != 2 or x.shape[0] != len(leads) or x.shape[1] == 0:
@@ -151,8 +151,10 @@ def limb_error(signal: np.ndarray, leads: Iterable[str], unknown: float = np.nan
     known = ~np.isnan(list(found.values())).any(axis=0)
     if len(found) < 3 or "I" not in found or "II" not in found or not known.any():
         return unknown
+    if not known.all():
+        found = {name: row[known] for name, row in found.items()}
     # The mean is taken off because offsets differ by recorder; unlike a median it keeps the leads' linear relations.
-    rows = {name: row[known] - row[known].mean() for name, row in found.items()}
+    rows = {name: row - row.mean() for name, row in found.items()}
     # Compared with I and II, since aVL or III may be nearly isoelectric in a good recording.
     size = max(_rms(rows["I"]), _rms(rows["II"]))
     if size == 0:
@@ -204,10 +206,13 @@ def lead_quality(record: Record) -> pd.DataFrame:
 
 def runs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Row, start and stop (exclusive) of each run of True in `mask` (row, sample), row by row."""
-    edges = np.diff(np.pad(mask.astype(np.int8), ((0, 0), (1, 1))), axis=1)
-    row, start = np.nonzero(edges == 1)
-    _, stop = np.nonzero(edges == -1)
-    return row, start, stop
+    n = mask.shape[1] + 1
+    rows = np.zeros((len(mask), n), bool)  # one after the other, each with an end that is False
+    rows[:, :-1] = mask
+    edges = np.flatnonzero(np.diff(rows.ravel(), prepend=False))
+    start, stop = edges[::2], edges[1::2]
+    row = start // n
+    return row, start - row * n, stop - row * n
 
 
 def lasting(mask: np.ndarray, length: int) -> np.ndarray:
