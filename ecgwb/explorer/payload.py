@@ -147,6 +147,9 @@ def _about(of: Exploration, view: View) -> list[str]:
     about += [words[k] for k in ("sex", "rhythm_label") if k in words]
     if of.has_seen(view.record):
         about.append("the network was trained on this person")
+    if "rests_on_absent" in of.predictions.coords:
+        mark = str(of.predictions["rests_on_absent"].sel(record=view.record).values)
+        about += [f"predicted, though not there: {mark}"] if mark else []
     by_hand = of.by_hand(view.record)
     about += [f"by hand: {', '.join(by_hand)}"] if by_hand else []
     if not np.isfinite(one["fiducial"].values).any():

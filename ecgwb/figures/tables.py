@@ -14,10 +14,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+import xarray as xr
 from matplotlib.axes import Axes
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from ..delineation.landmarks import SEGMENTS, WAVES
+from ..models.prediction import is_of_absent
 from ..stats import adjusted_p
 from .style import NAMES
 
@@ -312,18 +314,32 @@ def plot_shares(shares: pd.DataFrame, ax: Axes | None = None) -> Axes:
 # ---------------------------------------------------------------- predictions one by one
 
 
-def plot_agreement(predicted: np.ndarray, measured: np.ndarray, unit: str, ax: Axes | None = None) -> Axes:
+def plot_agreement(
+    predicted: np.ndarray | xr.DataArray, measured: np.ndarray, unit: str, ax: Axes | None = None
+) -> Axes:
     """Prediction against measurement, a dot per record, with the line of equality.
 
     Parameters
     ----------
     predicted, measured : array (record,)
-        NaN where unknown.
+        NaN where unknown. Of `predict`, as ``predictions["pr"]``, predictions that rest on what a person does not have,
+        such as PR without a P wave, are drawn as crosses, and those among them with no measurement are counted.
     unit : str
     """
     ax = ax or plt.gca()
-    y, x = _both_known(predicted, measured)
-    ax.scatter(x, y, s=6, alpha=0.5, lw=0)
+    absent = np.zeros(np.shape(predicted), dtype=bool)
+    if isinstance(predicted, xr.DataArray) and predicted.name is not None:
+        absent = is_of_absent(predicted.to_dataset(), predicted.name)
+    y, x = _both_known(np.asarray(predicted), measured)
+    known = np.isfinite(np.asarray(predicted, float)) & np.isfinite(np.asarray(measured, float))
+    marked = absent[known]
+    ax.scatter(x[~marked], y[~marked], s=6, alpha=0.5, lw=0)
+    ax.scatter(x[marked], y[marked], s=12, marker="x", color="C3", lw=0.8)
+    n_unmeasured = int((absent & ~known & np.isfinite(np.asarray(predicted, float))).sum())
+    if marked.any() or n_unmeasured:
+        crosses = f"\n{marked.sum()} drawn as ×" if marked.any() else ""
+        text = f"no P wave or AF:{crosses}\n{n_unmeasured} predicted,\nnot measured"
+        ax.text(0.98, 0.03, text, transform=ax.transAxes, va="bottom", ha="right", fontsize=5.5, color="0.3")
     low, high = np.min([x, y]), np.max([x, y])
     room = 0.05 * (high - low) or 1.0
     limits = (low - room, high + room)

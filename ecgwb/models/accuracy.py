@@ -14,6 +14,7 @@ from scipy.stats import ttest_ind
 from ..cohorts.guards import check, kind_of
 from ..cohorts.people import groups, patients_of, same_people
 from ..stats import Estimate, auc, auc_interval, bootstrap, check_level, mean_interval, ratio_interval
+from .prediction import is_of_absent
 from .spec import ModelError
 
 
@@ -54,7 +55,9 @@ def accuracy_table(
         Numbers: ``score`` the mean absolute error with its patient-bootstrap interval, ``bias`` and Bland-Altman limits
         (mean and mean ± 1.96 SD of prediction - measurement), ``slope`` of prediction on measurement, ``constant`` the
         error of always predicting the median, ``skill`` = 1 - score / constant with its patient-bootstrap interval,
-        which is above 0 where the network knows more than the median. Log-odds: ``score`` is accuracy,
+        which is above 0 where the network knows more than the median. ``absent``: how many predictions rest on what
+        the person does not have, such as PR without a P wave (`predict` marks them); ``n`` are compared, which most of
+        those are not, as nothing was measured. Log-odds: ``score`` is accuracy,
         ``auc`` the area under the ROC curve with its patient-bootstrap interval. With `against`, ``change`` is the mean
         absolute error, or the AUC, less that of the other predictions, on the same people, with its interval; two
         intervals that overlap say nothing of it. With `by`, ``p`` is of Welch's test that a group's mean score is that
@@ -74,7 +77,8 @@ def accuracy_table(
     Warns
     -----
     UserWarning
-        When the network has seen some of these patients.
+        When the network has seen some of these patients; when predictions are compared that rest on what a person does
+        not have.
     """
     check_level(ci)
     cohort = _cohort_of(predictions, cohort)
@@ -100,6 +104,7 @@ def accuracy_table(
                 "predictions.isel(record=~predictions.seen.values)",
                 stacklevel=2,
             )
+    _warn_of_absent(predictions, cohort, suffix)
     if by is None:
         return _table(predictions, cohort, suffix, against, ci)
     parts = {}
@@ -125,6 +130,24 @@ def _cohort_of(predictions: Any, cohort: xr.Dataset) -> xr.Dataset:
     return cohort.sel(record=records)
 
 
+def _warn_of_absent(predictions: xr.Dataset, cohort: xr.Dataset, suffix: str) -> None:
+    """Warns of compared predictions that rest on a wave or a rhythm which the person does not have."""
+    compared = {}
+    for target in predictions.data_vars:
+        if f"{target}{suffix}" in cohort:
+            known = cohort[f"{target}{suffix}"].notnull().values & predictions[target].notnull().values
+            compared[target] = int((is_of_absent(predictions, target) & known).sum())
+    some = {target: n for target, n in compared.items() if n}
+    if some:
+        numbers = ", ".join(f"{n} of {target}" for target, n in some.items())
+        warnings.warn(
+            f"compared are predictions that rest on what a person does not have ({numbers}), such as PR without a P "
+            "wave or QTc in atrial fibrillation. Leave them out with "
+            "predictions.isel(record=predictions.rests_on_absent.values == '')",
+            stacklevel=3,
+        )
+
+
 def _table(
     predictions: xr.Dataset, cohort: xr.Dataset, suffix: str, against: xr.Dataset | None, ci: float
 ) -> pd.DataFrame:
@@ -146,7 +169,8 @@ def _table(
             rows[target] = _of_a_class(values, true, patient[ok], ci)
         else:
             unit = same_unit(target, predicted.attrs.get("units", ""), cohort[name].attrs.get("units", ""))
-            rows[target] = _of_a_number(values, true, patient[ok], ci) | {"unit": unit}
+            n_absent = int((is_of_absent(predictions, target) & np.isfinite(predicted.values)).sum())
+            rows[target] = _of_a_number(values, true, patient[ok], ci) | {"unit": unit, "absent": n_absent}
         if against is not None and target in against:
             other = against[target]
             if other.dtype.kind not in "fiub":

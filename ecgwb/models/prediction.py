@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -124,6 +124,14 @@ def rests_on_absent(targets: Sequence[str], cohort: xr.Dataset) -> np.ndarray | 
         parts = [f"{t}: {' and '.join(why)}" for t in of_p if why] + [f"{t}: {why[-1]}" for t in of_rate if af]
         out.append("; ".join(parts))
     return np.array(out, dtype=str)
+
+
+def is_of_absent(predictions: xr.Dataset, target: Hashable) -> np.ndarray:
+    """Which predictions (record,) of a target are marked by `rests_on_absent`."""
+    if "rests_on_absent" not in predictions.coords:
+        return np.zeros(predictions.sizes["record"], dtype=bool)
+    marks = predictions["rests_on_absent"].values.astype(str)
+    return np.array([any(part.startswith(f"{target}: ") for part in text.split("; ")) for text in marks], dtype=bool)
 
 
 def _outputs(model: nn.Module, cohort: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:

@@ -121,6 +121,7 @@ def _limits(measures: bool, number: bool) -> str:
     if measures:
         words += ["A beat rarely shows its RR: heart rate from one is inferred."]
         words += ["PR is learnt from people in whom a P wave was found."]
+        words += ["The others get a PR, too, which means nothing: `rests_on_absent` of `wb.predict` marks it."]
     if number:
         words += ["Numbers shrink towards the mean (see `slope`)."]
     words += ["PTB-XL's recordings count as people here (21,799 are of 18,869), so that intervals are a little too"]

@@ -1,5 +1,6 @@
 """Predictions that rest on what a record does not have are marked."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from conftest import TYPICAL, TinyNet, made_cohort
@@ -43,3 +44,27 @@ def test_a_cohort_that_has_no_rhythms_is_not_said_to_be_opened_with_them(ludb):
     cohort = ludb.isel(record=slice(3)).drop_vars("rhythm", errors="ignore").assign_attrs(source="ptbxl")
     with pytest.raises(wb.ModelError, match="'ptbxl' holds beats alone"):
         wb.predict(wb.load_model("compact-rhythm"), cohort)
+
+
+def test_the_table_counts_them_and_warns_where_they_are_compared(three):
+    predictions = predicted(three, "pr", "qrs")
+    measured = three.assign({t: ("record", [150.0, np.nan, 160.0, 170.0], {"units": "ms"}) for t in ("pr", "qrs")})
+    with pytest.warns(UserWarning, match=r"\(1 of pr\), such as PR without a P wave"):
+        table = wb.accuracy_table(predictions, measured)
+    assert table["absent"].to_dict() == {"pr": 2, "qrs": 0}
+    assert table.loc["pr", "n"] == 3
+    rest = predictions.isel(record=predictions["rests_on_absent"].values == "")
+    assert wb.accuracy_table(rest, measured).loc["pr", ["absent", "n"]].tolist() == [0, 2]
+
+
+def test_the_scatter_draws_them_as_crosses_and_counts_those_without_a_measurement(three):
+    measured = np.array([150.0, np.nan, 160.0, 170.0])
+    predictions = predicted(three, "pr", "qrs")
+    with wb.figures.styled():
+        ax = wb.figures.plot_agreement(predictions["pr"], measured, "ms", plt.subplots()[1])
+        assert [len(dots.get_offsets()) for dots in ax.collections] == [2, 1]
+        assert ax.texts[0].get_text() == "no P wave or AF:\n1 drawn as ×\n1 predicted,\nnot measured"
+        other = wb.figures.plot_agreement(predictions["qrs"], measured, "ms", plt.subplots()[1])
+    assert not other.texts
+    assert len(other.collections[1].get_offsets()) == 0
+    plt.close("all")

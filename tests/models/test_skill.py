@@ -1,10 +1,14 @@
 """Skill: how much better than a constant, in whom it was measured, and what is said where there is none."""
 
+from pathlib import Path
+
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import TYPICAL, TinyNet, made_cohort
+from studies import skill_null
 
 import ecgwb as wb
 from ecgwb.cohorts.measurements import TIME
@@ -178,3 +182,41 @@ def test_counts_below_one_are_refused_by_name(simple, name, n):
 
 def test_five_steps_are_enough_for_a_training(simple):
     assert len(wb.fit(simple, "height", SMALL, epochs=5, epoch=16, batch=16, progress=False).history) == 5
+
+
+@pytest.mark.parametrize("n", [30, 48, 100, 200])
+@pytest.mark.parametrize("share", [None, 0.1, 0.5])
+def test_skill_is_shown_of_at_most_one_in_twenty_networks_that_know_nothing(n, share):
+    """A 95 % interval above the constant is to happen by chance in 2.5 %; 5 % is the most that is let pass.
+
+    Of 600 runs 43 would be shown, or more, in fewer than 1 of 100 tests if the rate were 5 %.
+    """
+    rng = np.random.default_rng([n, int(100 * (share or 0))])
+    shown = 0
+    for _ in range(600):
+        y = rng.normal(size=n) if share is None else (rng.permutation(n) < share * n).astype(float)
+        noise = rng.normal(size=n) * (0.1 if share is None else 1.0)
+        found = skill_of(noise, y, np.arange(n), share is not None, "")
+        shown += not wb.ModelSpec(targets=("y",), skill={"y": found}).skill_note("y")
+    assert shown <= 42
+
+
+def test_the_rule_shows_the_skill_of_networks_that_know_something():
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(100, 48))
+    found = [skill_of(0.5 * row + 0.5 * rng.normal(size=48), row, np.arange(48), False, "") for row in y]
+    assert np.mean([f["low"] > 0 for f in found]) > 0.5
+
+
+def test_the_table_of_networks_fitted_on_permuted_labels_holds_at_most_five_percent():
+    table = pd.read_csv(Path(skill_null.__file__).parent / "results" / "skill-null.csv")
+    assert set(table["people"]) == set(skill_null.SIZES)
+    assert (table["rate"] <= 0.05).all()
+    assert (table["runs"] >= 300).all()
+
+
+def test_a_study_of_permuted_labels_counts_its_runs(ludb):
+    table = skill_null.rates(ludb.isel(record=slice(60)), 2, (30,), ("age",))
+    assert table[["label", "people", "set_aside", "runs"]].values.tolist() == [["age", 30, 15, 2]]
+    assert table["shown"].item() in (0, 1, 2)
+    assert table["low"].item() <= table["rate"].item() <= table["high"].item()
