@@ -43,7 +43,7 @@ if _TYPE_CHECKING:  # what editors and type checkers read; while running, `_HOME
     from .recordings.record import LEADS, Record, RecordError
     from .trust.panel import trust_panel
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 
 __all__ = [
     "LANDMARKS",
