@@ -16,7 +16,7 @@ from ..recordings.identity import spelling
 from ..recordings.record import RecordError
 from ..recordings.snomed import name_of
 from .copies import same_recordings
-from .guards import check, counted, json_attribute
+from .guards import check, counted, json_attribute, kind_of
 
 TEST_SHARE = 1 / 3
 FEWEST_IN_GROUP = 10  # patients of a group that a number is worth
@@ -421,6 +421,8 @@ def statement_names(cohort: xr.Dataset) -> xr.Dataset:
     RecordError
         When the cohort has no ``diagnosis``.
     """
+    if not isinstance(cohort, xr.Dataset):
+        raise TypeError(f"cohort is {kind_of(cohort)}; expected a cohort whose diagnoses are to have names")
     names = [names_in(text) for text in column(cohort, "diagnosis")]
     return cohort.assign_coords(diagnosis=("record", np.array(names, dtype=str), cohort["diagnosis"].attrs))
 

@@ -69,7 +69,10 @@ def detectable(
         When a count is negative or `cases` are more than all people, or a level is not between 0 and 1.
     """
     counts = {"people": people, "columns": columns, "tests": tests, "cases": 0 if cases is None else cases}
-    wrong = [f"{k} is {v!r}" for k, v in counts.items() if isinstance(v, bool) or not float(v) >= (k == "tests")]
+    for name, value in (counts | {"power": power, "alpha": alpha}).items():
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+            raise ValueError(f"{name} is {kind_of(value)}; expected a number")
+    wrong = [f"{k} is {v!r}" for k, v in counts.items() if not float(v) >= (k == "tests") or v != np.floor(v)]
     wrong += [f"cases is {cases!r} of {people}"] * (cases is not None and cases > people)
     wrong += [f"{k} is {v!r}" for k, v in (("power", power), ("alpha", alpha)) if not 0 < v < 1]
     if wrong:

@@ -19,6 +19,7 @@ from matplotlib.image import AxesImage
 from ..attention.alignment import PARTS, align, template_of
 from ..attention.maps import MEASURED_IN, segments
 from ..attention.maps import cohort_map as over_people
+from ..cohorts.guards import check, kind_of
 from ..cohorts.people import in_words
 from ..models.spec import NO_SKILL
 from .beats import mark_waves, plot_beat
@@ -63,7 +64,11 @@ def cohort_map(
     ValueError
         When the maps are not aligned, have no such target, or are of people whom the cohort lacks.
     """
+    cohort = check(cohort, all_leads=False)
     maps = {"map": aligned} | ({} if below is None else {"below": below})
+    for values in maps.values():
+        if not isinstance(values, xr.DataArray):
+            raise TypeError(f"the maps are {kind_of(values)}; expected what wb.align(maps, cohort) gives")
     target = target or str(np.atleast_1d(aligned["target"].values)[0]) if "target" in aligned.coords else target
     chosen = {kind: _of_target(values, target) for kind, values in maps.items()}
     own = chosen["map"]
@@ -72,6 +77,9 @@ def cohort_map(
         raise ValueError(f"the maps are of {len(lacking)} records that the cohort lacks, such as {lacking[0]}")
     people = cohort.sel(record=own["record"].values)
     lead = lead or LEAD_SHOWN.get(str(target), "V5")
+    if lead not in people["lead"].values:
+        has = ", ".join(map(str, people["lead"].values))
+        raise ValueError(f"the cohort has no lead {lead!r} to draw the map on; lead= takes one of {has}")
     beat = align(people["beat"].sel(lead=[lead]), people, template_of(own)).median("record").isel(lead=0)
     n, ratios = 1 + len(maps), (3, 3, 2)[: 1 + len(maps)]
     figure, axes = plt.subplots(

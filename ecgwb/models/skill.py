@@ -64,6 +64,8 @@ def with_skill(model: nn.Module, cohort: xr.Dataset) -> nn.Module:
     on = str(cohort.attrs.get("source", "")) or "a cohort"
     found = {}
     for t in of:
+        if spec.log_odds and not set(np.unique(cohort[t].values[np.isfinite(cohort[t].values)])) <= {0, 1}:
+            raise ModelError(f"{t!r} is predicted in log-odds; the cohort's {t!r} is not 0 or 1 throughout")
         if not spec.log_odds:
             same_unit(t, spec.unit(t), str(cohort[t].attrs.get("units", "")))
         found[t] = skill_of(predicted[t].values, cohort[t].values, patients_of(cohort), spec.log_odds, on)

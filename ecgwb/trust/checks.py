@@ -37,7 +37,7 @@ from ..models.accuracy import same_unit
 from ..models.activations import default_layer
 from ..models.prediction import predict
 from ..models.running import unreadable
-from ..models.spec import copy_of, keep_spec, spec_of
+from ..models.spec import ModelError, copy_of, keep_spec, spec_of
 from ..stats import mean_interval, ratio_interval
 
 _BLUR_MS = 20.0  # standard deviation of the blur before maps of different sharpness are compared
@@ -305,6 +305,8 @@ def agreement(
         that with another record's map, which shows how much any two beats would agree.
     """
     cohort, names, patient = _asked(model, cohort, targets)
+    if isinstance(methods, str):
+        raise ModelError(f"methods is {methods!r}; expected several in a list. Targets go by name: targets='qt'")
     first, *others = methods
     if not others:
         return Check("method agreement", pd.DataFrame(), f"{first} is the only method")

@@ -220,3 +220,25 @@ def test_a_study_of_permuted_labels_counts_its_runs(ludb):
     assert table[["label", "people", "set_aside", "runs"]].values.tolist() == [["age", 30, 15, 2]]
     assert table["shown"].item() in (0, 1, 2)
     assert table["low"].item() <= table["rate"].item() <= table["high"].item()
+
+
+def test_wrong_arguments_are_told_in_words(ludb, sex_net):
+    some = ludb.isel(record=slice(20))
+    with pytest.raises(wb.ModelError, match="'male' is not 0 or 1 throughout"):
+        wb.models.with_skill(sex_net, some.assign(male=("record", np.arange(20.0))))
+    with pytest.raises(TypeError, match="expected a cohort whose diagnoses"):
+        wb.cohorts.statement_names(["AFIB"])
+    for wrong in (None, "x", some):
+        with pytest.raises(ValueError, match=r"people is .*; expected a number"):
+            wb.discovery.detectable(wrong)
+    with pytest.raises(ValueError, match=r"people is 10.5; expected counts"):
+        wb.discovery.detectable(10.5)
+    aligned = wb.align(wb.ecgradcam(sex_net, some), some)
+    with pytest.raises(TypeError, match="expected a cohort"):
+        wb.figures.cohort_map(aligned, None)
+    with pytest.raises(TypeError, match="maps are NoneType None"):
+        wb.figures.cohort_map(None, some)
+    with pytest.raises(ValueError, match="no lead 'V9' to draw"):
+        wb.figures.cohort_map(aligned, some, lead="V9")
+    with pytest.raises(wb.ModelError, match="expected several in a list"):
+        wb.trust.agreement(sex_net, some, "male")
