@@ -189,7 +189,7 @@ def test_five_steps_are_enough_for_a_training(simple):
 def test_skill_is_shown_of_at_most_one_in_twenty_networks_that_know_nothing(n, share):
     """A 95 % interval above the constant is to happen by chance in 2.5 %; 5 % is the most that is let pass.
 
-    Of 600 runs 43 would be shown, or more, in fewer than 1 of 100 tests if the rate were 5 %.
+    Of 600 runs 43 would be shown, or more, in between 1 and 2 of 100 tests if the rate were 5 %.
     """
     rng = np.random.default_rng([n, int(100 * (share or 0))])
     shown = 0
