@@ -77,6 +77,7 @@ def shown(session: Session) -> dict[str, Any]:
     of, view = session.of, session.view
     edited, recorded = of.edited(view).isel(record=0), of.recorded(view).isel(record=0)
     original = of.cohort.sel(record=view.record)
+    before = dict(zip(LANDMARKS, _numbers(original["fiducial"]), strict=True))
     verdict, note = session.marks.get(view.record, ("", ""))
     return {
         "revision": session.revision,
@@ -94,10 +95,10 @@ def shown(session: Session) -> dict[str, Any]:
         "beat": _bytes(edited["beat"]),
         "before": _bytes(original["beat"]) if view.edits else None,
         "marks": _numbers(edited["fiducial"]),
-        "marks_before": _numbers(original["fiducial"]),
+        "marks_before": list(before.values()),
         "doubt": _numbers(recorded["doubt"]) if "doubt" in recorded else [None] * len(LANDMARKS),
         "manual": recorded["manual"].values.tolist() if "manual" in recorded else [False] * len(LANDMARKS),
-        "place": {m: of.place(view.record, m) for m in MOVABLE},
+        "place": {m: of.place(view.record, m) if before[m] is None else before[m] for m in MOVABLE},
         "numbers": of.measurements(view),
         "common": None if (common := of.common_beat()) is None else _bytes(common),
         "rhythm": _rhythm(of, view) if view.view == "rhythm" else None,

@@ -426,12 +426,13 @@ class Exploration:
 
     def _caution(self, view: View, target: str, numbers: dict[str, float]) -> str:
         """Why a number of the table should not be trusted; else ""."""
-        one, name = self.cohort.sel(record=view.record), NAMES.get(target, target)
         if target == "qtc":
-            rhythm = str(one["rhythm_label"].values) if "rhythm_label" in one else ""
+            labels = self.cohort.get("rhythm_label")
+            rhythm = "" if labels is None else str(labels.sel(record=view.record).values)
             return "QTc of an irregular rhythm is unsure" if "fibrillation" in rhythm.lower() else ""
         if target not in TARGETS or np.isfinite(numbers["measured_after"]) or not np.isfinite(numbers["predicted"]):
             return ""
+        name = NAMES.get(target, target)
         return f"{name} cannot be measured here: a wave it needs is absent, and the prediction rests on others"
 
     def code(self, view: View) -> str:

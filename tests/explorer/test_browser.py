@@ -433,7 +433,7 @@ def test_doubtful_records_are_reviewed_and_notes_are_kept_in_a_csv(page, folder,
     press(page, "r")
     doubt = cohort["doubt"].max("landmark")
     first = said(page, "x.scene.record")
-    assert first == str(cohort["record"].values[int(doubt.argmax())])
+    assert first == str(cohort["record"].values[int(np.argmax(doubt.values))])
     page.keyboard.press("n")
     page.keyboard.type('T ends late, "U"?')
     page.locator(".ecgwb [data-verdict=doubtful]").click()
