@@ -12,6 +12,8 @@ import json
 import os
 import platform
 import re
+import shutil
+import subprocess
 import time
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -31,7 +33,7 @@ from .cohorts.layouts import CREDITS
 from .cohorts.packed import PACKED
 from .cohorts.people import patients_of
 from .cohorts.sources import archive_sha256
-from .figures.style import NAMES, typeset
+from .figures.style import NAMES, letter_panels, panels_of, typeset
 from .models.checkpoints import WEIGHTS, load_model, shipped
 from .models.spec import spec_of
 from .recordings.filters import FILTERS
@@ -96,6 +98,8 @@ def paper_dir() -> Path:
 def keep(name: str, figure: Figure, table: pd.DataFrame, caption: str) -> Figure:
     """Keep a figure and the numbers behind it for the paper.
 
+    Panels of a figure that has several get the letters a, b, c, which captions name, where it has none.
+
     Writes ``name.pdf`` (vector graphics), ``name.png``, ``name.csv`` and ``name.json`` into `paper_dir`. Numbers in the
     CSV have six significant digits and the PDF has no date, so that two runs give the same files.
 
@@ -117,6 +121,9 @@ def keep(name: str, figure: Figure, table: pd.DataFrame, caption: str) -> Figure
     title, _, rest = re.sub(r"(?<=[.?!])\s+", "\0", caption.strip(), count=1).partition("\0")
     folder = paper_dir()
     folder.mkdir(parents=True, exist_ok=True)
+    panels = panels_of(figure)
+    if len(panels) > 1 and panels[0].get_title(loc="left").partition("  ")[0] != "a":
+        letter_panels(panels)
     for text in figure.findobj(Text):
         if text.get_text() != typeset(text.get_text()):
             text.set_text(typeset(text.get_text()))
@@ -206,6 +213,9 @@ def make_paper(
     parameters, subject = _asked(cohort, model, target, record)
     _make_room(folder, sheets, subject, bool(only))
 
+    asked = {"cohort": cohort, "model": model, "target": target, "record": record}
+    options = [f"--{option} {Path(value).name}" for option, value in asked.items() if value]
+    made_by = {"command": " ".join(["python -m ecgwb paper", *options])}
     began = time.time()
     os.environ[FOLDER_VARIABLE] = str(folder)
     run = {}
@@ -224,7 +234,7 @@ def make_paper(
     for name, sheet in run.items():
         (folder / f"{name}.html").write_text(_html(sheet, name))
         nbformat.write(sheet, folder / f"{name}.ipynb")  # as it was executed: the documentation is made of it
-    (folder / "provenance.json").write_text(json.dumps(subject | provenance(), indent=1))
+    (folder / "provenance.json").write_text(json.dumps(subject | made_by | provenance(), indent=1))
     headings = [re.match(r"# (\d)\. (.+)", s.cells[0].source) for s in sheets.values()]
     page = write_pages(folder, {h[1]: h[2] for h in headings if h})
     print(f"{page} and paper.pdf: {len(exhibits_in(folder))} exhibits in {time.time() - began:.0f} s")
@@ -593,12 +603,21 @@ def methods(found: dict[str, Any]) -> list[str]:
     ]
 
 
+def _commit() -> str:
+    """The commit of the repository that the package is in, with "-dirty" where files differ from it."""
+    repository = Path(__file__).parents[1]
+    command = ["git", "-C", str(repository), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    if (repository / ".git").exists() and shutil.which("git"):
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip() or "unknown"
+    return "none: the package was installed"
+
+
 def _sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def provenance() -> dict[str, Any]:
-    """Hashes of data and weights, versions, seeds and parameters."""
+    """Hashes of data and weights, the commit, versions, seeds and parameters."""
 
     def installed(package: str) -> str:
         try:
@@ -616,6 +635,7 @@ def provenance() -> dict[str, Any]:
         },
         "weights": {f.name: _sha256(f) for f in sorted(WEIGHTS.glob("*.safetensors"))},
         "models": shipped(),
+        "commit": _commit(),
         "versions": {p: installed(p) for p in _PACKAGES} | {"python": platform.python_version()},
         "seeds": {"patient split": 0, "bootstrap": 0},
         "parameters": {"filters": FILTERS, "bootstrap resamples": 1000, "interval": 0.95},

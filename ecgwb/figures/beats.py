@@ -148,7 +148,8 @@ def plot_feature(
     low, high = (0.0, 1.0) if set(values[np.isfinite(values)]) == {0.0, 1.0} else np.nanquantile(values, [1 / 3, 2 / 3])
     phase = aligned["phase"].values
     curves = {}
-    for k, (words, rows) in enumerate({f"{by} {low:g}": values <= low, f"{by} {high:g}": values >= high}.items()):
+    below, above = ("female", "male") if by == "male" else (f"{by} {low:g}", f"{by} {high:g}")
+    for k, (words, rows) in enumerate({below: values <= low, above: values >= high}.items()):
         curves[words] = np.nanmean(aligned.values[rows], axis=0)
         ax.plot(phase, curves[words], color=f"C{k}", lw=1.2, label=words)
     mark_waves(ax, template)

@@ -197,7 +197,7 @@ def test_map_against_effect_shows_each_correlation_with_its_interval():
 def test_a_feature_is_drawn_where_it_is_read(ludb):
     slope = Feature("slope", "V4", (("R", 0.0, "J"), ("T_on", 0.0, "T_peak")))
     template = wb.attention.template_of(ludb)
-    for by, names in (("male", ["male 0", "male 1"]), ("age", None)):
+    for by, names in (("male", ["female", "male"]), ("age", None)):
         ax = wb.figures.plot_feature(slope, ludb, by, plt.subplots()[1])
         dots = sorted({float(line.get_xdata()[0]) for line in ax.lines if line.get_gid() == "point"})
         np.testing.assert_allclose(dots, [float(template.sel(landmark=m)) for m in ("R", "T_on")])
@@ -243,6 +243,7 @@ def test_a_cohort_map_says_what_it_cannot_draw(qt, measures, ludb):
     [
         ("5.1-6.3 ms, -0.2 (-.3 to +.4)", "5.1–6.3 ms, \u22120.2 (\u2212.3 to +.4)"),
         ("PTB-XL-500, folds 1-8", "PTB-XL-500, folds 1–8"),
+        ("T_off of P_peak-P_off, r_v5", "T offset of P peak-P offset, r_v5"),
         ("doi 10.1038/s41598-021-90285-5", "doi 10.1038/s41598-021-90285-5"),
     ],
 )
