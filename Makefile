@@ -12,8 +12,8 @@ BIN := .venv/bin
 comma := ,
 PYTEST = -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-.PHONY: paper docs docs-links test browser lab solutions bad-input fuzz bench bench-fields bench-scale discovery-bench sex-table held map-judge networks zoo rebuild lint \
-  types lowest newest relock clean
+.PHONY: paper docs docs-links test browser lab solutions bad-input fuzz bench bench-fields bench-scale discovery-bench sex-table held map-judge networks picture zoo \
+  rebuild lint types lowest newest relock clean
 
 # Two threads of torch that share a busy core wait for each other; processes side by side do not.
 paper test browser lowest newest bad-input zoo: export OMP_NUM_THREADS := 1
@@ -93,6 +93,10 @@ discovery-bench: .venv/.ready
 # A shipped network, minutes to hours; what is there stays. make networks ARGS="compact-sex", or another of its names.
 networks: .venv/.ready
 	cd notebooks && ../$(BIN)/python -m studies.training $(ARGS)
+
+# The picture in the README, notebooks/cohort_map_qt.png.
+picture: .venv/.ready
+	cd notebooks && ../$(BIN)/python -m studies.picture
 
 # What tells sex from an ECG, on all of PTB-XL and LUDB; minutes.
 sex-table: .venv/.ready

@@ -98,6 +98,8 @@ def paper_dir() -> Path:
 def keep(name: str, figure: Figure, table: pd.DataFrame, caption: str) -> Figure:
     """Keep a figure and the numbers behind it for the paper.
 
+    Panels of a figure that has several get the letters a, b, c, which captions name, where it has none.
+
     Writes ``name.pdf`` (vector graphics), ``name.png``, ``name.csv`` and ``name.json`` into `paper_dir`. Numbers in the
     CSV have six significant digits and the PDF has no date, so that two runs give the same files.
 
@@ -622,7 +624,7 @@ def methods(found: dict[str, Any]) -> list[str]:
 
 def _commit(folder: Path) -> str:
     """Of the repository that holds a folder, with "-dirty" where files differ from it."""
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"]
+    command = ["git", "-C", str(folder), "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

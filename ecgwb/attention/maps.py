@@ -14,7 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from ..cohorts.guards import check, check_values, kind_of
-from ..cohorts.people import column, patients_of
+from ..cohorts.people import column, names_in, patients_of
 from ..delineation.landmarks import SEGMENTS
 from ..models.prediction import parts_of
 from ..stats import RESAMPLES, check_level, interval, name_hash, patient_weights, resampled_sums
@@ -107,7 +107,7 @@ def map_sums(aligned: xr.DataArray, by: str | None = None, *, seed: int = 0) -> 
     else:
         groups = _groups(aligned, by)
         # Labels of numpy's types: pandas 3 makes its own type of text, which xarray cannot join.
-        labels = np.array(list(groups), dtype=aligned[by].values.dtype)
+        labels = np.array(list(groups), dtype=str if by == "diagnosis" else aligned[by].values.dtype)
         if groups:
             parts = [_sums_of(aligned.isel(record=rows), seed) for rows in groups.values()]
             sums = xr.concat(parts, xr.Variable(by, labels), join="outer", fill_value=0)
@@ -128,14 +128,19 @@ def _warn_infinite(aligned: xr.DataArray) -> None:
 
 
 def _groups(aligned: xr.DataArray, by: str) -> dict[Any, np.ndarray]:
-    """The records' rows of each group, by its sorted values."""
+    """The records' rows of each group, by its sorted values; a record may have several diagnoses, which are named."""
     values = column(aligned, by)
-    groups = sorted(g for g in pd.unique(values) if str(g) not in ("", "nan"))
-    if len(groups) > _MOST_GROUPS:
+    if by == "diagnosis":
+        stated = [set(names_in(text).split("; ")) - {"", "nan"} for text in values]
+        rows = {name: np.flatnonzero([name in some for some in stated]) for name in sorted(set().union(*stated))}
+    else:
+        known = sorted(g for g in pd.unique(values) if str(g) not in ("", "nan"))
+        rows = {g: np.flatnonzero(values == g) for g in known}
+    if len(rows) > _MOST_GROUPS:
         raise ValueError(
-            f"{by!r} has {len(groups)} values, at most {_MOST_GROUPS} groups are mapped; cut it into classes"
+            f"{by!r} has {len(rows)} values, at most {_MOST_GROUPS} groups are mapped; cut it into classes"
         )
-    return {g: np.flatnonzero(values == g) for g in groups}
+    return rows
 
 
 def _sums_of(aligned: xr.DataArray, seed: int) -> xr.Dataset:

@@ -18,6 +18,7 @@ from ..attention.maps import cohort_map
 from ..cohorts.beats import RHYTHM, need_records
 from ..cohorts.corrections import move_landmark, undo_landmark
 from ..cohorts.measurements import TARGETS, UNITS
+from ..cohorts.people import statement_names
 from ..delineation.landmarks import LANDMARKS
 from ..edits.changes import blank, scale, spread_rr, stretch
 from ..edits.edit_maps import edit_map
@@ -131,7 +132,7 @@ class Exploration:
         n = cohort.sizes["record"]
         if not n:
             raise ValueError("this cohort holds no records; wb.excluded(cohort) lists those left out, and why")
-        self.cohort, self.model, self.trouble = cohort, model, ""
+        self.cohort, self.model, self.trouble = statement_names(cohort) if "diagnosis" in cohort else cohort, model, ""
         try:
             self.predictions = predict(model, cohort)
         except ModelError as e:

@@ -63,7 +63,9 @@ def _plot_slopes_with_intervals(table: pd.DataFrame, ax: Axes, columns: Sequence
         digits = 3 if slope.iloc[i].abs().max() < 0.1 else 2
         value, a, b = (_short(float(part.iloc[i, j]), digits) for part in (slope, low, high))
         ends = f"({a}, {b})".replace("+", "")
-        text[i, j] = typeset(f"{value}\n{ends if len(ends) <= 12 else ends.replace(' ', '')}")  # as wide as a cell
+        if len(ends) > 10:  # a cell is no wider
+            ends = ends.replace(" ", "\n")
+        text[i, j] = typeset(f"{value}\n{ends}")
     plot_matrix(_in_row_colours(slope, colours).fillna(0.0), ax, text=text, limit=1.0)
     for i, target in enumerate(targets):
         if _OWN_EDIT.get(target) in edits:
@@ -95,6 +97,10 @@ def _short(value: float, digits: int) -> str:
     return text if round(value, digits) else "0"
 
 
+def _of_method(name: str) -> str:
+    return name.replace("_", " ").replace("gradcam", "ECGradCAM")
+
+
 def plot_map_against_effect(table: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
     """Correlation, over people, of what a map gives a wave with what blanking that wave does to the prediction.
 
@@ -110,7 +116,7 @@ def plot_map_against_effect(table: pd.DataFrame, axes: Sequence[Axes]) -> Sequen
     four Axes
     """
     for ax, wave in zip(axes, ("all", "P", "QRS", "T"), strict=True):
-        of_wave = pd.DataFrame(table.xs(wave, level="wave")).rename(lambda m: m.replace("_", " "), level="method")
+        of_wave = pd.DataFrame(table.xs(wave, level="wave")).rename(_of_method, level="method")
         plot_intervals(of_wave, ax, columns=("r", "r_low", "r_high"), by="method", legend=False)
         ax.axvline(0, color="0.6", lw=0.6)
         ax.set(xlim=(-1, 1), xlabel="correlation")

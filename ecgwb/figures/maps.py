@@ -81,19 +81,19 @@ def cohort_map(
         has = ", ".join(map(str, people["lead"].values))
         raise ValueError(f"the cohort has no lead {lead!r} to draw the map on; lead= takes one of {has}")
     beat = align(people["beat"].sel(lead=[lead]), people, template_of(own)).median("record").isel(lead=0)
+    wide = width > 5
     n, ratios = 1 + len(maps), (3, 3, 2)[: 1 + len(maps)]
     figure, axes = plt.subplots(
-        n, 1, figsize=(width, 1.0 + 1.0 * n), sharex=True, height_ratios=ratios, layout="constrained"
+        n, 1, figsize=(width, 1.0 * n + (1.0 if wide else 2.0)), sharex=True, height_ratios=ratios, layout="constrained"
     )
     means = {kind: over_people(values, by=by) for kind, values in chosen.items()}
     plot_cohort_map(means["map"], beat, (axes[0], axes[1]), own)
     name = NAMES.get(str(target), str(target or "map"))
-    wide = width > 5
     words = f"{name} on lead {lead} of the common beat", in_words(people)
     axes[0].set_title(("; " if wide else "\n").join(words), loc="left", pad=14)
     if below is not None:
         axes[1].set_xlabel("")
-        plot_curve(means["below"], axes[2], chosen["below"])
+        _draw_curve(means["below"], axes[2], chosen["below"])
         method = str(below.attrs.get("method", "another map")).split(",")[0]
         axes[2].set_title(method.replace("ecgradcam", "ECGradCAM").replace("_", " "), loc="left", pad=12)
     axes[1].get_legend().remove()
@@ -151,7 +151,7 @@ def plot_cohort_map(
     bar = top.figure.colorbar(image, ax=top, label=f"{words}\n({unit})", pad=0.01, aspect=12)
     if (colours >= 0).all():
         bar.ax.set_ylim(bottom=0)
-    plot_curve(cmap, bottom, aligned)
+    _draw_curve(cmap, bottom, aligned)  # what is to be said of its skill stands above
     bottom.set(xlim=top.get_xlim())
     # Beside each other where the figure is wide enough for it.
     wide = bottom.get_figure(root=True).get_figwidth() > 5  # type: ignore[union-attr]
@@ -173,7 +173,12 @@ def plot_curve(cmap: xr.Dataset, ax: Axes | None = None, aligned: xr.DataArray |
         The maps behind `cmap`: adds how much they differ between people (SD).
     """
     _check_one_target(cmap, aligned)
-    ax = ax or plt.gca()
+    ax = _draw_curve(cmap, ax or plt.gca(), aligned)
+    say_skill(ax, cmap)
+    return ax
+
+
+def _draw_curve(cmap: xr.Dataset, ax: Axes, aligned: xr.DataArray | None) -> Axes:
     cmap, aligned = per_10_ms(cmap), None if aligned is None else per_10_ms(aligned)
     phase = cmap["phase"].values
     for k, (name, group) in enumerate(_groups_of(cmap).items()):
@@ -186,7 +191,6 @@ def plot_curve(cmap: xr.Dataset, ax: Axes | None = None, aligned: xr.DataArray |
         ax.plot(phase, spread, color="C1", lw=1, ls="--", label="SD between people")
     ax.axhline(0, color="0.5", lw=0.5)
     ax.set(xlabel="ms on the common beat", ylabel=f"contribution\n({map_unit(cmap)})")
-    say_skill(ax, cmap)
     mark_waves(ax, template_of(cmap))
     return ax
 
@@ -355,7 +359,7 @@ def _say_in_margin(figure: Figure, values: xr.DataArray, x: float, y: float, ali
 def _letters(note: str) -> dict[str, Any]:
     """Red and framed where no skill was shown, small and grey where it is not known."""
     if not note.startswith(NO_SKILL):
-        return {"fontsize": 5, "color": "0.4", "zorder": 10, "gid": "skill"}
+        return {"fontsize": 6, "color": "0.4", "zorder": 10, "gid": "skill"}
     frame = {"facecolor": "white", "alpha": 0.8, "edgecolor": "#b00000", "pad": 1.5}
     return {"fontsize": 6, "color": "#b00000", "fontweight": "bold", "zorder": 10, "gid": "skill", "bbox": frame}
 

@@ -18,6 +18,7 @@ NAMES = {
     "pr": "PR", "qrs": "QRS", "qt": "QT", "hr": "heart rate", "j_v5": "J in V5", "r_v5": "R in V5", "t_v5": "T in V5",
     "male": "sex (male)", "age": "age",
 }  # fmt: skip
+_ENDS = {"on": "onset", "off": "offset", "peak": "peak"}  # of landmarks' names
 LEAD_SHOWN = {"pr": "II", "male": "V2"}  # where the target's waves are seen best; V5 for the others
 SAYS = (
     "A map says which positions contribute to the prediction, each seeing {field:.0f} ms of the ECG; what a stretch of "
@@ -41,13 +42,14 @@ def styled() -> Iterator[None]:
 
 
 def typeset(text: str) -> str:
-    """Text with a true minus before numbers and an en dash between them; names, dates and DOIs as they are.
+    """Text with a true minus before numbers, an en dash between them, and landmarks in words; names and DOIs stay.
 
     Parameters
     ----------
     text : str
-        Such as "5.1-6.3" or "-0.2".
+        Such as "5.1-6.3", "-0.2" or "T_off".
     """
+    text = re.sub(r"\b(P|QRS|T)_(on|off|peak)\b", lambda m: f"{m[1]} {_ENDS[m[2]]}", text)
     text = re.sub(r"(?<![\w.,)/\u2013-])-(?=\.?\d)", "\N{MINUS SIGN}", text)
     return re.sub(r"(?<![\w/.-])(\d[\d.,]*)-(?=\d[\d.,]*(?![\w/-]))", "\\1\N{EN DASH}", text)
 
@@ -60,15 +62,17 @@ def letter_panels(figure: Figure) -> None:
     figure : Figure
         One panel needs no letter. Of more than eight, those without a title belong to the panel above them.
     """
-    panels = [ax for ax in figure.axes if ax.axison and ax.get_label() != "<colorbar>"]
+    panels = [ax for ax in figure.axes if ax.axison and ax.get_label() not in ("<colorbar>", "colour bar")]
     if len(panels) > 8:
         panels = [ax for ax in panels if ax.get_title(loc="left")]
     if len(panels) == 1:
         return
+    # A legend above a panel may be wider than it: letters stand over its line.
+    pad = 17 if any(ax.get_legend() for ax in panels) else None
     for letter, ax in zip(ascii_lowercase, panels, strict=False):
         title = ax.get_title(loc="left")
         if not title:
-            ax.set_title(letter, loc="left")
+            ax.set_title(letter, loc="left", pad=pad)
             continue
         # `set_title` would move a title back to its usual height.
         shown = next(t for t in ax.get_children() if getattr(t, "get_text", str)() == title)

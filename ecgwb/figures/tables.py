@@ -23,6 +23,7 @@ from ..models.prediction import is_of_absent
 from ..stats import adjusted_p
 from .style import NAMES
 
+_KINDS = {"hr": "heart rate", "superclass": "diagnosis"}  # of groups, in words
 _MARKERS = "os^Dv"  # of groups, so that they can be told apart in grey
 
 
@@ -215,7 +216,9 @@ def plot_groups(table: pd.DataFrame, everyone: pd.DataFrame, ax: Axes | None = N
     groups = _largest_first(table["n"].groupby(level=list(range(table.index.nlevels - 1)), sort=False).max())
     score, n = (table[c].unstack().reindex(index=groups, columns=whole.index) for c in ("score", "n"))
     text = score.map(lambda v: "" if not np.isfinite(v) else f"{v:.0f}" if v >= 10 else f"{v:.1f}")
-    names = [": ".join(map(str, g)) if isinstance(g, tuple) else str(g) for g in groups]
+    names = [
+        ": ".join(_KINDS.get(str(part), str(part)) for part in (g if isinstance(g, tuple) else (g,))) for g in groups
+    ]
     rows = [f"{name} (n = {people:.0f})" for name, people in zip(names, n.max(axis=1), strict=True)]
     if "p" in table:
         clear = table["p"].copy()
@@ -282,7 +285,7 @@ def plot_matrix(
     limit = limit or float(np.nanmax(np.abs(values.to_numpy(float)), initial=0.0)) or 1.0
     ax = sns.heatmap(
         named, annot=True if text is None else text, fmt=".2f" if text is None else "", cmap="RdBu_r", vmin=-limit,
-        vmax=limit, cbar=False, ax=ax, annot_kws={"size": 6 if text is None else 5},
+        vmax=limit, cbar=False, ax=ax, annot_kws={"size": 6},
     )  # fmt: skip
     ax.set(xlabel="", ylabel="")
     ax.tick_params(length=0, rotation=0)

@@ -35,7 +35,9 @@ def plot_panel(panel: Panel, width: float = TWO_COLUMNS, *, checks: Sequence[str
         raise ValueError(f"the panel has no check {unknown[0]!r}; expected some of {', '.join(panel.checks)}")
     shown = [panel.checks[name] for name in checks or panel.checks]
     n_rows = (len(shown) + 1) // 2
-    figure, axes = plt.subplots(n_rows, 2, figsize=(width, 2.6 * n_rows), layout="constrained")
+    matrices = [c.picture.values for c in shown if c.picture is not None and c.picture.kind == "matrix"]
+    height = 1.8 if all(len(values) == 1 for values in matrices) else 2.6  # one target needs little room
+    figure, axes = plt.subplots(n_rows, 2, figsize=(width, height * n_rows), layout="constrained")
     for ax, check in zip(axes.flat, shown, strict=False):
         plot_check(check, ax)
     for ax in axes.flat[len(shown) :]:

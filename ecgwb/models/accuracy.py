@@ -104,7 +104,8 @@ def accuracy_table(
                 "predictions.isel(record=~predictions.seen.values)",
                 stacklevel=2,
             )
-    _warn_of_absent(predictions, cohort, suffix)
+    if not suffix:  # who measured a PR by hand saw a P wave
+        _warn_of_absent(predictions, cohort)
     if by is None:
         return _table(predictions, cohort, suffix, against, ci)
     parts = {}
@@ -130,12 +131,12 @@ def _cohort_of(predictions: Any, cohort: xr.Dataset) -> xr.Dataset:
     return cohort.sel(record=records)
 
 
-def _warn_of_absent(predictions: xr.Dataset, cohort: xr.Dataset, suffix: str) -> None:
+def _warn_of_absent(predictions: xr.Dataset, cohort: xr.Dataset) -> None:
     """Warns of compared predictions that rest on a wave or a rhythm which the person does not have."""
     compared = {}
     for target in predictions.data_vars:
-        if f"{target}{suffix}" in cohort:
-            known = cohort[f"{target}{suffix}"].notnull().values & predictions[target].notnull().values
+        if target in cohort:
+            known = cohort[target].notnull().values & predictions[target].notnull().values
             compared[target] = int((is_of_absent(predictions, target) & known).sum())
     some = {target: n for target, n in compared.items() if n}
     if some:

@@ -65,6 +65,23 @@ def test_groups_are_mapped_one_by_one():
         wb.cohort_map(aligned(values), by="height")
 
 
+def test_diagnoses_are_named_and_a_person_is_in_the_group_of_each():
+    values = np.repeat(np.arange(12.0)[:, None], 20, axis=1)
+    maps = aligned(values, diagnosis=["AFIB; IMI"] * 6 + ["164889003"] * 3 + ["IMI"] * 3)
+    out = wb.cohort_map(maps, by="diagnosis")
+    assert list(out["diagnosis"].values) == ["atrial fibrillation", "inferior myocardial infarction"]
+    alone = wb.cohort_map(maps.isel(record=[*range(6), *range(9, 12)]))
+    xr.testing.assert_allclose(
+        out.isel(diagnosis=1, drop=True)[["mean", "low", "high", "n"]], alone[["mean", "low", "high", "n"]]
+    )
+    halves = [
+        wb.attention.map_sums(part, "diagnosis")
+        for part in (maps.isel(record=slice(5)), maps.isel(record=slice(5, 12)))
+    ]
+    merged = wb.attention.finish_map(wb.attention.merge_maps(halves))
+    xr.testing.assert_allclose(merged[["mean", "low", "high"]], out[["mean", "low", "high"]])
+
+
 def test_nothing_to_average_is_an_error():
     with pytest.raises(ValueError, match="no record has a value"):
         wb.cohort_map(aligned(np.full((3, 20), np.nan)))

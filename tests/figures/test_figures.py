@@ -243,6 +243,7 @@ def test_a_cohort_map_says_what_it_cannot_draw(qt, measures, ludb):
     [
         ("5.1-6.3 ms, -0.2 (-.3 to +.4)", "5.1–6.3 ms, \u22120.2 (\u2212.3 to +.4)"),
         ("PTB-XL-500, folds 1-8", "PTB-XL-500, folds 1–8"),
+        ("T_off of P_peak-P_off, r_v5", "T offset of P peak-P offset, r_v5"),
         ("doi 10.1038/s41598-021-90285-5", "doi 10.1038/s41598-021-90285-5"),
     ],
 )

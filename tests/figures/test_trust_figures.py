@@ -36,8 +36,8 @@ def test_slopes_stand_beside_the_measurements_on_one_scale():
     np.testing.assert_allclose(cells(axes[0]), [[0.9, -0.2], [-0.2, 0.9]])
     np.testing.assert_allclose(cells(axes[1]), [[1, 0], [0, 1]])
     assert axes[0].collections[0].get_cmap() == axes[1].collections[0].get_cmap()
-    assert texts(axes[0])[:2] == ["+.90\n(.85, .95)", "\N{MINUS SIGN}.20\n(\N{MINUS SIGN}.25, \N{MINUS SIGN}.15)"]
-    assert texts(axes[1])[1] == "0\n(\N{MINUS SIGN}.05, .05)"
+    assert texts(axes[0])[:2] == ["+.90\n(.85, .95)", "\N{MINUS SIGN}.20\n(\N{MINUS SIGN}.25,\n\N{MINUS SIGN}.15)"]
+    assert texts(axes[1])[1] == "0\n(\N{MINUS SIGN}.05,\n.05)"
     assert {tuple(p.get_xy()) for p in axes[0].patches} == {(0, 0), (1, 1)}  # each target's own edit is framed
     assert [t.get_text() for t in axes[0].get_yticklabels()] == ["PR, ms", "QT, ms"]
 

@@ -12,7 +12,7 @@ from studies import skill_null
 
 import ecgwb as wb
 from ecgwb.cohorts.measurements import TIME
-from ecgwb.figures import describe_map, plot_cohort_map, plot_lead_map
+from ecgwb.figures import describe_map, plot_cohort_map, plot_curve, plot_lead_map
 from ecgwb.figures.maps import skill_note
 from ecgwb.models.skill import skill_of
 from ecgwb.models.spec import NO_SKILL, SKILL_UNKNOWN
@@ -63,8 +63,10 @@ def test_a_network_of_chance_says_so_on_all_of_its_maps(simple, ignorant):
     aligned = wb.align(maps, simple)
     cmap = wb.cohort_map(aligned).sel(target="chance")
     _, axes = plt.subplots(2, 1)
-    for ax in plot_cohort_map(cmap, wb.align(simple["beat"], simple).mean("record").sel(lead="V5"), tuple(axes)):
-        assert any(NO_SKILL in t.get_text() for t in ax.texts)
+    top, below = plot_cohort_map(cmap, wb.align(simple["beat"], simple).mean("record").sel(lead="V5"), tuple(axes))
+    alone = plot_curve(cmap, plt.subplots()[1])
+    said = [any(NO_SKILL in t.get_text() for t in ax.texts) for ax in (top, below, alone)]
+    assert said == [True, False, True]  # once on a picture
     assert describe_map(wb.segment_table(aligned), wb.cohort_map(aligned), "chance").startswith(NO_SKILL)
     ax = plot_lead_map(others[0].isel(record=0, target=0), plt.subplots()[1])
     assert [t for t in ax.texts if t.get_gid() == "skill" and NO_SKILL in t.get_text()]
