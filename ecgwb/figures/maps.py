@@ -23,9 +23,10 @@ from ..cohorts.guards import check, kind_of
 from ..cohorts.people import in_words
 from ..models.spec import NO_SKILL
 from .beats import mark_waves, plot_beat
-from .style import LEAD_SHOWN, NAMES, TWO_COLUMNS
+from .style import LEAD_SHOWN, NAMES, TWO_COLUMNS, styled
 
 
+@styled()
 def cohort_map(
     aligned: xr.DataArray,
     cohort: xr.Dataset,
@@ -98,6 +99,7 @@ def cohort_map(
         axes[2].set_title(method.replace("ecgradcam", "ECGradCAM").replace("_", " "), loc="left", pad=12)
     axes[1].get_legend().remove()
     figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=4 if wide else 2)
+    figure.draw_without_rendering()  # ticks, too, are made in this style
     return figure
 
 
@@ -187,7 +189,7 @@ def _draw_curve(cmap: xr.Dataset, ax: Axes, aligned: xr.DataArray | None) -> Axe
         ax.fill_between(phase, group["low"], group["high"], color=colour, alpha=0.3, lw=0, label=band)
         ax.plot(phase, group["mean"], color=colour, label=name)
     if aligned is not None:
-        spread = np.nanstd(aligned.transpose("record", "phase").values, axis=0)
+        spread = aligned.std("record").values
         ax.plot(phase, spread, color="C1", lw=1, ls="--", label="SD between people")
     ax.axhline(0, color="0.5", lw=0.5)
     ax.set(xlabel="ms on the common beat", ylabel=f"contribution\n({map_unit(cmap)})")

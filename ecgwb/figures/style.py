@@ -36,7 +36,8 @@ def styled() -> Iterator[None]:
     """Give the figures made inside a ``with`` block the workbench's look, and no others."""
     # A notebook's backend makes figures appear under their cell when it is loaded, at the first figure. A style
     # context undoes all settings made inside it, and with them that one: load the backend before.
-    plt.switch_backend(mpl.get_backend())
+    if not plt.get_fignums():
+        plt.switch_backend(mpl.get_backend())
     with plt.style.context(STYLE):
         yield
 

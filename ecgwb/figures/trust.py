@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 from ..trust.checks import Check, Picture
 from ..trust.panel import Panel
 from .effects import plot_dose_response
-from .style import NAMES, TWO_COLUMNS
+from .style import NAMES, TWO_COLUMNS, styled
 from .tables import plot_intervals, plot_matrix
 
 
+@styled()
 def plot_panel(panel: Panel, width: float = TWO_COLUMNS, *, checks: Sequence[str] = ()) -> Figure:
     """The checks' pictures, two beside each other.
 
@@ -42,6 +43,7 @@ def plot_panel(panel: Panel, width: float = TWO_COLUMNS, *, checks: Sequence[str
         plot_check(check, ax)
     for ax in axes.flat[len(shown) :]:
         ax.axis("off")
+    figure.draw_without_rendering()  # ticks, too, are made in this style
     return figure
 
 
