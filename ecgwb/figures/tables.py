@@ -21,7 +21,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from ..delineation.landmarks import SEGMENTS, WAVES
 from ..models.prediction import is_of_absent
 from ..stats import adjusted_p
-from .style import NAMES
+from .style import NAMES, typeset
 
 _KINDS = {"hr": "heart rate", "superclass": "diagnosis"}  # of groups, in words
 _MARKERS = "os^Dv"  # of groups, so that they can be told apart in grey
@@ -140,7 +140,7 @@ def plot_landmark_errors(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """
     _check_table(table, "bias", "sd", "doubt")
     ends = {"low": table["bias"] - table["sd"], "high": table["bias"] + table["sd"]}
-    spread = pd.concat({"bias and SD": table.assign(**ends)}, names=["kind"])
+    spread = pd.concat({"bias and SD": table.assign(**ends).rename(typeset)}, names=["kind"])
     ax = plot_intervals(spread, ax, columns=("bias", "low", "high"), by="kind")
     rows = range(len(table))
     ax.barh(rows, 2 * table["doubt"], left=-table["doubt"], height=0.6, color="0.85", zorder=0, label="doubt, median")

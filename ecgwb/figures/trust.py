@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 
 from ..trust.checks import Check, Picture
 from ..trust.panel import Panel
@@ -37,7 +38,7 @@ def plot_panel(panel: Panel, width: float = TWO_COLUMNS, *, checks: Sequence[str
     shown = [panel.checks[name] for name in checks or panel.checks]
     n_rows = (len(shown) + 1) // 2
     matrices = [c.picture.values for c in shown if c.picture is not None and c.picture.kind == "matrix"]
-    height = 1.8 if all(len(values) == 1 for values in matrices) else 2.6  # one target needs little room
+    height = 2.0 if all(len(values) == 1 for values in matrices) else 2.6  # one target needs little room
     figure, axes = plt.subplots(n_rows, 2, figsize=(width, height * n_rows), layout="constrained")
     for ax, check in zip(axes.flat, shown, strict=False):
         plot_check(check, ax)
@@ -82,7 +83,10 @@ def _plot_dots(picture: Picture, ax: Axes) -> None:
         (ax.axhline if curves else ax.axvline)(picture.chance, color="0.5", lw=0.8, ls="--")
     (ax.set_ylim if curves else ax.set_xlim)(*picture.limits)
     ax.set(xlabel=picture.xlabel, ylabel=picture.ylabel)
-    if picture.by is not None:
-        dots, names = ax.get_legend_handles_labels()
+    dots, names = ax.get_legend_handles_labels()
+    if picture.by is not None and len(names) > 1:
+        under = ax.transAxes + ScaledTranslation(0, -26 / 72, ax.figure.dpi_scale_trans)  # 26 pt, below the label
         names = [NAMES.get(name, name.replace("gradcam", "ECGradCAM")) for name in names]
-        ax.legend(dots, names, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=min(len(names), 4))
+        ax.legend(
+            dots, names, loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=under, ncols=min(len(names), 4)
+        )

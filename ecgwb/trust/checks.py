@@ -437,7 +437,7 @@ def resolution(
         f"Half of what a small change does to the map spreads over {in_words(width, 0)} ms, its middle "
         f"{in_words(off, 0)} ms off"
     )
-    columns, labels = ("width", "low", "high"), ("bump at (ms)", "width of the map's change (ms)")
+    columns, labels = ("width", "low", "high"), ("bump at (ms)", "width of the\nmap's change (ms)")
     picture = Picture("curves", table, columns, "target", *labels, limits=(0, None))
     return Check("point spread", table, finding, "A QRS is about 100 ms long", picture)
 
