@@ -215,10 +215,22 @@ def build_cohort(
         *found.left_out.lines(),
         *_lines_of_join(cohort),
         *_unlike(cohort),
+        *_mostly_flagged(cohort),
         *lines_of_doubt(cohort),
     ]:
         warnings.warn(line, stacklevel=2)
     return cohort
+
+
+def _mostly_flagged(cohort: xr.Dataset) -> list[str]:
+    """What is rare in a person, but wrong where most of a cohort's recordings have it."""
+    flags, n = cohort["flags"].values.astype(str), cohort.sizes["record"]
+    lines = []
+    for what, fix in (("a wrong sampling rate", "fs="), ("a wrong gain", "unit=")):
+        some = sum(what in text for text in flags)
+        if n >= 3 and some > n / 2:
+            lines.append(f"{some} of {n} recordings are flagged as rare ECGs or {what}: see flags, and check {fix}")
+    return lines
 
 
 def _lines_of_join(cohort: xr.Dataset) -> list[str]:

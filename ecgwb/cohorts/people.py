@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from .copies import same_recordings
 from .guards import check, counted, json_attribute, kind_of
 
 TEST_SHARE = 1 / 3
+_FEW_TO_SPLIT = 10  # of fewer patients all may be on one side by chance
 FEWEST_IN_GROUP = 10  # patients of a group that a number is worth
 _FEW_VALUES = 10  # whole numbers that stand for kinds, such as 0 and 1, or folds
 
@@ -295,7 +297,8 @@ def split_patients(cohort: xr.Dataset, test: float = TEST_SHARE, seed: int = 0) 
     """Discovery and test patients of a cohort; no patient is in both.
 
     A patient's side follows from a hash of the patient's name and the seed, so it does not depend on who else is in
-    the cohort, nor on the order of records.
+    the cohort, nor on the order of records. A part can be split again: what it was split by before is kept in its
+    attribute ``splits``, and the second split by a seed is another one than the first.
 
     Parameters
     ----------
@@ -313,7 +316,7 @@ def split_patients(cohort: xr.Dataset, test: float = TEST_SHARE, seed: int = 0) 
     Raises
     ------
     ValueError
-        When `test` is no such share, or a record has no patient.
+        When `test` is no such share, a record has no patient, or all patients, ten or more, would be on one side.
 
     Warns
     -----
@@ -325,7 +328,17 @@ def split_patients(cohort: xr.Dataset, test: float = TEST_SHARE, seed: int = 0) 
     if not 0 < test < 1:
         raise ValueError(f"test is {test}; expected a share between 0 and 1")
     warn_of_leaks([cohort])
-    is_test = np.array([patient_draw(name, seed) < test for name in named_patients(cohort)])
+    before = json_attribute(cohort, "splits", [])
+    again = before.count(seed)
+    drawn_by = f"{seed}, again {again}" if again else seed
+    is_test = np.array([patient_draw(name, drawn_by) < test for name in named_patients(cohort)])
+    n = len(np.unique(patients_of(cohort)))
+    if n >= _FEW_TO_SPLIT and (is_test.all() or not is_test.any()):
+        raise RecordError(
+            f"all {n} patients would be {'test' if is_test.all() else 'discovery'} patients, with test={test:g} and "
+            f"seed={seed}; give more people, another share, or another seed"
+        )
+    cohort = cohort.assign_attrs(splits=json.dumps([*before, seed]))
     return cohort.isel(record=np.flatnonzero(~is_test)), cohort.isel(record=np.flatnonzero(is_test))
 
 

@@ -14,7 +14,7 @@ import xarray as xr
 from ..cohorts.guards import check, kind_of
 from ..stats import CORRECTIONS, adjusted_p, check_level
 from .beyond import FEW, KNOWN
-from .manifests import ALL, Manifest, earlier_tests, hashed, note_test
+from .manifests import ALL, Manifest, earlier_tests, hashed, hashed_recordings, note_test
 from .regression import (
     FEWEST_FOR_TEST,
     Column,
@@ -103,6 +103,12 @@ def compare_features(
         raise ValueError(
             f"{len(both)} of {len(patients)} patients took part in discovery; test on others: "
             "wb.split_patients(cohort)[1]"
+        )
+    same = len(set(hashed_recordings(cohort)) & set(manifest.recordings))
+    if same:
+        raise ValueError(
+            f"{same} recordings of this cohort are among those of discovery, under other names of patients; test on "
+            "others, or leave these out"
         )
     people = manifest.table(cohort)
     _check_people(people, manifest)

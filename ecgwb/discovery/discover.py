@@ -691,5 +691,5 @@ def _holds_in_words(found: Discovery) -> list[str]:
         row = found.holds.loc[f.name]
         p = ", ".join(f"{c[2:]} p {row[c]:.3g}" for c in _p_columns(found.holds) if np.isfinite(row[c]))
         verdict = {"yes": "holds", "no": "does not hold"}.get(str(row["holds"]), "could not be tested everywhere")
-        lines.append(f"{f.name} = {f.formula} ({f.origin}): {verdict} ({p}).")
+        lines.append(f"{f.name} = {f.formula} ({f.origin}): {f'{verdict} ({p})' if p else 'could not be tested'}.")
     return lines

@@ -39,6 +39,7 @@ class Manifest:
     n: int
     notes: dict[str, str] = field(default_factory=dict)
     beyond: Beyond | None = None  # what was known, and the features' coefficients on it
+    recordings: tuple[str, ...] = ()  # hashes of the discovery people's recordings, as far as they were built here
     path: str = field(default="", compare=False)
     tests: list[dict[str, Any]] = field(default_factory=list, compare=False)  # where there is no file to keep them
 
@@ -64,7 +65,8 @@ class Manifest:
         """What is frozen: everything but the file and the tests."""
         frozen = asdict(self) | {"features": [f.to_json() for f in self.features]}
         frozen["beyond"] = self.beyond and self.beyond._asdict()
-        left_out = ("path", "tests", *(() if self.beyond else ("beyond",)))  # manifests without it keep their hash
+        later = [name for name in ("beyond", "recordings") if not getattr(self, name)]
+        left_out = ("path", "tests", *later)  # manifests without what came later keep their hash
         return {name: value for name, value in frozen.items() if name not in left_out}
 
     def table(self, cohort: xr.Dataset) -> pd.DataFrame:
@@ -193,6 +195,7 @@ def freeze(
         tried=counts,
         source=str(discovery.attrs.get("source", "cohort")),
         discovery=tuple(patients),
+        recordings=tuple(hashed_recordings(discovery)),
         n=len(complete),
         path=str(path or ""),
     )
@@ -284,6 +287,7 @@ def _from_json(stored: dict[str, Any], path: str | Path) -> Manifest:
     content["features"] = tuple(Feature.from_json(f) for f in stored["features"])
     content["columns"] = tuple(Column(**c | {"knots": tuple(c["knots"])}) for c in stored["columns"])
     content["discovery"] = tuple(stored["discovery"])
+    content["recordings"] = tuple(stored.get("recordings", ()))
     content["beyond"] = Beyond(**stored["beyond"]) if "beyond" in stored else None
     return Manifest(**content, path=str(path))
 
@@ -327,3 +331,9 @@ def hashed(cohort: xr.Dataset) -> list[str]:
     else:
         names = sorted(set(named_patients(cohort).tolist()))
     return [hashlib.sha256(n.encode()).hexdigest()[:16] for n in names]
+
+
+def hashed_recordings(cohort: xr.Dataset) -> list[str]:
+    """Its recordings, as hashes of what the samples are, each once; none where they are not known."""
+    known = sorted(set(cohort["samples"].values.astype(str)) - {"", "nan"}) if "samples" in cohort.coords else []
+    return [hashlib.sha256(text.encode()).hexdigest()[:16] for text in known]

@@ -38,6 +38,7 @@ INTERVALS = {"PR": ("P_on",), "QRS": ("QRS_on", "J"), "QT": ("T_off",)}  # what 
 _KNOTS = ("P_on", "P_off", "QRS_on", "R", "J", "T_on", "T_off")  # between them a stretch is even
 _MARGIN_MS = 10.0  # a sham span keeps this far from any wave; a flat span's ends fade over it
 _WAVE_SHARES = np.linspace(0.0, 1.0, 101)  # of a wave's length, where the cohort's mean wave is taken
+_LONGEST_STRETCH_MS = 500.0  # either way: a beat's window is 1,200 ms
 _FADE_SAMPLES = 5.0  # standard deviation of the smooth step by which the mean beat is faded in
 
 
@@ -194,12 +195,17 @@ def stretch(cohort: xr.Dataset, interval: str, ms: float | np.ndarray) -> xr.Dat
     Raises
     ------
     ValueError
-        For an unknown interval, and where RR is to change in a cohort without recordings.
+        For an unknown interval, 500 ms or more, and where RR is to change in a cohort without recordings.
     """
     cohort = check(cohort, "hr")
     if interval not in (*INTERVALS, "RR"):
         raise ValueError(f"cannot stretch {interval!r}; expected one of {', '.join(INTERVALS)}, RR")
     ms = _amounts(ms, "ms", cohort)
+    if interval != "RR" and np.abs(ms).max(initial=0.0) >= _LONGEST_STRETCH_MS:
+        raise ValueError(
+            f"ms is {ms[np.abs(ms).argmax()]:g}; expected milliseconds between -{_LONGEST_STRETCH_MS:g} and "
+            f"{_LONGEST_STRETCH_MS:g}: no beat has room for more"
+        )
     if interval == "RR":
         return _with_intervals(cohort, lambda rr, row: rr + ms[row], ms == 0)
     return _changed(cohort, lambda beats, rows: _stretched(beats, interval, ms[rows]))

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from ..figures.beats import mark_doubt, mark_waves, plot_beat
 from ..figures.ecg_paper import plot_beats, plot_ecg
 from ..figures.maps import colour_bar, map_limit, map_unit, paint_map, say_skill
+from ..figures.style import NAMES
 from .state import Exploration, View
 
 
@@ -83,7 +84,8 @@ def _beat(ax: Axes, of: Exploration, view: View, edited: xr.Dataset, shades: boo
 
 def _curves(ax: Axes, of: Exploration, view: View, curve: xr.DataArray, wait: bool) -> None:
     """The record's map as a curve, beside the cohort's."""
-    ax.plot(curve["time"], curve, color="C1", label=f"record {view.record}")
+    name = NAMES.get(view.target, view.target)
+    ax.plot(curve["time"], curve, color="C1", label=f"map of {name}, record {view.record}")
     if wait or of.has_cohort_map(view):
         try:
             common = of.cohort_map_on(view)
@@ -96,7 +98,7 @@ def _curves(ax: Axes, of: Exploration, view: View, curve: xr.DataArray, wait: bo
             ax.plot(common["time"], common["mean"], color="C0", label=people)
     ax.axhline(0, color="0.5", lw=0.5)
     ax.set_ylabel(f"{curve.attrs['long_name']}\n({map_unit(curve)})")
-    ax.legend(loc="upper left")
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1, ncols=2)  # beside nothing that is drawn
 
 
 def _compared(of: Exploration, view: View, edited: xr.Dataset) -> Figure:

@@ -346,7 +346,7 @@ class Exploration:
         common = per_10_ms(self.cohort_map(view))
         template = template_of(common)
         curves = {k: in_own_time(common[k], one, template, bridged=False) for k in ("mean", "low", "high")}
-        return xr.Dataset(curves).isel(record=0, drop=True).assign_attrs(people=len(self.sample(view)))
+        return xr.Dataset(curves).isel(record=0, drop=True).assign_attrs(people=int(common["patients"]))
 
     def compared_maps(self, view: View) -> list[tuple[str, xr.DataArray | None, str]]:
         """The view's map by each of `COMPARED`, on the beat: its name, its curve or none, and why none."""

@@ -244,7 +244,8 @@ def explore(cohort: xr.Dataset, model: nn.Module, *, store: str | Path | None = 
     -------
     Explorer
         Show it as the last line of a notebook's cell; the key ``?`` lists its keys. ``.cohort`` is the cohort with the
-        landmarks that were kept.
+        landmarks that were kept. In a script ``wb.explorer.draw(explorer.session.of, explorer.session.view)`` gives the
+        picture.
 
     Raises
     ------

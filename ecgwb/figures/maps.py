@@ -346,7 +346,7 @@ def say_skill(ax: Axes, values: xr.DataArray | xr.Dataset) -> None:
     """
     if note := skill_note(values):
         summary, _, numbers = note.partition(": ")
-        numbers = numbers.replace(" (", "\n(").replace("; ", "\n")
+        numbers = numbers.replace(" (", "\n(").replace("; ", ";\n")
         text = f"{summary}:\nthis map may mean nothing\n{numbers}" if numbers else note
         ax.text(0.99, 0.985, text, ha="right", va="top", transform=ax.transAxes, **_letters(note))
 

@@ -280,6 +280,7 @@ def unseen(make: Callable[[nn.Module, xr.Dataset], Any], model: nn.Module, cohor
         raise TypeError(f"the first argument is {kind_of(make)}; expected a function, such as wb.ecgradcam itself")
     spec, cohort = spec_of(model), check(cohort, all_leads=False)
     seen = _seen(spec, cohort)
+    _warn_of_strangers(spec, cohort, seen)
     by = _network_of_each(spec, cohort, seen)
     parts = [_made(make, model, name, cohort.isel(record=np.flatnonzero(by == name))) for name in np.unique(by)]
     for name in ("bias", "additivity"):  # of several networks they are of each record's own
@@ -313,6 +314,20 @@ def _made(make: Callable[[nn.Module, xr.Dataset], Any], model: nn.Module, name: 
             f"the function gave {kind_of(part)}; expected a Dataset or DataArray with a value of each record"
         )
     return part
+
+
+def _warn_of_strangers(spec: ModelSpec, cohort: xr.Dataset, seen: np.ndarray) -> None:
+    """Warns where nobody of a cohort that no data set's layout names is known to a network by name or fold."""
+    known_apart = ("ludb", "synthetic")  # cohorts that come with the package, and that no network of it learnt from
+    elsewhere = [source for source, name, _ in sources_of(cohort) if not name and not source.startswith(known_apart)]
+    if spec.out_of_fold and elsewhere and not seen.any():
+        learnt = sorted(set().union(*spec.trained_on.values()))
+        warnings.warn(
+            f"nobody of {elsewhere[0]!r} is known to the network by patient or fold, so it answers for everybody "
+            "itself. Recordings copied from a data set that it has learnt from are known only by that data set's "
+            f"patients and folds, such as {learnt[0]!r}: build the cohort from the data set's own folder",
+            stacklevel=4,
+        )
 
 
 def _network_of_each(spec: ModelSpec, cohort: xr.Dataset, seen: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import torch
+import xarray as xr
 from torch import nn
 
 from .networks import CompactNet, KanResWideX
@@ -367,6 +368,11 @@ def spec_of(model: nn.Module) -> ModelSpec:
     own = (getattr(network, name, None) for name in ("spec", _PRIVATE))
     spec = next((v for v in own if isinstance(v, ModelSpec)), None)
     if spec is None:
+        if isinstance(model, (xr.Dataset, xr.DataArray)):
+            raise ModelError(
+                "where a network was expected there is a cohort, or what was made of one; help() of the function says "
+                "which comes first: wb.predict(model, cohort), but wb.explore(cohort, model)"
+            )
         raise ModelError(f"{type(model).__name__} has no ModelSpec; say what it takes and gives:\n{EXAMPLE}")
     return spec
 

@@ -358,3 +358,12 @@ def test_few_whole_numbers_are_a_group_each(ludb):
     assert list(wb.cohorts.people.groups(people, "yes")) == ["0", "1"]
     assert list(wb.cohorts.people.groups(people, "fold")) == ["0", "1", "2", "3", "4"]
     assert len(wb.cohorts.people.groups(people, "age")) == 3
+
+
+def test_a_wrong_rate_of_most_recordings_is_one_warning(ludb_folder):
+    records = [wb.read_record(ludb_folder / "data" / str(k)) for k in (1, 2, 3, 4)]
+    slow = [wb.Record(r.signal, r.fs / 2, r.leads, record_id=str(k)) for k, r in enumerate(records)]
+    with pytest.warns(
+        UserWarning, match=r"4 of 4 recordings are flagged as rare ECGs or a wrong sampling rate: .* fs="
+    ):
+        wb.build_cohort(slow)

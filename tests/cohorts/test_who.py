@@ -156,6 +156,22 @@ def test_records_without_names_are_split_all_the_same(somebody):
     assert names_patients(somebody[0].drop_vars("record"))
 
 
+def test_a_part_can_be_split_again_and_nobody_is_on_two_sides(ludb):
+    rest, test = wb.split_patients(ludb, test=0.3)
+    train, validation = wb.split_patients(rest, test=0.3)
+    sides = [set(part["patient"].values) for part in (train, validation, test)]
+    assert [len(side) for side in sides] == [part.sizes["record"] for part in (train, validation, test)]
+    assert sum(map(len, sides)) == len(set.union(*sides)) == 200
+    assert 25 < len(sides[1]) < 60
+    again = wb.split_patients(ludb, test=0.3)
+    assert again[1]["record"].values.tolist() == test["record"].values.tolist()
+
+
+def test_a_split_with_nobody_on_one_side_is_refused(ludb):
+    with pytest.raises(wb.RecordError, match="all 20 patients would be"):
+        wb.split_patients(ludb.isel(record=slice(20)), test=0.0001)
+
+
 def test_recordings_without_energy_are_not_the_same():
     flat, short = wb.Record(np.ones((2, 5000)), 500, ["I", "II"]), wb.Record(np.eye(2, 20), 500, ["I", "II"])
     empty = wb.Record(np.full((2, 5000), np.nan), 500, ["I", "II"])

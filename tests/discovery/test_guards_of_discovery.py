@@ -22,3 +22,14 @@ def test_a_level_that_is_none_is_refused_before_a_second_test_is_warned_of(ludb)
     with warnings.catch_warnings(record=True) as warned, pytest.raises(ValueError, match="ci is 95"):
         wb.compare_features(manifest, other, ci=95)
     assert not warned
+
+
+def test_recordings_of_discovery_are_known_again_under_other_names(ludb, tmp_path):
+    one = ludb.isel(record=slice(100))
+    wb.freeze(R_V5, one, baseline=("age",), path=tmp_path / "frozen.json")
+    manifest = wb.discovery.load_manifest(tmp_path / "frozen.json")
+    renamed = ludb.isel(record=slice(90, 150))
+    renamed = renamed.assign_coords(patient=("record", [f"other-{k}" for k in range(60)]))
+    with pytest.raises(ValueError, match="10 recordings of this cohort are among those of discovery"):
+        wb.compare_features(manifest, renamed)
+    assert wb.compare_features(manifest, renamed.isel(record=slice(10, None))).loc["baseline", "n"] > 40

@@ -246,3 +246,8 @@ def test_a_fill_a_width_and_a_mask_that_cannot_be_are_refused(ludb):
         plant(few, 0.0, 100.0, where=[True, False, True])
     mask[:, 200:220] = True
     np.testing.assert_array_equal(wb.edits.erase(few, mask.tolist())["beat"], wb.edits.erase(few, mask)["beat"])
+
+
+def test_a_stretch_that_no_beat_has_room_for_is_refused(people):
+    with pytest.raises(ValueError, match="ms is 3000; expected milliseconds between -500 and 500"):
+        stretch(people, "QT", 3000)

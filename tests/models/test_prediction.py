@@ -307,3 +307,15 @@ def test_a_first_normalisation_called_by_name_is_compared_too(ludb):
     model = wb.wrap_model(Named().eval(), wb.ModelSpec(targets=("a", "b"), layer="features"))
     with pytest.warns(UserWarning, match="first batch normalisation"):
         wb.predict(model, ludb)
+
+
+def test_people_whom_no_name_or_fold_tells_from_those_learnt_from_are_warned_of(ludb):
+    network, some = wb.load_model("compact-sex"), ludb.isel(record=slice(12))
+    with pytest.warns(UserWarning, match="nobody of 'mine' is known to the network by patient or fold"):
+        wb.predict(network, some.assign_attrs(source="mine"), out_of_fold=True)
+    wb.predict(network, some, out_of_fold=True)  # warnings are errors here: LUDB is known to be apart
+
+
+def test_a_cohort_in_place_of_the_network_is_told_of(ludb, measures):
+    with pytest.raises(ModelError, match="where a network was expected there is a cohort"):
+        wb.predict(ludb, measures)
