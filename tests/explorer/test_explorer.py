@@ -160,6 +160,23 @@ def test_marks_are_kept_in_a_csv_and_read_again(few, measures, tmp_path):
         Session(cohort, measures, tmp_path / "few.zarr")
 
 
+def test_marks_of_others_stay_theirs(few, measures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    one, other = Session(few, measures, by="AB"), Session(few, measures, by="CD")  # both are open at once
+    one.mark("good")
+    other.see(record="3")
+    other.mark("doubtful")
+    with Path("explorer.review.csv").open(newline="") as file:
+        assert [(r["record"], r["by"]) for r in csv.DictReader(file)] == [("1", "AB"), ("3", "CD")]
+    other.undo()
+    again = Session(few, measures, by="EF")
+    assert again.marks == {"1": ("good", "")}
+    again.see(record="5")
+    again.mark("good")
+    with Path("explorer.review.csv").open(newline="") as file:
+        assert [(r["record"], r["by"]) for r in csv.DictReader(file)] == [("1", "AB"), ("5", "EF")]
+
+
 def test_the_table_lists_what_is_measured_predicted_and_doubted(explorer, few):
     records, of = explorer.records, explorer.session.of
     assert records["ids"] == few["record"].values.tolist()
