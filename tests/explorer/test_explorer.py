@@ -1,8 +1,10 @@
+import asyncio
 import base64
 import csv
 import dataclasses
 import io
 import itertools
+import re
 from pathlib import Path
 
 import matplotlib.image
@@ -308,6 +310,33 @@ def test_what_cannot_be_explored_is_said(few, measures):
     assert session.view.view == "beat"
     session.see(colour="red")
     assert "a view has no colour" in session.message
+
+
+def test_the_cohorts_map_is_never_made_in_one_go_while_a_user_waits(few, measures, monkeypatch):
+    """Neither when something else is shown by the time it is made, nor when a landmark is kept meanwhile."""
+    at_hand, whole = [], Exploration.cohort_map
+
+    def noted(of, view):
+        at_hand.append(of._map_key(view)[:3] in of._raw_maps)
+        return whole(of, view)
+
+    async def look():
+        explorer = wb.explore(few, measures)
+        for asked in ({"view": "12 leads"}, {"variant": "saliency"}, {"view": "beat"}, {"variant": "edit map"}):
+            explorer.do("see", **asked)
+            await asyncio.sleep(0.2)
+        while not re.search(r"[1-9]\d %", explorer.computing):
+            await asyncio.sleep(0.02)
+        place = explorer.session.of.place(explorer.shown["record"], "T_off")
+        explorer.do("see", moved=["T_off", place + 20])
+        explorer.do("keep")
+        while explorer.computing or "mean" not in (explorer.shown.get("cohort") or {}):
+            await asyncio.sleep(0.02)
+
+    monkeypatch.setattr(Exploration, "cohort_map", noted)
+    asyncio.run(asyncio.wait_for(look(), 120))
+    assert at_hand
+    assert all(at_hand)
 
 
 def test_layers_and_methods_are_chosen_from_those_that_work(few, measures, tiny):
