@@ -442,7 +442,7 @@ def statement_names(cohort: xr.Dataset) -> xr.Dataset:
 
 def names_in(text: str) -> str:
     """A text of statements, parted by ";", with names in place of codes, each once."""
-    return "; ".join(dict.fromkeys(name_of(part) for part in str(text).split(";")))
+    return "; ".join(dict.fromkeys(name_of(part) for part in str(text).split(";") if part.strip()))
 
 
 def with_statements(cohort: xr.Dataset, by: str = "diagnosis") -> xr.Dataset:

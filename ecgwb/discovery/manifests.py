@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,7 +21,8 @@ from .features import Feature, people_table
 from .regression import FEWEST_FOR_TEST, Column, columns_of, design, detectable, frozen_coefficients, is_binary
 
 ALL = "all features"
-MEDIUM_R = 0.3  # a partial correlation that is called medium
+MEDIUM_R = 0.3  # a partial correlation that is called medium (Cohen 1988)
+MEDIUM_SD = 2 * MEDIUM_R / math.sqrt(1 - MEDIUM_R**2)  # how far apart it puts the means of two groups of one size
 _FLAT = 1e-6  # SD of a score, below which it says the same of everybody
 
 
@@ -212,14 +214,18 @@ def freeze(
 
 
 def _warn_of_few(least: dict[str, float]) -> None:
-    """Warns where only effects could be found that are larger than what is called medium (Cohen 1988)."""
-    if not least["partial_r"] <= MEDIUM_R:
-        apart = f", or {least['difference_sd']:.2f} SD between the outcomes" if "difference_sd" in least else ""
-        few = "no effect" if least["partial_r"] >= 1 else f"a partial correlation of {least['partial_r']:.2f}{apart}"
+    """Warns where only effects could be found that are larger than what is called medium.
+
+    Of a rare outcome the difference says so: few cases let a small correlation stand for means that are far apart.
+    """
+    r, apart = least["partial_r"], least.get("difference_sd", 0.0)
+    if r > MEDIUM_R or apart > MEDIUM_SD:
+        few = "no effect" if r >= 1 or math.isinf(apart) else f"a partial correlation of {r:.2f}"
+        few += f", or {apart:.2f} SD between the outcomes" if few != "no effect" and apart else ""
         warnings.warn(
             f"{least['people']:.0f} people are few for this test: the smallest effect that it finds in four of five "
-            f"trials is {few}; a medium one is {MEDIUM_R}. Take more people or fewer features before you freeze: a "
-            "test that could not find anything shows nothing",
+            f"trials is {few}; a medium one is {MEDIUM_R}, or {MEDIUM_SD:.2f} SD. Take more people or fewer features "
+            "before you freeze: a test that could not find anything shows nothing",
             stacklevel=3,
         )
 

@@ -26,13 +26,16 @@ _COLUMNS = ("record", "verdict", "note", "by")
 _EDITS = ("blanked", "stretched", "scaled", "moved")
 
 
+Mark = tuple[str, str, str, str]  # record, verdict, note, and by whom
+
+
 @dataclass(frozen=True)
 class Step:
     """What undo goes back to: a view, the landmarks kept so far, and the review's marks."""
 
     view: View
     kept: tuple[tuple[str, str, float], ...] = ()  # record, landmark, ms
-    marks: tuple[tuple[str, str, str], ...] = ()  # record, verdict, note
+    marks: tuple[Mark, ...] = ()
 
 
 class Session:
@@ -83,7 +86,7 @@ class Session:
     @property
     def marks(self) -> dict[str, tuple[str, str]]:
         """Records reviewed: their verdict and note."""
-        return {record: (verdict, note) for record, verdict, note in self._now.marks}
+        return {record: (verdict, note) for record, verdict, note, _ in self._now.marks}
 
     @property
     def review_file(self) -> Path:
@@ -168,7 +171,7 @@ class Session:
             self.message = f"verdict is {verdict!r}; expected one of {', '.join(VERDICTS)}"
             return
         others = tuple(m for m in self._now.marks if m[0] != self.view.record)
-        mine = ((self.view.record, verdict, note),) if verdict or note else ()
+        mine = ((self.view.record, verdict, note, self.by),) if verdict or note else ()
         if self._go_to(replace(self._now, marks=(*others, *mine)), remember=True):
             what = f"marked as {verdict}" if verdict else "note kept" if note else "no longer marked"
             self._say_done(f"record {self.view.record}: {what}, in {self.review_file}")
@@ -212,7 +215,7 @@ class Session:
             elif len(step.kept) > len(self._now.kept):
                 self.of.keep(*step.kept[-1], self.by, store=self.store)
             if step.marks != self._now.marks:
-                _write_marks(self.review_file, step.marks, self.by)
+                _write_marks(self.review_file, self._now.marks, step.marks)
         except (OSError, ValueError) as e:
             self.message = str(e)
             return False
@@ -274,20 +277,24 @@ def _checked(wanted: Mapping[str, Any], of: Exploration) -> dict[str, Any]:
     return out
 
 
-def _read_marks(file: Path) -> tuple[tuple[str, str, str], ...]:
+def _read_marks(file: Path) -> tuple[Mark, ...]:
     if not file.is_file():
         return ()
-    with file.open(newline="", encoding="utf-8") as f:
+    with file.open(newline="", encoding="utf-8-sig") as f:  # a spreadsheet puts a mark before the first column
         rows = csv.DictReader(f)
         if tuple(rows.fieldnames or ()) != _COLUMNS:
             raise ValueError(f"{file} has columns {rows.fieldnames}; expected {', '.join(_COLUMNS)}: move it away")
-        return tuple((row["record"], row["verdict"], row["note"]) for row in rows)
+        return tuple((row["record"], row["verdict"], row["note"], row["by"]) for row in rows)
 
 
-def _write_marks(file: Path, marks: tuple[tuple[str, str, str], ...], by: str) -> None:
+def _write_marks(file: Path, before: tuple[Mark, ...], after: tuple[Mark, ...]) -> None:
+    """Write the marks that changed; what others have written to the file meanwhile stays."""
+    changed = {mark[0] for mark in set(before) ^ set(after)}
+    marks = [mark for mark in _read_marks(file) if mark[0] not in changed]
+    marks += [mark for mark in after if mark[0] in changed]
     written = file.with_suffix(".part")
     with written.open("w", newline="", encoding="utf-8") as f:
         rows = csv.writer(f)
         rows.writerow(_COLUMNS)
-        rows.writerows((*mark, by) for mark in marks)
+        rows.writerows(marks)
     written.replace(file)

@@ -48,9 +48,9 @@ WHY_THEY_DIFFER = (
 )
 _AT_A_TIME = {"edit map": 4}  # records whose maps a kernel makes before it looks for what a user does; else:
 _AT_A_TIME_ELSE = 50
+_NAMES, _UNITS = {"qtc": "QTc"}, UNITS | {"qtc": "ms"}
 # How many of a larger cohort, spread through it, make the cohort's map: by most ways, and by edit maps, which take some
 # 60 ms of a core for a beat and 300 for a recording.
-_NAMES, _UNITS = {"qtc": "QTc"}, UNITS | {"qtc": "ms"}
 _PEOPLE = {"beat": (200, 50), "rhythm": (50, 12)}
 
 

@@ -137,6 +137,7 @@ class Explorer(anywidget.AnyWidget):
         with quiet():
             if self._known_cohort is not self.cohort:
                 self._known_cohort = self.cohort
+                self._steps = None  # begun with other landmarks
                 self.records = records(self.session.of)
             self.shown = shown(self.session) | {"number": number}
         if self._loop is None:
@@ -177,7 +178,10 @@ class Explorer(anywidget.AnyWidget):
             self.computing = f"the cohort's map is being computed: {100 * share:.0f} %"
             self._loop.call_later(0.02, self._step, steps)
             return
-        self._steps, view = None, self.session.view
+        made, self._steps, view = steps[0], None, self.session.view
+        if view.view != "beat" or self.session.of._map_key(view) != self.session.of._map_key(made):
+            self._make_cohort_map_soon()  # something else is shown by now, whose map would be made in one go here
+            return
         try:
             with quiet():
                 self.session.of.cohort_map(view)

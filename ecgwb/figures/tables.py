@@ -342,7 +342,7 @@ def plot_agreement(
     if marked.any() or n_unmeasured:
         crosses = f"\n{marked.sum()} drawn as ×" if marked.any() else ""
         text = f"no P wave or AF:{crosses}\n{n_unmeasured} predicted,\nnot measured"
-        ax.text(0.98, 0.03, text, transform=ax.transAxes, va="bottom", ha="right", fontsize=5.5, color="0.3")
+        ax.text(0.98, 0.03, text, transform=ax.transAxes, va="bottom", ha="right", fontsize=6, color="0.3")
     low, high = np.min([x, y]), np.max([x, y])
     room = 0.05 * (high - low) or 1.0
     limits = (low - room, high + room)

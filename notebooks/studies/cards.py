@@ -190,7 +190,7 @@ def main() -> None:
         model = load_model(name)
         skill[name] = spec_of(with_skill(model, ludb if spec_of(model).input == "rhythm" else test)).skill
         print(name, {t: v["value"] for t, v in skill[name].items()}, flush=True)
-    SKILL.write_text(json.dumps(skill, indent=1, ensure_ascii=False) + "\n")
+    SKILL.write_text(json.dumps(skill, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

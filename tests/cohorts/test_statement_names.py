@@ -11,6 +11,7 @@ from ecgwb.recordings.snomed import names, scp_names
 def test_codes_of_both_lists_become_names_and_words_stay():
     assert names_in("AFIB; 164889003; seen twice") == "atrial fibrillation; seen twice"
     assert names_in("") == ""
+    assert names_in("AFIB; ;") == "atrial fibrillation"
     assert names_in("LAO/LAE;VCLVH") == (
         "left atrial overload/enlargement; voltage criteria (QRS) for left ventricular hypertrophy"
     )

@@ -67,3 +67,11 @@ def test_too_few_test_people_are_said_before_freezing(ludb, tmp_path):
     assert freeze(R_V5, ludb, baseline=("age",), test_people=400).tried
     with pytest.warns(UserWarning, match="no effect"):
         wb.freeze(R_V5, ludb, baseline=("age",), test_people=3)
+
+
+def test_few_cases_among_many_people_are_said_too(ludb):
+    rare = ludb.assign(rare=("record", (np.arange(ludb.sizes["record"]) % 20 == 0).astype(float)))
+    with pytest.warns(UserWarning, match=r"100 people are few .* 0.28, or 1.29 SD .* a medium one is 0.3, or 0.63 SD"):
+        freeze(R_V5, rare, "rare", baseline=("age",), test_people=100)
+    with pytest.warns(UserWarning, match="is no effect"):
+        freeze(R_V5, rare, "rare", baseline=("age",), test_people=9)  # half a case is expected

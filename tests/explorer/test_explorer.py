@@ -1,8 +1,10 @@
+import asyncio
 import base64
 import csv
 import dataclasses
 import io
 import itertools
+import re
 from pathlib import Path
 
 import matplotlib.image
@@ -160,6 +162,23 @@ def test_marks_are_kept_in_a_csv_and_read_again(few, measures, tmp_path):
         Session(cohort, measures, tmp_path / "few.zarr")
 
 
+def test_marks_of_others_stay_theirs(few, measures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    one, other = Session(few, measures, by="AB"), Session(few, measures, by="CD")  # both are open at once
+    one.mark("good")
+    other.see(record="3")
+    other.mark("doubtful")
+    with Path("explorer.review.csv").open(newline="") as file:
+        assert [(r["record"], r["by"]) for r in csv.DictReader(file)] == [("1", "AB"), ("3", "CD")]
+    other.undo()
+    again = Session(few, measures, by="EF")
+    assert again.marks == {"1": ("good", "")}
+    again.see(record="5")
+    again.mark("good")
+    with Path("explorer.review.csv").open(newline="") as file:
+        assert [(r["record"], r["by"]) for r in csv.DictReader(file)] == [("1", "AB"), ("5", "EF")]
+
+
 def test_the_table_lists_what_is_measured_predicted_and_doubted(explorer, few):
     records, of = explorer.records, explorer.session.of
     assert records["ids"] == few["record"].values.tolist()
@@ -291,6 +310,33 @@ def test_what_cannot_be_explored_is_said(few, measures):
     assert session.view.view == "beat"
     session.see(colour="red")
     assert "a view has no colour" in session.message
+
+
+def test_the_cohorts_map_is_never_made_in_one_go_while_a_user_waits(few, measures, monkeypatch):
+    """Neither when something else is shown by the time it is made, nor when a landmark is kept meanwhile."""
+    at_hand, whole = [], Exploration.cohort_map
+
+    def noted(of, view):
+        at_hand.append(of._map_key(view)[:3] in of._raw_maps)
+        return whole(of, view)
+
+    async def look():
+        explorer = wb.explore(few, measures)
+        for asked in ({"view": "12 leads"}, {"variant": "saliency"}, {"view": "beat"}, {"variant": "edit map"}):
+            explorer.do("see", **asked)
+            await asyncio.sleep(0.2)
+        while not re.search(r"[1-9]\d %", explorer.computing):
+            await asyncio.sleep(0.02)
+        place = explorer.session.of.place(explorer.shown["record"], "T_off")
+        explorer.do("see", moved=["T_off", place + 20])
+        explorer.do("keep")
+        while explorer.computing or "mean" not in (explorer.shown.get("cohort") or {}):
+            await asyncio.sleep(0.02)
+
+    monkeypatch.setattr(Exploration, "cohort_map", noted)
+    asyncio.run(asyncio.wait_for(look(), 120))
+    assert at_hand
+    assert all(at_hand)
 
 
 def test_layers_and_methods_are_chosen_from_those_that_work(few, measures, tiny):
