@@ -338,7 +338,7 @@ def split_patients(cohort: xr.Dataset, test: float = TEST_SHARE, seed: int = 0) 
             f"all {n} patients would be {'test' if is_test.all() else 'discovery'} patients, with test={test:g} and "
             f"seed={seed}; give more people, another share, or another seed"
         )
-    cohort = cohort.assign_attrs(splits=json.dumps([*before, seed]))
+    cohort = cohort.assign_attrs(splits=json.dumps([*before, seed if isinstance(seed, str) else int(seed)]))
     return cohort.isel(record=np.flatnonzero(~is_test)), cohort.isel(record=np.flatnonzero(is_test))
 
 
