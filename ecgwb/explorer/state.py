@@ -27,7 +27,7 @@ from ..edits.maps import by_r
 from ..figures.maps import per_10_ms
 from ..figures.style import NAMES
 from ..models.activations import readable_layers, reading
-from ..models.prediction import predict
+from ..models.prediction import fibrillates, predict
 from ..models.spec import NO_SKILL, ModelError, spec_of
 from .table import numbers_of
 
@@ -433,9 +433,8 @@ class Exploration:
     def _caution(self, view: View, target: str, numbers: dict[str, float]) -> str:
         """Why a number of the table should not be trusted; else ""."""
         if target == "qtc":
-            labels = self.cohort.get("rhythm_label")
-            rhythm = "" if labels is None else str(labels.sel(record=view.record).values)
-            return "QTc of an irregular rhythm is unsure" if "fibrillation" in rhythm.lower() else ""
+            af = fibrillates(self.cohort.sel(record=[view.record])).item()
+            return "QTc of an irregular rhythm is unsure" if af else ""
         if target not in TARGETS or np.isfinite(numbers["measured_after"]) or not np.isfinite(numbers["predicted"]):
             return ""
         name = NAMES.get(target, target)

@@ -263,6 +263,9 @@ def test_a_number_that_rests_on_an_absent_wave_is_marked(few, measures):
     cautions = {r["target"]: r["caution"] for r in explorer.shown["numbers"] if r["caution"]}
     assert list(cautions) == ["pr", "qtc"]
     assert "a wave it needs is absent" in cautions["pr"]
+    of = Exploration(few.assign_coords(diagnosis=("record", ["AFLT"] * 40)).drop_vars("rhythm_label"), measures)
+    (qtc,) = (r for r in of.measurements(View(str(few["record"].values[0]), "qt")) if r["target"] == "qtc")
+    assert "irregular rhythm" in qtc["caution"]  # by the diagnosis, as PTB-XL has it
 
 
 def test_messages_say_whether_something_was_refused(session):
