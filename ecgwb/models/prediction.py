@@ -36,7 +36,8 @@ _FEWEST = 10  # records that tell what a network usually sees
 _OF_P = re.compile(r"pr|pq|p[ _]?(wave|duration)|(pr|pq)[ _]?(interval|duration|ms)", re.IGNORECASE)
 _OF_RATE = re.compile(r"qtc.*|qt[ _]?corrected", re.IGNORECASE)
 _FIBRILLATION = re.compile(
-    r"(^|; ?)(?!no\b)[^;]*\batrial (fibrillation|flutter)\b|(^|; ?)(AFIB|AFLT|AF|164889003|164890007)( ?;|$)",
+    r"(^|; ?)(?!no\b)[^;]*(?<!\bno )(?<!\bwithout )\batrial (fibrillation|flutter)\b"
+    r"|(^|; ?)(AFIB|AFLT|AF|164889003|164890007)( ?;|$)",
     re.IGNORECASE,
 )
 _SETTLED = 100  # steps of training after which a batch normalisation's averages are its data's
