@@ -98,7 +98,7 @@ def paper_dir() -> Path:
 def keep(name: str, figure: Figure, table: pd.DataFrame, caption: str) -> Figure:
     """Keep a figure and the numbers behind it for the paper.
 
-    Panels of a figure that has several get the letters a, b, c, which captions name, where it has none.
+    Panels of a figure that has several get the letters a, b, c, which captions name, unless they have them.
 
     Writes ``name.pdf`` (vector graphics), ``name.png``, ``name.csv`` and ``name.json`` into `paper_dir`. Numbers in the
     CSV have six significant digits and the PDF has no date, so that two runs give the same files.

@@ -18,7 +18,7 @@ from ..attention.maps import cohort_map
 from ..cohorts.beats import RHYTHM, need_records
 from ..cohorts.corrections import move_landmark, undo_landmark
 from ..cohorts.measurements import TARGETS, UNITS
-from ..cohorts.people import statement_names
+from ..cohorts.people import patients_of, statement_names
 from ..delineation.landmarks import LANDMARKS
 from ..edits.changes import blank, scale, spread_rr, stretch
 from ..edits.edit_maps import edit_map
@@ -27,8 +27,9 @@ from ..edits.maps import by_r
 from ..figures.maps import per_10_ms
 from ..figures.style import NAMES
 from ..models.activations import readable_layers, reading
-from ..models.prediction import predict
+from ..models.prediction import fibrillates, predict
 from ..models.spec import NO_SKILL, ModelError, spec_of
+from .table import numbers_of
 
 VIEWS = ("beat", "12 leads", "rhythm", "maps")
 STRETCHED = {"PR": (-40, 40), "QRS": (-20, 20), "QT": (-40, 40)}  # ms
@@ -335,7 +336,11 @@ class Exploration:
             some = self.cohort.isel(record=self.sample(view))
             values = self._raw_maps[variant, layer, target].sel(target=[view.target])
             values = _centred(view, values.sel(lead=lead) if lead else values)
-            self._cohort_maps[*key, view.target] = cohort_map(align(values, some)).sel(target=view.target)
+            aligned = align(values, some)
+            there = np.isfinite(aligned.values).any(axis=tuple(range(1, aligned.ndim)))
+            people = len(np.unique(patients_of(some)[there]))  # `cohort_map` counts those without a map, too
+            made = cohort_map(aligned).sel(target=view.target)
+            self._cohort_maps[*key, view.target] = made.assign(patients=people)
         return self._cohort_maps[*key, view.target]
 
     def cohort_map_on(self, view: View) -> xr.Dataset | None:
@@ -413,7 +418,7 @@ class Exploration:
         rows = []
         for t in dict.fromkeys([*self.spec.targets, *before]):
             known = t in self.spec.targets
-            label = float(self.cohort[t].sel(record=view.record)) if t in self.cohort else np.nan
+            label = float(numbers_of(self.cohort.sel(record=[view.record]), t)[0])
             numbers = {
                 "measured": before.get(t, label),
                 "measured_after": after.get(t, label),
@@ -428,9 +433,8 @@ class Exploration:
     def _caution(self, view: View, target: str, numbers: dict[str, float]) -> str:
         """Why a number of the table should not be trusted; else ""."""
         if target == "qtc":
-            labels = self.cohort.get("rhythm_label")
-            rhythm = "" if labels is None else str(labels.sel(record=view.record).values)
-            return "QTc of an irregular rhythm is unsure" if "fibrillation" in rhythm.lower() else ""
+            af = fibrillates(self.cohort.sel(record=[view.record])).item()
+            return "QTc of an irregular rhythm is unsure" if af else ""
         if target not in TARGETS or np.isfinite(numbers["measured_after"]) or not np.isfinite(numbers["predicted"]):
             return ""
         name = NAMES.get(target, target)
@@ -444,9 +448,9 @@ class Exploration:
             for change in changes
             if change["records"] == [view.record] and "to_ms" in change
         ]
-        lines.append(f'one = cohort.sel(record=["{view.record}"])')
+        lines.append(f"one = cohort.sel(record=[{view.record!r}])")
         if view.moved:
-            lines.append(f'one = wb.cohorts.move_landmark(one, "{view.record}", "{view.moved[0]}", {view.moved[1]!r})')
+            lines.append(f'one = wb.cohorts.move_landmark(one, {view.record!r}, "{view.moved[0]}", {view.moved[1]!r})')
         lines += [f'one = wb.edits.stretch(one, "{what}", {ms:g})' for what, ms in view.stretched]
         lines += [
             f"one = wb.edits.spread_rr(one, {factor:g})"

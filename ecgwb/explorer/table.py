@@ -34,7 +34,8 @@ def record_table(cohort: xr.Dataset, predictions: xr.Dataset) -> pd.DataFrame:
     }
     targets = map(str, predictions.data_vars)
     for name in dict.fromkeys(("age", *TARGETS, *targets)):
-        table[name] = cohort[name].values.astype(float) if name in cohort.variables else unknown
+        if name not in table:  # a target may be called sex, of which the text is listed
+            table[name] = numbers_of(cohort, name)
     table["qtc"] = table["qt"] / np.cbrt(60.0 / table["hr"])
     table["doubt"] = cohort["doubt"].max("landmark").values if "doubt" in cohort else unknown
     for name in map(str, predictions.data_vars):
@@ -42,5 +43,12 @@ def record_table(cohort: xr.Dataset, predictions: xr.Dataset) -> pd.DataFrame:
         table[f"predicted_{name}"] = predicted
         if predictions[name].attrs["units"] == "log-odds":
             predicted = np.where(np.isfinite(predicted), predicted > 0, np.nan)
-        table[f"error_{name}"] = np.abs(predicted - table[name])
+        table[f"error_{name}"] = np.abs(predicted - numbers_of(cohort, name))
     return pd.DataFrame(table, index=pd.Index(cohort["record"].values.astype(str), name="record"))
+
+
+def numbers_of(cohort: xr.Dataset, name: str) -> np.ndarray:
+    """The cohort's numbers (record,) of a name; NaN where it has none, or words."""
+    if name not in cohort.variables or cohort[name].dtype.kind not in "fiub":
+        return np.full(cohort.sizes["record"], np.nan)
+    return cohort[name].values.astype(float)

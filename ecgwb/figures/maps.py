@@ -73,8 +73,8 @@ def cohort_map(
     target = target or str(np.atleast_1d(aligned["target"].values)[0]) if "target" in aligned.coords else target
     chosen = {kind: _of_target(values, target) for kind, values in maps.items()}
     own = chosen["map"]
-    lacking = [str(r) for r in own["record"].values if r not in cohort["record"].values]
-    if lacking:
+    lacking = np.setdiff1d(own["record"].values, cohort["record"].values)
+    if len(lacking):
         raise ValueError(f"the maps are of {len(lacking)} records that the cohort lacks, such as {lacking[0]}")
     people = cohort.sel(record=own["record"].values)
     lead = lead or LEAD_SHOWN.get(str(target), "V5")
@@ -111,12 +111,12 @@ def _of_target(aligned: xr.DataArray, target: str | None) -> xr.DataArray:
             f"cohort_map draws (record, phase) or (record, target, phase); these maps have {have}; "
             "wb.align(maps, cohort) warps them onto the common beat"
         )
-    if "target" not in aligned.dims:
+    if "target" not in aligned.coords:
         return aligned
-    known = [str(t) for t in aligned["target"].values]
+    known = [str(t) for t in np.atleast_1d(aligned["target"].values)]
     if target not in known:
         raise ValueError(f"the maps have no target {target!r}; expected one of {', '.join(known)}")
-    return aligned.sel(target=target)
+    return aligned.sel(target=target) if "target" in aligned.dims else aligned
 
 
 def plot_cohort_map(

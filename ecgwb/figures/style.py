@@ -72,6 +72,8 @@ def letter_panels(figure: Figure) -> None:
     pad = 17 if any(ax.get_legend() for ax in panels) else None
     for letter, ax in zip(ascii_lowercase, panels, strict=False):
         title = ax.get_title(loc="left")
+        if title == letter or title.startswith(f"{letter}  "):  # it has it
+            continue
         if not title:
             ax.set_title(letter, loc="left", pad=pad)
             continue

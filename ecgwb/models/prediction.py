@@ -36,7 +36,8 @@ _FEWEST = 10  # records that tell what a network usually sees
 _OF_P = re.compile(r"pr|pq|p[ _]?(wave|duration)|(pr|pq)[ _]?(interval|duration|ms)", re.IGNORECASE)
 _OF_RATE = re.compile(r"qtc.*|qt[ _]?corrected", re.IGNORECASE)
 _FIBRILLATION = re.compile(
-    r"(^|; ?)(?!no\b)[^;]*\batrial (fibrillation|flutter)\b|(^|; ?)(AFIB|AFLT|AF|164889003|164890007)( ?;|$)",
+    r"(^|; ?)(?!no\b)[^;]*(?<!\bno )(?<!\bwithout )\batrial (fibrillation|flutter)\b"
+    r"|(^|; ?)(AFIB|AFLT|AF|164889003|164890007)( ?;|$)",
     re.IGNORECASE,
 )
 _SETTLED = 100  # steps of training after which a batch normalisation's averages are its data's
@@ -113,17 +114,23 @@ def rests_on_absent(targets: Sequence[str], cohort: xr.Dataset) -> np.ndarray | 
     of_rate = [t for t in targets if _OF_RATE.fullmatch(t)]
     if not of_p + of_rate:
         return None
-    words = [cohort[k].values.astype(str) for k in ("rhythm_label", "diagnosis") if k in cohort.coords]
-    fibrillates = np.zeros(cohort.sizes["record"], dtype=bool)
-    for texts in words:
-        fibrillates |= [bool(_FIBRILLATION.search(text)) for text in texts]
-    no_p = np.isnan(cohort["fiducial"].sel(landmark="P_on").values) if "fiducial" in cohort else ~fibrillates & False
+    af = fibrillates(cohort)
+    no_p = np.isnan(cohort["fiducial"].sel(landmark="P_on").values) if "fiducial" in cohort else np.zeros_like(af)
     out = []
-    for p_absent, af in zip(no_p, fibrillates, strict=True):
-        why = ["no P wave"] * bool(p_absent) + ["atrial fibrillation or flutter"] * bool(af)
-        parts = [f"{t}: {' and '.join(why)}" for t in of_p if why] + [f"{t}: {why[-1]}" for t in of_rate if af]
+    for p_absent, irregular in zip(no_p, af, strict=True):
+        why = ["no P wave"] * bool(p_absent) + ["atrial fibrillation or flutter"] * bool(irregular)
+        parts = [f"{t}: {' and '.join(why)}" for t in of_p if why] + [f"{t}: {why[-1]}" for t in of_rate if irregular]
         out.append("; ".join(parts))
     return np.array(out, dtype=str)
+
+
+def fibrillates(cohort: xr.Dataset) -> np.ndarray:
+    """Which records (record,) are said to be in atrial fibrillation or flutter, by rhythm or diagnosis."""
+    found = np.zeros(cohort.sizes["record"], dtype=bool)
+    for name in ("rhythm_label", "diagnosis"):
+        if name in cohort.variables:
+            found |= [bool(_FIBRILLATION.search(text)) for text in cohort[name].values.astype(str)]
+    return found
 
 
 def is_of_absent(predictions: xr.Dataset, target: Hashable) -> np.ndarray:

@@ -263,6 +263,9 @@ def test_a_number_that_rests_on_an_absent_wave_is_marked(few, measures):
     cautions = {r["target"]: r["caution"] for r in explorer.shown["numbers"] if r["caution"]}
     assert list(cautions) == ["pr", "qtc"]
     assert "a wave it needs is absent" in cautions["pr"]
+    of = Exploration(few.assign_coords(diagnosis=("record", ["AFLT"] * 40)).drop_vars("rhythm_label"), measures)
+    (qtc,) = (r for r in of.measurements(View(str(few["record"].values[0]), "qt")) if r["target"] == "qtc")
+    assert "irregular rhythm" in qtc["caution"]  # by the diagnosis, as PTB-XL has it
 
 
 def test_messages_say_whether_something_was_refused(session):
@@ -337,6 +340,23 @@ def test_the_cohorts_map_is_never_made_in_one_go_while_a_user_waits(few, measure
     asyncio.run(asyncio.wait_for(look(), 120))
     assert at_hand
     assert all(at_hand)
+
+
+def test_a_network_whose_target_is_words_in_the_cohort_is_explored(few, sex_net):
+    spec = wb.ModelSpec(targets=("sex",), link="logit", layer=sex_net.spec.layer, net=sex_net.spec.net)
+    explorer = wb.explore(few, wb.wrap_model(sex_net, spec))
+    assert row(explorer.shown, "sex")["predicted"] is not None
+    assert row(explorer.shown, "sex")["measured"] is None
+    assert explorer.records["texts"]["sex"] == few["sex"].values.tolist()
+    assert np.isnan(floats(explorer.records["numbers"]["error_sex"])).all()
+
+
+def test_people_whom_a_cohorts_map_lacks_are_not_counted(few, measures):
+    some = few.isel(record=slice(20)).copy(deep=True)
+    some["fiducial"][3] = np.nan  # no QRS to warp a map onto
+    some = some.assign_coords(patient=("record", [*"aa", *map(str, range(18))]))
+    of = Exploration(some, measures)
+    assert of.cohort_map_on(View(str(some["record"].values[0]), "qt")).attrs["people"] == 18
 
 
 def test_layers_and_methods_are_chosen_from_those_that_work(few, measures, tiny):

@@ -232,6 +232,8 @@ def test_a_cohort_map_says_what_it_cannot_draw(qt, measures, ludb):
     some = qt[0].isel(record=slice(20))
     with pytest.raises(ValueError, match="no target 'pr'; expected one of qt, r_v5"):
         figures.cohort_map(some, ludb, "pr")
+    with pytest.raises(ValueError, match="no target 'pr'; expected one of qt"):
+        figures.cohort_map(some.sel(target="qt"), ludb, "pr")
     with pytest.raises(ValueError, match="20 records that the cohort lacks, such as 1"):
         figures.cohort_map(some, ludb.isel(record=slice(50, None)))
     with pytest.raises(ValueError, match=r"wb\.align"):
@@ -257,6 +259,7 @@ def test_panels_are_lettered_but_colour_bars_empty_panels_and_a_single_panel_are
     figure.colorbar(axes[0, 1].imshow([[0, 1]]), ax=axes[0, 1])
     axes[1, 0].axis("off")
     figures.letter_panels(figure)
+    figures.letter_panels(figure)  # once more changes nothing
     assert [ax.get_title(loc="left") for ax in axes.flat] == ["a  QT", "b", "", "c"]
     one, ax = plt.subplots()
     figures.letter_panels(one)

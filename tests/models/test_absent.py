@@ -6,6 +6,7 @@ import pytest
 from conftest import TYPICAL, TinyNet, made_cohort
 
 import ecgwb as wb
+from ecgwb.models.prediction import fibrillates
 
 
 @pytest.fixture
@@ -68,3 +69,15 @@ def test_the_scatter_draws_them_as_crosses_and_counts_those_without_a_measuremen
     assert not other.texts
     assert len(other.collections[1].get_offsets()) == 0
     plt.close("all")
+
+
+@pytest.mark.parametrize(
+    ("words", "af"),
+    [
+        ("Atrial flutter, typical", True), ("sinus rhythm; AFIB", True), ("paroxysmal atrial fibrillation", True),
+        ("sinus rhythm, no atrial fibrillation", False), ("sinus rhythm; without atrial flutter", False),
+        ("no sign of atrial fibrillation", False),
+    ],
+)  # fmt: skip
+def test_fibrillation_is_read_from_words_unless_they_deny_it(three, words, af):
+    assert fibrillates(three.assign_coords(diagnosis=("record", [words] * 4))).tolist() == [af] * 4
