@@ -564,6 +564,8 @@ def _rounded(texts: list[str], is_p: bool = False) -> list[str]:
             return "<0.001" if v < 0.0005 else f"{v:.3f}"
         if (numbers.dropna() % 1 == 0).all():
             return f"{v:.0f}"
+        if 0 < abs(v) < 0.0005:
+            return f"{v:.1g}"
         return f"{v:.3f}" if largest <= 1 else f"{v:.{min(max(2 - int(np.floor(np.log10(abs(v) or 1))), 0), 3)}f}"
 
     return list(map(shown, texts, numbers))

@@ -234,8 +234,8 @@ def _ready(
     span = float(np.median(np.ptp(cohort["beat"].values, axis=2).max(axis=1)))
     if span < FAINT_UV:
         raise ValueError(
-            f"half the people's leads span {span:.2g} µV or less; expected hundreds. Beats in mV are to be multiplied "
-            "by 1000"
+            f"in half the people no lead spans more than {span:.2g} µV; expected hundreds. Beats in mV are to be "
+            "multiplied by 1000"
         )
     y = table[outcome].to_numpy(float)
     binary = is_binary(y, outcome)

@@ -232,9 +232,9 @@ def plot_groups(table: pd.DataFrame, everyone: pd.DataFrame, ax: Axes | None = N
 def _largest_first(n: pd.Series) -> pd.Index:
     """Groups by size within each kind, the largest first; ranges of numbers, such as ages, in their own order."""
     kinds = [g[:-1] if isinstance(g, tuple) else () for g in n.index]
-    ranges = {
-        k for k, g in zip(kinds, n.index, strict=True) if re.search(r"\d", str(g[-1] if isinstance(g, tuple) else g))
-    }
+    names = [str(g[-1] if isinstance(g, tuple) else g) for g in n.index]
+    words = {k for k, name in zip(kinds, names, strict=True) if not re.search(r"\d", name)}
+    ranges = set(kinds) - words  # all of whose groups are named by numbers
     order = sorted(range(len(n)), key=lambda i: (kinds.index(kinds[i]), 0 if kinds[i] in ranges else -n.iloc[i]))
     return n.index[order]
 

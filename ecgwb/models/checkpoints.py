@@ -123,7 +123,8 @@ def load_model(
     held, metadata = opened(path)
     spec = spec or _described(path, metadata)
     if spec is not None and path.parent == WEIGHTS and not spec.skill:
-        spec = replace(spec, skill=json.loads(SKILL.read_text(encoding="utf-8")).get(path.stem, {}))
+        known = json.loads(SKILL.read_text(encoding="utf-8")).get(path.stem, {})
+        spec = replace(spec, skill={t: found for t, found in known.items() if t in spec.targets})
     if spec is None:
         raise ModelError(
             f"{path} carries no ModelSpec; fill one in and give it, load_model(path, module, spec):\n{EXAMPLE}"

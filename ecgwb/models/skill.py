@@ -32,7 +32,7 @@ def with_skill(model: nn.Module, cohort: xr.Dataset) -> nn.Module:
         With a spec; see `load_model` and `wrap_model`.
     cohort : Dataset
         With the measurements of what the network predicts, under the names of its targets. People it has learnt from
-        are left out.
+        are left out, as far as the spec's ``trained_on`` names them: of a network from elsewhere take others yourself.
 
     Returns
     -------

@@ -186,8 +186,10 @@ def test_five_steps_are_enough_for_a_training(simple):
     assert len(wb.fit(simple, "height", SMALL, epochs=5, epoch=16, batch=16, progress=False).history) == 5
 
 
-@pytest.mark.parametrize("n", [30, 48, 100, 200])
-@pytest.mark.parametrize("share", [None, 0.1, 0.5])
+@pytest.mark.parametrize(
+    ("n", "share"),  # of 30 people 0.1 are too few for an interval
+    [(n, share) for n in (30, 48, 100, 200) for share in (None, 0.1, 0.5) if (n, share) != (30, 0.1)],
+)
 def test_skill_is_shown_of_at_most_one_in_twenty_networks_that_know_nothing(n, share):
     """A 95 % interval above the constant is to happen by chance in 2.5 %; 5 % is the most that is let pass.
 
