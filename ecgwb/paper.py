@@ -43,6 +43,7 @@ _SLOWEST_FIRST = ("05", "06", "04", "03", "02")  # so that the last to finish is
 _ONE_THREAD = {f"{k}_NUM_THREADS": "1" for k in ("OMP", "MKL", "OPENBLAS")}  # notebooks side by side share the cores
 _NO_PROGRESS = {"TQDM_DISABLE": "1"}  # which would stay on their pages
 _LONGEST_S = 3600  # that a cell may take
+_MOST_UNBROKEN = 12  # columns of a table on a page whose intervals stand on one line
 _MOST_ROWS, _MOST_COLUMNS = 60, 20  # of a table on a page; larger ones are in their CSV alone
 _P = ("p,", "p ", "p\0")  # how headings of p-values begin
 _HEADINGS = {
@@ -504,6 +505,8 @@ def _shown_table(folder: Path, about: dict[str, Any]) -> list[list[str]] | None:
         rows = [_with_interval(*row) for row in zip(table[c], table[low], table[high], strict=True)]
         columns[_words(c)], columns[f"95 % interval\0{c}"] = map(list, zip(*rows, strict=True)) if rows else ([], [])
     rows = [list(row) for row in zip(*columns.values(), strict=True)]
+    if len(columns) > _MOST_UNBROKEN:  # else columns would lie on each other
+        rows = [[cell.replace("\N{NO-BREAK SPACE}", " ") for cell in row] for row in rows]
     return [[head.partition("\0")[0] for head in columns], *rows]
 
 
