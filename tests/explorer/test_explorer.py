@@ -1,5 +1,6 @@
 import asyncio
 import base64
+import copy
 import csv
 import dataclasses
 import io
@@ -344,7 +345,7 @@ def test_the_cohorts_map_is_never_made_in_one_go_while_a_user_waits(few, measure
 
 def test_a_network_whose_target_is_words_in_the_cohort_is_explored(few, sex_net):
     spec = wb.ModelSpec(targets=("sex",), link="logit", layer=sex_net.spec.layer, net=sex_net.spec.net)
-    explorer = wb.explore(few, wb.wrap_model(sex_net, spec))
+    explorer = wb.explore(few, wb.wrap_model(copy.deepcopy(sex_net), spec))
     assert row(explorer.shown, "sex")["predicted"] is not None
     assert row(explorer.shown, "sex")["measured"] is None
     assert explorer.records["texts"]["sex"] == few["sex"].values.tolist()
