@@ -14,7 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from ..cohorts.guards import check, check_values, kind_of
-from ..cohorts.people import column, names_in, patients_of
+from ..cohorts.people import column, listed, names_in, patients_of
 from ..delineation.landmarks import SEGMENTS
 from ..models.prediction import parts_of
 from ..stats import RESAMPLES, check_level, interval, name_hash, patient_weights, resampled_sums
@@ -131,8 +131,8 @@ def _groups(aligned: xr.DataArray, by: str) -> dict[Any, np.ndarray]:
     """The records' rows of each group, by its sorted values; a record may have several diagnoses, which are named."""
     values = column(aligned, by)
     if by == "diagnosis":
-        stated = [set(names_in(text).split("; ")) - {"", "nan"} for text in values]
-        rows = {name: np.flatnonzero([name in some for some in stated]) for name in sorted(set().union(*stated))}
+        table = listed(map(names_in, values))
+        rows = {name: np.flatnonzero(table[name]) for name in table}
     else:
         known = sorted(g for g in pd.unique(values) if str(g) not in ("", "nan"))
         rows = {g: np.flatnonzero(values == g) for g in known}
@@ -152,6 +152,7 @@ def _sums_of(aligned: xr.DataArray, seed: int) -> xr.Dataset:
     names = patients_of(aligned)
     whole = {name: np.zeros(values.shape[1:]) for name in ("total", "square", "count")}
     draws = {name: np.zeros((RESAMPLES, *values.shape[1:])) for name in whole}
+    mapped = np.zeros(len(names), dtype=bool)
     for first in range(0, len(names), _AT_ONCE):
         some = slice(first, first + _AT_ONCE)
         weights = patient_weights(names[some], seed)
@@ -159,6 +160,7 @@ def _sums_of(aligned: xr.DataArray, seed: int) -> xr.Dataset:
         for k in range(values.shape[1]):  # a curve at a time keeps memory at records x phases
             x = values[some, k].astype(np.float64)
             before, seen = seen, np.isfinite(x)
+            mapped[some] |= seen.any(axis=1)
             if not np.array_equal(seen, before):  # all targets of a beat mostly show the same phases
                 drawn = weights @ seen
             x[~seen] = 0.0
@@ -168,7 +170,7 @@ def _sums_of(aligned: xr.DataArray, seed: int) -> xr.Dataset:
             x *= x
             whole["square"][k] += x.sum(axis=0)
             draws["square"][:, k] += weights @ x
-    hashes = np.array([int.from_bytes(name_hash(n)[:8], "big") for n in names], dtype=np.uint64)
+    hashes = np.array([int.from_bytes(name_hash(n)[:8], "big") for n in names[mapped]], dtype=np.uint64)
     patient, records = np.unique(hashes, return_counts=True)
     sums = xr.Dataset(
         {

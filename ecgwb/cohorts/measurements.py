@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..delineation.landmarks import QRS_ON, T_OFF, T_ON, J, intervals
@@ -52,6 +54,11 @@ def targets(beat: np.ndarray, fiducial: np.ndarray, hr: float) -> dict[str, floa
             wave = v5[(np.fmax(j, fiducial[T_ON]) <= TIME) & (t_off >= TIME)]
             out["t_v5"] = float(wave[np.abs(wave).argmax()]) if wave.size else np.nan
     return out
+
+
+def fridericia(qt: Any, rr: Any) -> Any:
+    """QTc of QT, in its unit, and RR in seconds, numbers or arrays: QT / RR^(1/3) (Fridericia 1920)."""
+    return qt / np.cbrt(rr)
 
 
 def levelled(beat: np.ndarray, qrs_on: float) -> np.ndarray:

@@ -401,9 +401,8 @@ def groups(cohort: xr.Dataset, by: str, edges: Sequence[float] | None = None) ->
         cuts = [-np.inf, *sorted(set(map(float, np.ravel(edges)))), np.inf]
         members = {_span(a, b): (values >= a) & (values < b) for a, b in itertools.pairwise(cuts)}
     else:
-        texts = map(names_in, values) if by == "diagnosis" else map(str, values)
-        parts = [{part.strip() for part in text.split(";")} - {"", "nan"} for text in texts]
-        members = {name: np.array([name in p for p in parts]) for name in sorted(set().union(*parts))}
+        table = listed(map(names_in, values) if by == "diagnosis" else values)
+        members = {str(name): table[name].to_numpy() for name in table}
     return _enough(members, cohort, by)
 
 
@@ -445,6 +444,12 @@ def names_in(text: str) -> str:
     return "; ".join(dict.fromkeys(name_of(part) for part in str(text).split(";") if part.strip()))
 
 
+def listed(texts: Iterable[Any]) -> pd.DataFrame:
+    """What texts (record,) list, parted by ";": for each thing a column of bool (record,), by their sorted names."""
+    parts = pd.Series([";".join(part.strip() for part in str(text).split(";")) for text in texts], dtype=object)
+    return parts.str.get_dummies(";").drop(columns=["", "nan"], errors="ignore").astype(bool)
+
+
 def with_statements(cohort: xr.Dataset, by: str = "diagnosis") -> xr.Dataset:
     """A cohort with a variable for every statement of a column: 1 where a record has it, 0 where it has others.
 
@@ -464,9 +469,9 @@ def with_statements(cohort: xr.Dataset, by: str = "diagnosis") -> xr.Dataset:
     RecordError
         When there is no such column, or a statement is called like a variable of the cohort.
     """
-    texts = pd.Series(column(cohort, by).astype(str)).str.replace(r"\s*;\s*", ";", regex=True).str.strip()
-    texts = texts.replace("nan", "")
-    table = texts.str.get_dummies(";").drop(columns="", errors="ignore").astype(float).where(texts != "")
+    texts = column(cohort, by).astype(str)
+    known = ~np.isin(np.char.strip(texts), ["", "nan"])
+    table = listed(texts).astype(float).where(pd.Series(known))
     taken = [name for name in table if name in cohort.variables]
     if taken:
         raise RecordError(f"the cohort has a variable {taken[0]!r} already; rename it: cohort.rename")

@@ -106,7 +106,7 @@ class Up(nn.Module):
 class ChannelsLast(nn.Module):
     """A convolution for inference, with the channels of a moment side by side in memory.
 
-    Which takes three quarters of the time. torch has this layout for images alone: they have a height of 1 here.
+    They take three quarters of the time so. torch has this layout for images alone: they have a height of 1 here.
     """
 
     def __init__(self, conv: nn.Conv1d):

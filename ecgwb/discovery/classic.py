@@ -11,7 +11,7 @@ from scipy.integrate import cumulative_trapezoid, trapezoid
 from scipy.signal import find_peaks
 
 from ..cohorts.guards import check
-from ..cohorts.measurements import TIME, levelled
+from ..cohorts.measurements import TIME, fridericia, levelled
 
 _AHA = "AHA/ACCF/HRS 2009, doi 10.1161/CIRCULATIONAHA.108.191095"
 _AFTER_J_MS = {"j_uv": 0.0, "st20_uv": 20.0, "st40_uv": 40.0}
@@ -92,7 +92,7 @@ def measure(cohort: xr.Dataset, *, qt_per_rr: float = QT_PER_RR) -> pd.DataFrame
         "pr_ms": marks["QRS_on"] - marks["P_on"],
         "qrs_ms": marks["J"] - marks["QRS_on"],
         "qt_ms": qt,
-        "qtc_ms": qt / np.cbrt(rr / 1000.0),
+        "qtc_ms": fridericia(qt, rr / 1000.0),
         "qtc_rr_ms": qt + qt_per_rr * (1000.0 - rr),
         "jt_ms": marks["T_off"] - marks["J"],
         "tpe_ms": marks["T_off"] - marks["T_peak"],

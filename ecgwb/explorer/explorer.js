@@ -1009,13 +1009,19 @@ class Explorer {
 
   // ---------------------------------------------------------------- painting
 
-  paint() {
-    if (this.due) return;
-    this.due = true;
+  // Once before the next frame, however often it is asked for.
+  soon(what) {
+    this.asked ??= new Set();
+    if (this.asked.has(what)) return;
+    this.asked.add(what);
     requestAnimationFrame(() => {
-      this.due = false;
-      this.draw();
+      this.asked.delete(what);
+      this[what]();
     });
+  }
+
+  paint() {
+    this.soon("draw");
   }
 
   timed(f) {
@@ -1677,12 +1683,7 @@ class Explorer {
   }
 
   hoverSoon() {
-    if (this.hovering) return;
-    this.hovering = true;
-    requestAnimationFrame(() => {
-      this.hovering = false;
-      this.drawOver();
-    });
+    this.soon("drawOver");
   }
 
   pan({ pan, zoom, panel }, h) {

@@ -260,6 +260,8 @@ def _checked(wanted: Mapping[str, Any], of: Exploration) -> dict[str, Any]:
             none = 0.0 if name == "stretched" else 1.0
             known = getattr(of, name)
             pairs = {str(what): float(amount) for what, amount in out[name] if float(amount) != none}
+            if lost := set(pairs) - set(known):
+                raise ValueError(f"{min(lost)!r} cannot be {name}; expected one of {', '.join(known)}")
             out[name] = tuple((what, pairs[what]) for what in known if what in pairs)
     if out.get("moved") is not None:
         landmark, ms = out["moved"]

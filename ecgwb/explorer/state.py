@@ -17,8 +17,8 @@ from ..attention.gradcam import OF_TOKENS, VARIANTS, ecgradcam, suiting
 from ..attention.maps import cohort_map
 from ..cohorts.beats import RHYTHM, need_records
 from ..cohorts.corrections import move_landmark, undo_landmark
-from ..cohorts.measurements import TARGETS, UNITS
-from ..cohorts.people import patients_of, statement_names
+from ..cohorts.measurements import TARGETS, UNITS, fridericia
+from ..cohorts.people import statement_names
 from ..delineation.landmarks import LANDMARKS
 from ..edits.changes import blank, scale, spread_rr, stretch
 from ..edits.edit_maps import edit_map
@@ -305,18 +305,18 @@ class Exploration:
             raise ValueError(f"the network does not read {view.lead}; choose one of {', '.join(shown['lead'].values)}")
         return shown
 
-    def _map_key(self, view: View) -> tuple[str, ...]:
+    def map_key(self, view: View) -> tuple[str, ...]:
         """What a cohort's maps depend on: edit maps and ECGradCAM's are of all targets, and the same in all leads."""
         by_lead = ("", "") if view.variant in ("edit map", *_CAMS) else (view.target, view.lead)
         return (view.variant, view.layer or "", *by_lead)
 
     def has_cohort_map(self, view: View) -> bool:
         """Whether the cohort's map of this view is at hand."""
-        return (*self._map_key(view), view.target) in self._cohort_maps
+        return (*self.map_key(view), view.target) in self._cohort_maps
 
     def cohort_map_steps(self, view: View) -> Iterator[float]:
         """Make the cohort's map of a view a few records at a time; yields the share that is done."""
-        variant, layer, target, _ = self._map_key(view)
+        variant, layer, target, _ = self.map_key(view)
         if (variant, layer, target) in self._raw_maps:
             return
         rows, step = self.sample(view), _AT_A_TIME.get(variant, _AT_A_TIME_ELSE)
@@ -329,18 +329,14 @@ class Exploration:
 
     def cohort_map(self, view: View) -> xr.Dataset:
         """The cohort's map of the view's target, in the view's lead where the method resolves leads; made once."""
-        variant, layer, target, lead = key = self._map_key(view)
+        variant, layer, target, lead = key = self.map_key(view)
         if (*key, view.target) not in self._cohort_maps:
             for _ in self.cohort_map_steps(view):
                 pass
             some = self.cohort.isel(record=self.sample(view))
             values = self._raw_maps[variant, layer, target].sel(target=[view.target])
             values = _centred(view, values.sel(lead=lead) if lead else values)
-            aligned = align(values, some)
-            there = np.isfinite(aligned.values).any(axis=tuple(range(1, aligned.ndim)))
-            people = len(np.unique(patients_of(some)[there]))  # `cohort_map` counts those without a map, too
-            made = cohort_map(aligned).sel(target=view.target)
-            self._cohort_maps[*key, view.target] = made.assign(patients=people)
+            self._cohort_maps[*key, view.target] = cohort_map(align(values, some)).sel(target=view.target)
         return self._cohort_maps[*key, view.target]
 
     def cohort_map_on(self, view: View) -> xr.Dataset | None:
@@ -397,7 +393,7 @@ class Exploration:
         """What is measured on the only record of a cohort: `TARGETS` with their units, and QTc by Fridericia (ms)."""
         values = {t: float(one[t].values[0]) for t in TARGETS if t in one}
         if {"qt", "hr"} <= set(values):
-            values["qtc"] = values["qt"] / np.cbrt(60.0 / values["hr"])
+            values["qtc"] = fridericia(values["qt"], 60.0 / values["hr"])
         return values
 
     def measurements(self, view: View) -> list[dict[str, Any]]:

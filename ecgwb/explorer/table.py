@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..cohorts.measurements import TARGETS
+from ..cohorts.measurements import TARGETS, fridericia
 
 
 def record_table(cohort: xr.Dataset, predictions: xr.Dataset) -> pd.DataFrame:
@@ -36,7 +36,7 @@ def record_table(cohort: xr.Dataset, predictions: xr.Dataset) -> pd.DataFrame:
     for name in dict.fromkeys(("age", *TARGETS, *targets)):
         if name not in table:  # a target may be called sex, of which the text is listed
             table[name] = numbers_of(cohort, name)
-    table["qtc"] = table["qt"] / np.cbrt(60.0 / table["hr"])
+    table["qtc"] = fridericia(table["qt"], 60.0 / table["hr"])
     table["doubt"] = cohort["doubt"].max("landmark").values if "doubt" in cohort else unknown
     for name in map(str, predictions.data_vars):
         predicted = predictions[name].values.astype(float)

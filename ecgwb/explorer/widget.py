@@ -160,7 +160,7 @@ class Explorer(anywidget.AnyWidget):
         if self._loop is None or view.view != "beat" or of.trouble or of.has_cohort_map(view):
             self.computing = ""
             return
-        if self._steps is None or of._map_key(self._steps[0]) != of._map_key(view):
+        if self._steps is None or of.map_key(self._steps[0]) != of.map_key(view):
             self._steps = (view, of.cohort_map_steps(view))
             self._loop.call_later(0.05, self._step, self._steps)
         self.computing = "the cohort's map is being computed"
@@ -179,7 +179,7 @@ class Explorer(anywidget.AnyWidget):
             self._loop.call_later(0.02, self._step, steps)
             return
         made, self._steps, view = steps[0], None, self.session.view
-        if view.view != "beat" or self.session.of._map_key(view) != self.session.of._map_key(made):
+        if view.view != "beat" or self.session.of.map_key(view) != self.session.of.map_key(made):
             self._make_cohort_map_soon()  # something else is shown by now, whose map would be made in one go here
             return
         try:

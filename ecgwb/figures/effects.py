@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ..edits.effects import DOSES, OF_RHYTHMS
-from .style import NAMES, typeset
+from .style import NAMES, method_in_words, typeset
 from .tables import plot_intervals, plot_matrix
 
 _OWN_EDIT = {dose.target: edit for edit, dose in (DOSES | OF_RHYTHMS).items()}  # the edit that each target is to follow
@@ -97,10 +97,6 @@ def _short(value: float, digits: int) -> str:
     return text if round(value, digits) else "0"
 
 
-def _of_method(name: str) -> str:
-    return name.replace("_", " ").replace("gradcam", "ECGradCAM")
-
-
 def plot_map_against_effect(table: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
     """Correlation, over people, of what a map gives a wave with what blanking that wave does to the prediction.
 
@@ -116,7 +112,7 @@ def plot_map_against_effect(table: pd.DataFrame, axes: Sequence[Axes]) -> Sequen
     four Axes
     """
     for ax, wave in zip(axes, ("all", "P", "QRS", "T"), strict=True):
-        of_wave = pd.DataFrame(table.xs(wave, level="wave")).rename(_of_method, level="method")
+        of_wave = pd.DataFrame(table.xs(wave, level="wave")).rename(method_in_words, level="method")
         plot_intervals(of_wave, ax, columns=("r", "r_low", "r_high"), by="method", legend=False)
         ax.axvline(0, color="0.6", lw=0.6)
         ax.set(xlim=(-1, 1), xlabel="correlation")

@@ -23,7 +23,7 @@ from ..cohorts.guards import check, kind_of
 from ..cohorts.people import in_words
 from ..models.spec import NO_SKILL
 from .beats import mark_waves, plot_beat
-from .style import LEAD_SHOWN, NAMES, TWO_COLUMNS, styled
+from .style import LEAD_SHOWN, NAMES, TWO_COLUMNS, method_in_words, styled
 
 
 @styled()
@@ -76,7 +76,7 @@ def cohort_map(
     lacking = np.setdiff1d(own["record"].values, cohort["record"].values)
     if len(lacking):
         raise ValueError(f"the maps are of {len(lacking)} records that the cohort lacks, such as {lacking[0]}")
-    people = cohort.sel(record=own["record"].values)
+    people = cohort.sel(record=own["record"].values[own.notnull().any("phase").values])
     lead = lead or LEAD_SHOWN.get(str(target), "V5")
     if lead not in people["lead"].values:
         has = ", ".join(map(str, people["lead"].values))
@@ -96,7 +96,7 @@ def cohort_map(
         axes[1].set_xlabel("")
         _draw_curve(means["below"], axes[2], chosen["below"])
         method = str(below.attrs.get("method", "another map")).split(",")[0]
-        axes[2].set_title(method.replace("ecgradcam", "ECGradCAM").replace("_", " "), loc="left", pad=12)
+        axes[2].set_title(method_in_words(method), loc="left", pad=12)
     axes[1].get_legend().remove()
     figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=4 if wide else 2)
     figure.draw_without_rendering()  # ticks, too, are made in this style

@@ -55,6 +55,11 @@ def typeset(text: str) -> str:
     return re.sub(r"(?<![\w/.-])(\d[\d.,]*)-(?=\d[\d.,]*(?![\w/-]))", "\\1\N{EN DASH}", text)
 
 
+def method_in_words(name: str) -> str:
+    """What a way to a map is called in figures: "ECGradCAM" for gradcam and ecgradcam, else without underscores."""
+    return re.sub(r"\b(ec)?gradcam\b", "ECGradCAM", name.replace("_", " "))
+
+
 def letter_panels(figure: Figure) -> None:
     """Put a, b, c and so on before the titles of a figure's panels, by which its caption names them.
 

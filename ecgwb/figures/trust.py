@@ -12,7 +12,7 @@ from matplotlib.transforms import ScaledTranslation
 from ..trust.checks import Check, Picture
 from ..trust.panel import Panel
 from .effects import plot_dose_response
-from .style import NAMES, TWO_COLUMNS, styled
+from .style import NAMES, TWO_COLUMNS, method_in_words, styled
 from .tables import plot_intervals, plot_matrix
 
 
@@ -86,7 +86,7 @@ def _plot_dots(picture: Picture, ax: Axes) -> None:
     dots, names = ax.get_legend_handles_labels()
     if picture.by is not None and len(names) > 1:
         under = ax.transAxes + ScaledTranslation(0, -26 / 72, ax.figure.dpi_scale_trans)  # 26 pt, below the label
-        names = [NAMES.get(name, name.replace("gradcam", "ECGradCAM")) for name in names]
+        names = [NAMES.get(name, method_in_words(name)) for name in names]
         ax.legend(
             dots, names, loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=under, ncols=min(len(names), 4)
         )

@@ -82,6 +82,12 @@ def test_diagnoses_are_named_and_a_person_is_in_the_group_of_each():
     xr.testing.assert_allclose(merged[["mean", "low", "high"]], out[["mean", "low", "high"]])
 
 
+def test_people_without_a_map_are_not_counted():
+    values = np.ones((12, 20))
+    values[3] = np.nan
+    assert int(wb.cohort_map(aligned(values))["patients"]) == 11
+
+
 def test_nothing_to_average_is_an_error():
     with pytest.raises(ValueError, match="no record has a value"):
         wb.cohort_map(aligned(np.full((3, 20), np.nan)))

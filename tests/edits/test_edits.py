@@ -16,8 +16,8 @@ SOME = [
 
 
 @pytest.fixture(scope="module")
-def people(ptbxl):
-    return ptbxl.isel(record=slice(0, 60)).drop_vars(["rhythm", "cycle_fiducial", "cycle_used"])
+def people(many):
+    return many.isel(record=slice(0, 60))
 
 
 @pytest.fixture(scope="module")

@@ -141,7 +141,7 @@ def settled(page):
     """Wait until the kernel has answered everything, and the picture is of the answer."""
     page.wait_for_function(
         "(x => !x.flying && !x.queue.length && !x.scene.waiting && !x.scene.ahead"
-        " && !x.due && x.drawn.revision === x.scene.revision)"
+        " && !x.asked?.has('draw') && x.drawn.revision === x.scene.revision)"
         "(document.querySelector('.ecgwb').explorer)"
     )
     assert said(page, "x.drawn.record") == said(page, "x.model.get('shown').record")
@@ -177,7 +177,7 @@ def resize(page, size):
     page.set_viewport_size(dict(zip(("width", "height"), SIZES[size], strict=True)))
     page.locator(".ecgwb").scroll_into_view_if_needed()
     page.wait_for_function(
-        "(x => x.W === x.stage.clientWidth && x.H === x.stage.clientHeight && !x.due)"
+        "(x => x.W === x.stage.clientWidth && x.H === x.stage.clientHeight && !x.asked?.has('draw'))"
         "(document.querySelector('.ecgwb').explorer)"
     )
 

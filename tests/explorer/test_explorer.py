@@ -321,7 +321,7 @@ def test_the_cohorts_map_is_never_made_in_one_go_while_a_user_waits(few, measure
     at_hand, whole = [], Exploration.cohort_map
 
     def noted(of, view):
-        at_hand.append(of._map_key(view)[:3] in of._raw_maps)
+        at_hand.append(of.map_key(view)[:3] in of._raw_maps)
         return whole(of, view)
 
     async def look():
@@ -350,6 +350,13 @@ def test_a_network_whose_target_is_words_in_the_cohort_is_explored(few, sex_net)
     assert row(explorer.shown, "sex")["measured"] is None
     assert explorer.records["texts"]["sex"] == few["sex"].values.tolist()
     assert np.isnan(floats(explorer.records["numbers"]["error_sex"])).all()
+
+
+def test_an_edit_that_there_is_not_is_refused_and_said(explorer):
+    before = explorer.session.view
+    explorer.do("see", stretched=[["RR", 20]])
+    assert explorer.session.view == before
+    assert explorer.shown["message"] == "'RR' cannot be stretched; expected one of PR, QRS, QT"
 
 
 def test_people_whom_a_cohorts_map_lacks_are_not_counted(few, measures):
