@@ -39,7 +39,9 @@ ELSEWHERE = [
     "tests/adversarial/*.md", "tests/zoo/zoo.md", "ecgwb/*/weights/*.md", "notebooks/studies/results/*.csv",
     "notebooks/studies/results/*.md",
 ]  # fmt: skip
-ON_A_PAGE = {"tests/bench/bench.md": "times.md"}  # where what a link leads to is shown
+ON_A_PAGE = dict.fromkeys(
+    ("tests/bench/bench.md", "tests/bench/profile.md"), "times.md"
+)  # where what a link leads to is shown
 HEADED = {
     "tests/adversarial/bad_input.md": "Bad input",
     "tests/adversarial/fuzz.md": "Fuzzing",
