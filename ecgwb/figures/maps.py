@@ -445,7 +445,8 @@ def colour_bar(figure: Figure, place: tuple[float, float, float, float], limit: 
     ax = figure.add_axes(place, label="colour bar")
     text = f"{values.attrs.get('long_name', 'map')} ({map_unit(values)})"
     shades, ticks = np.linspace(-1, 1, 101), [-limit, 0, limit]
-    labels = [("+" if t > 0 else "-") + f"{abs(t):.4g}" if t else "0" for t in ticks]
+    labels = [f"{t:+.3g}" if abs(t) < 999.5 else f"{t:+.0f}" for t in ticks[::2]]
+    labels.insert(1, "0")
     lies = place[2] > place[3]
     if lies:
         ax.imshow(shades[None], aspect="auto", extent=(-limit, limit, 0, 1), cmap="RdBu_r")
