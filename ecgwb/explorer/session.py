@@ -106,7 +106,8 @@ class Session:
     def see(self, group: str | None = None, **wanted: Any) -> None:
         """Change the view: any attributes of `View`.
 
-        An edit goes along to another record where that can take it; a landmark's move that was not kept does not.
+        An edit goes along to another record where that can take it; a landmark's move that was not kept does not. What
+        does not go along comes back with `undo`, with its record.
 
         Parameters
         ----------
@@ -124,7 +125,7 @@ class Session:
         if view.record != before.record and "moved" not in wanted:
             view = replace(view, moved=None)
         shown = self._possible(view, before)
-        if _edits_of(shown) == _edits_of(before) or shown.record != before.record:
+        if _edits_of(shown) == _edits_of(before):
             self._now = replace(self._now, view=shown)
             self._group = None
         else:

@@ -83,7 +83,7 @@ class Explorer(anywidget.AnyWidget):
                 records=records(self.session.of),
                 shown=shown(self.session) | maps(self.session),
             )
-        self.on_msg(lambda _, message, buffers: self._in_thread(lambda: self._told(message)))
+        self.on_msg(lambda _, message, buffers: self._in_thread(lambda: self._answer(message)))
         self._make_cohort_map_soon()
 
     @property
@@ -98,6 +98,15 @@ class Explorer(anywidget.AnyWidget):
             do()
         else:
             self._loop.call_soon_threadsafe(do)
+
+    def _answer(self, message: dict[str, Any]) -> None:
+        """Do what the browser asks for; what goes wrong is said there, too, for a kernel's log is seen by few."""
+        try:
+            self._told(message)
+        except Exception as e:
+            failed = f"{message.get('do')} failed, and what is shown may be incomplete: {type(e).__name__}: {e}"
+            self.shown = self.shown | {"message": failed, "refused": True, "number": message.get("number")}
+            raise
 
     def _told(self, message: dict[str, Any]) -> None:
         """Do what the browser asks for, and answer."""

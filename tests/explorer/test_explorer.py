@@ -112,6 +112,10 @@ def test_an_edit_goes_along_to_the_next_record_unless_that_cannot_take_it(few, m
     assert "P blanked: this beat has no such wave" in session.message
     session.see(record=ids[3])
     assert session.message == ""
+    session.undo()
+    assert (session.view.record, session.view.edits) == (ids[1], ["P blanked"])
+    session.redo()
+    assert (session.view.record, session.view.edits) == (ids[3], [])
 
 
 def test_one_undo_for_edits_landmarks_and_marks(session, few):
@@ -201,6 +205,19 @@ def test_beats_are_sent_ahead_to_the_nearest_microvolt(explorer, few):
     assert message == {"beats": [2, 5]}
     beats = np.frombuffer(data, "<i2").reshape(2, 8, -1)
     np.testing.assert_allclose(beats, few["beat"].isel(record=[2, 5]), atol=0.51)
+
+
+def test_what_fails_is_said_in_the_browser_and_not_in_the_log_alone(explorer, monkeypatch):
+    def full(*args, **kwargs):
+        raise MemoryError("no room for a figure")
+
+    monkeypatch.setattr("ecgwb.explorer.session.draw", full)
+    with pytest.raises(MemoryError):
+        explorer._answer({"do": "export", "with": {}, "number": 7})
+    assert explorer.shown["refused"] and explorer.shown["number"] == 7
+    assert "export failed" in explorer.shown["message"] and "no room for a figure" in explorer.shown["message"]
+    explorer._answer({"do": "see", "with": {"lead": "V2"}, "number": 8})
+    assert explorer.shown["view"]["lead"] == "V2" and not explorer.shown["message"]
 
 
 def test_the_table_of_measurements_says_before_and_after(explorer, measures, few):
@@ -412,6 +429,8 @@ def test_a_move_that_cannot_be_is_refused_and_another_record_forgets_one_that_ca
     session.see(record="2")
     assert session.view.moved is None
     assert session.message == ""
+    session.undo()
+    assert session.view.moved == ("QRS_on", at - 4)
 
 
 def test_an_absent_landmark_is_put_in_from_where_most_people_have_it(few, measures):
