@@ -12,7 +12,7 @@ BIN := .venv/bin
 comma := ,
 PYTEST = -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-.PHONY: paper docs docs-links test browser lab solutions bad-input fuzz bench bench-fields bench-scale discovery-bench sex-table held map-judge networks picture zoo \
+.PHONY: paper docs docs-links test browser lab solutions bad-input fuzz bench bench-busy bench-fields bench-scale discovery-bench sex-table held map-judge networks picture zoo \
   rebuild lint types lowest newest relock clean
 
 # Two threads of torch that share a busy core wait for each other; processes side by side do not.
@@ -72,6 +72,10 @@ bench: .venv/.ready
 	PYTHONPATH=notebooks $(BIN)/python tests/bench/bench_landmarks.py
 	$(BIN)/python tests/bench/bench_profile.py --table tests/bench/profile.md
 	PYTHONPATH=notebooks $(BIN)/python tests/bench/bench.py --table tests/bench/bench.md
+
+# The same beside two processes that compute without a pause.
+bench-busy: .venv/.ready
+	PYTHONPATH=notebooks $(BIN)/python tests/bench/bench.py --busy 2 --table tests/bench/bench_busy.md
 
 # Slow, and resumed after a kill: its table is committed in notebooks/receptive_fields.csv.
 bench-fields: .venv/.ready

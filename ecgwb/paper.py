@@ -632,8 +632,10 @@ def _commit(folder: Path) -> str:
     command = ["git", "-C", str(folder), "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "not known: the notebooks lie in no git repository"
+    except OSError as e:
+        return f"not known: git cannot be run ({e.strerror})"
+    except subprocess.CalledProcessError as e:
+        return f"not known: git says {' '.join(e.stderr.split())!r}"
 
 
 def _sha256(file: Path) -> str:

@@ -15,6 +15,7 @@ from ..cohorts.measurements import STEP
 from ..delineation.landmarks import LANDMARKS, WAVES
 from ..figures.maps import map_limit, map_unit
 from ..figures.style import NAMES
+from ..workers import one_thread
 from .session import VERDICTS, Session
 from .state import COMPARED, MOVABLE, OF_A_LAYER, VIEWS, WAYS, WHY_THEY_DIFFER, Exploration, View
 from .table import record_table
@@ -72,11 +73,12 @@ def beats(of: Exploration, rows: list[int]) -> bytes:
     return whole.astype("<i2").tobytes()
 
 
+@one_thread()  # of one record two threads are no faster, and beside other work they wait for each other
 def shown(session: Session) -> dict[str, Any]:
     """The session's view: its beat, landmarks and numbers, all of one record and one revision; `maps` is added."""
     of, view = session.of, session.view
     edited, recorded = of.edited(view).isel(record=0), of.recorded(view).isel(record=0)
-    original = of.cohort.sel(record=view.record)
+    original = of.one(view.record).isel(record=0)
     before = dict(zip(LANDMARKS, _numbers(original["fiducial"]), strict=True))
     verdict, note = session.marks.get(view.record, ("", ""))
     return {
@@ -106,6 +108,7 @@ def shown(session: Session) -> dict[str, Any]:
     }
 
 
+@one_thread()
 def maps(session: Session) -> dict[str, Any]:
     """The maps of what is shown, which take longer: the record's, those compared with it, and the cohort's if at hand.
 
@@ -142,7 +145,7 @@ def cohort_curve(of: Exploration, view: View) -> dict[str, Any] | None:
 
 def _about(of: Exploration, view: View) -> list[str]:
     """Who is shown, in words."""
-    one = of.cohort.sel(record=view.record)
+    one = of.one(view.record).isel(record=0)
     about = [f"{float(one['age']):.0f} years"] if np.isfinite(one.get("age", np.nan)) else []
     words = {k: str(one[k].values) for k in ("sex", "rhythm_label", "diagnosis") if k in one and str(one[k].values)}
     about += [words[k] for k in ("sex", "rhythm_label") if k in words]

@@ -69,11 +69,11 @@ def _beat(ax: Axes, of: Exploration, view: View, edited: xr.Dataset, shades: boo
     """The beat with its landmarks and their doubt, over what it was before the edit or the move."""
     one = edited.isel(record=0)
     if view.edits:
-        before = of.cohort["beat"].sel(record=view.record, lead=view.lead)
+        before = of.one(view.record)["beat"].isel(record=0).sel(lead=view.lead)
         ax.plot(before["time"], before, color="0.6", lw=0.8, ls="--", label="before the edit")
         ax.legend(loc="upper right")
     if view.moved:
-        before_move = float(of.cohort["fiducial"].sel(record=view.record, landmark=view.moved[0]))
+        before_move = of.one(view.record)["fiducial"].sel(landmark=view.moved[0]).item()
         if np.isfinite(before_move):
             ax.axvline(before_move, color="0.25", lw=0.9, ls=":", zorder=-1, gid="before the move")
     plot_beat(one["beat"].sel(lead=view.lead), ax=ax)

@@ -152,6 +152,7 @@ class Exploration:
         self._raw_maps = {k: v for k, v in self._raw_maps.items() if k[0] != "edit map"}
         self._common: xr.DataArray | None = None
         self._cohort_maps: dict[tuple[str, ...], xr.Dataset] = {}
+        self._last_one: tuple[str, xr.Dataset] | None = None
         self._last_beat: tuple[View, xr.Dataset] | None = None
         self._last_map: tuple[View, xr.DataArray | None, str] | None = None
 
@@ -177,7 +178,7 @@ class Exploration:
 
     def place(self, record: str, landmark: str) -> float:
         """Where a landmark is, or, where the record has none, where it is in most people (ms); 0 if nobody has it."""
-        own = float(self.cohort["fiducial"].sel(record=record, landmark=landmark))
+        own = float(self.one(record)["fiducial"].sel(landmark=landmark).item())
         usual = own if np.isfinite(own) else float(template_of(self.cohort).sel(landmark=landmark))
         return usual if np.isfinite(usual) else 0.0
 
@@ -195,10 +196,16 @@ class Exploration:
         """This record's landmarks that were put in by hand."""
         if "manual" not in self.cohort:
             return []
-        manual = self.cohort["manual"].sel(record=record).values.astype(bool)
+        manual = self.one(record)["manual"].values[0].astype(bool)
         return [landmark for landmark, hand in zip(LANDMARKS, manual, strict=True) if hand]
 
     # ------------------------------------------------------------ beats and maps
+
+    def one(self, record: str) -> xr.Dataset:
+        """A record by itself, as a cohort; kept, since to select from a whole cohort takes milliseconds."""
+        if self._last_one is None or self._last_one[0] != record:
+            self._last_one = (record, self.cohort.sel(record=[record]))
+        return self._last_one[1]
 
     def recorded(self, view: View) -> xr.Dataset:
         """The view's record before edits, its landmark moved.
@@ -208,7 +215,7 @@ class Exploration:
         ValueError
             When the landmark cannot be where the view puts it.
         """
-        one = self.cohort.sel(record=[view.record])
+        one = self.one(view.record)
         return move_landmark(one, view.record, *view.moved) if view.moved else one
 
     def edited(self, view: View) -> xr.Dataset:
@@ -406,7 +413,8 @@ class Exploration:
             numbers in the unit (log-odds for sex), None where not known; ``caution``: why a reader should not trust
             a number, else "".
         """
-        before = self.measured(self.cohort.sel(record=[view.record]))
+        recorded = self.one(view.record)
+        before = self.measured(recorded)
         after = self.measured(self.edited(view))
         predicted = self.predictions.sel(record=view.record)
         changed = bool(view.edits) and not self.trouble
@@ -414,7 +422,7 @@ class Exploration:
         rows = []
         for t in dict.fromkeys([*self.spec.targets, *before]):
             known = t in self.spec.targets
-            label = float(numbers_of(self.cohort.sel(record=[view.record]), t)[0])
+            label = float(numbers_of(recorded, t)[0])
             numbers = {
                 "measured": before.get(t, label),
                 "measured_after": after.get(t, label),
@@ -429,7 +437,7 @@ class Exploration:
     def _caution(self, view: View, target: str, numbers: dict[str, float]) -> str:
         """Why a number of the table should not be trusted; else ""."""
         if target == "qtc":
-            af = fibrillates(self.cohort.sel(record=[view.record])).item()
+            af = fibrillates(self.one(view.record)).item()
             return "QTc of an irregular rhythm is unsure" if af else ""
         if target not in TARGETS or np.isfinite(numbers["measured_after"]) or not np.isfinite(numbers["predicted"]):
             return ""

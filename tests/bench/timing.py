@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,3 +35,24 @@ def ratio(what: np.ndarray, peer: np.ndarray) -> dict[str, float]:
 def spread(values: np.ndarray) -> dict[str, float]:
     """Median and range, as columns of a table."""
     return {"value": float(np.median(values)), "least": float(values.min()), "most": float(values.max())}
+
+
+@contextlib.contextmanager
+def beside(code: str, n: int = 1) -> Iterator[None]:
+    """Beside `n` processes, of a thread each, that run some code until this one has no more need of them.
+
+    Raises
+    ------
+    RuntimeError
+        When one of them has ended: the load was not there for all of the time.
+    """
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+    others = [subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], env=one_thread) for _ in range(n)]
+    try:
+        yield
+        if ended := [p.returncode for p in others if p.poll() is not None]:
+            raise RuntimeError(f"{len(ended)} of {n} processes beside the bench have ended, with {ended}")
+    finally:
+        for process in others:
+            process.kill()
+            process.wait()

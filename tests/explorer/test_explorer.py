@@ -214,10 +214,13 @@ def test_what_fails_is_said_in_the_browser_and_not_in_the_log_alone(explorer, mo
     monkeypatch.setattr("ecgwb.explorer.session.draw", full)
     with pytest.raises(MemoryError):
         explorer._answer({"do": "export", "with": {}, "number": 7})
-    assert explorer.shown["refused"] and explorer.shown["number"] == 7
-    assert "export failed" in explorer.shown["message"] and "no room for a figure" in explorer.shown["message"]
+    assert explorer.shown["refused"]
+    assert explorer.shown["number"] == 7
+    assert "export failed" in explorer.shown["message"]
+    assert "no room for a figure" in explorer.shown["message"]
     explorer._answer({"do": "see", "with": {"lead": "V2"}, "number": 8})
-    assert explorer.shown["view"]["lead"] == "V2" and not explorer.shown["message"]
+    assert explorer.shown["view"]["lead"] == "V2"
+    assert not explorer.shown["message"]
 
 
 def test_the_table_of_measurements_says_before_and_after(explorer, measures, few):
