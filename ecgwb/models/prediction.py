@@ -94,7 +94,7 @@ def predict(model: nn.Module, cohort: xr.Dataset, *, out_of_fold: bool = False, 
     )
     if spec.log_odds:
         for t in spec.targets:
-            result[f"{t}_probability"] = 1 / (1 + np.exp(-result[t]))
+            result[f"{t}_probability"] = ("record", 1 / (1 + np.exp(-result[t].values)), {"units": "1"})
     absent = rests_on_absent(spec.targets, cohort)
     if absent is not None:
         result = result.assign_coords(rests_on_absent=("record", absent))

@@ -85,6 +85,7 @@ def test_patients_a_network_has_seen_are_marked_and_warned_of(sex_net, ptbxl, lu
 def test_sex_is_given_as_log_odds_with_its_probability(sex_net, ludb):
     predictions = wb.predict(sex_net, ludb)
     assert predictions["male"].attrs["units"] == "log-odds"
+    assert predictions["male_probability"].attrs["units"] == "1"
     np.testing.assert_allclose(predictions["male_probability"], 1 / (1 + np.exp(-predictions["male"])))
 
 
