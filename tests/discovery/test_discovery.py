@@ -89,3 +89,19 @@ def test_the_networks_row_of_the_sex_table_is_what_the_network_predicts():
     row = table.loc[(sex_table.NETWORK, "LUDB", "all")]
     assert row["n"] == known.sum()
     assert row["auc"] == pytest.approx(auc(some["male"].values[known], log_odds[known]), abs=2e-3)
+
+
+def test_a_beat_that_was_measured_before_has_the_same_numbers_and_its_own(ludb):
+    few = ludb.isel(record=slice(12))
+    whole = wb.measure(few)
+    pd.testing.assert_frame_equal(wb.measure(few.isel(record=slice(3, 7))), whole.iloc[3:7])
+    whole.iloc[:, :] = 0.0  # what a user does to his table
+    again = wb.measure(few)
+    later = few.copy(deep=True)
+    later["fiducial"].loc[{"landmark": "T_off"}] += 20.0
+    higher = few.copy(deep=True)
+    higher["beat"] *= 2.0
+    assert (again.abs().max(axis=1) > 0).all()
+    np.testing.assert_allclose(wb.measure(higher)["r_uv_V5"], 2 * again["r_uv_V5"])
+    changed = (wb.measure(later)["t_area_uvms_V5"] - again["t_area_uvms_V5"]).dropna()
+    assert (changed != 0).all()
