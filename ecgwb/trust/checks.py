@@ -349,6 +349,8 @@ def localisation(
     judged = table[table.index != "hr"] if set(names) != {"hr"} else table
     where = "the target's own segments" if set(names) & set(MEASURED_IN) else "P to T"
     finding = f"{in_words(100 * judged['share'], 0)} % of what sets people's maps apart lies in {where}"
+    if judged["share"].isna().all():
+        finding = "Nothing sets these maps apart: they are flat, or of one person"
     scale = f"An even map has {in_words(100 * judged['span'], 0)} %, these segments' share of the beat"
     percent = 100 * table.rename(columns={"share": "value"})
     spans = percent[["span"]].rename(columns={"span": "value"})
@@ -414,6 +416,8 @@ def removal(
         f"Replacing what the map stresses changes predictions {in_words(deletion['ratio'])} times as much as replacing "
         f"other spans; keeping only that leaves {in_words(insertion['ratio'])} times the error"
     )
+    if table["ratio"].isna().all():
+        finding = "No ratio can be formed: these maps are flat, or of one person"
     label = "over that of other spans"
     picture = Picture("intervals", table, ("ratio", "low", "high"), by="kind", xlabel=label, chance=1.0)
     return Check("deletion and insertion", table, finding, "A map drawn by chance has 1 in both", picture)
