@@ -12,11 +12,11 @@ BIN := .venv/bin
 comma := ,
 PYTEST = -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-.PHONY: paper docs docs-links test browser lab solutions bad-input fuzz bench bench-busy bench-fields bench-scale discovery-bench sex-table held map-judge networks picture zoo \
+.PHONY: paper docs docs-links test browser lab solutions bad-input fuzz bench bench-busy bench-browser bench-fields bench-scale discovery-bench sex-table held map-judge networks picture zoo \
   rebuild lint types lowest newest relock clean
 
 # Two threads of torch that share a busy core wait for each other; processes side by side do not.
-paper test browser lowest newest bad-input zoo: export OMP_NUM_THREADS := 1
+paper test browser bench-browser lowest newest bad-input zoo: export OMP_NUM_THREADS := 1
 
 # What the two commands say first, also while packages are still to be installed.
 docs.plan := make docs builds the documentation, after make paper where paper/ is not up to date
@@ -51,6 +51,11 @@ test: .venv/.ready
 # The explorer in JupyterLab and Debian's chromium (apt-get install chromium).
 browser: .venv/.ready
 	ECGWB_BROWSER=required timeout 600 $(BIN)/python -m pytest tests/explorer/test_browser.py
+
+# How long the explorer takes in the browser; writes the table of tests/bench/browser.md.
+bench-browser: .venv/.ready
+	printf '`make bench-browser`, ms. In JupyterLab and chromium, from a key to the answer with its numbers, or to the picture.\n\n| what | window | times | least | median | most | asked |\n|---|---|---:|---:|---:|---:|---:|\n' > tests/bench/browser.md
+	ECGWB_BROWSER=required ECGWB_TIMES=tests/bench/browser.md $(BIN)/python -m pytest tests/explorer/test_browser.py -k each_step
 
 lab: .venv/.ready
 	$(BIN)/jupyter lab notebooks

@@ -1,7 +1,7 @@
 """How long the explorer takes to answer what the browser asks: ``python tests/bench/bench_explorer.py``.
 
-In this process, without a browser; `make browser` prints the times of a key, a frame and a round trip in chromium. The
-next record of a list is shown from beats sent ahead; timed is the kernel's answer to it, without maps.
+In this process, without a browser; `make bench-browser` has the times in chromium. The next record of a list is shown
+from beats sent ahead; timed is the kernel's answer to it, without maps.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The explorer in JupyterLab, in a real browser: Debian's chromium, a JupyterLab started here on loopback.
 
 Skipped where chromium or Playwright is missing, unless ECGWB_BROWSER=required. Screenshots go to the folder that
-ECGWB_SCREENSHOTS names, to be looked at.
+ECGWB_SCREENSHOTS names, to be looked at, and times, which no test judges, to the file that ECGWB_TIMES names.
 """
 
 import csv
@@ -339,6 +339,36 @@ def test_sliders_edit_and_their_undo_needs_no_mouse(page, cohort):
     settled(page)
     assert said(page, "x.scene.edits") == []
     assert page.locator(".ecgwb output[data-of=QT]").inner_text() == "0 ms"
+
+
+def test_each_step_of_a_slider_is_predicted_anew(sized):
+    sized.locator(".ecgwb [data-tab=edit]").click()
+    sized.locator(".ecgwb input[data-edit=QT]").focus()
+    answers, predicted = [], []
+    for _ in range(15):
+        sized.keyboard.press("ArrowRight")
+        settled(sized)
+        answers.append(said(sized, "x.took.answer"))
+        predicted.append(said(sized, "x.scene.numbers.find(r => r.target === 'qt').predicted_after"))
+    assert len(set(predicted)) == len(predicted)
+    press(sized, "u")
+    assert said(sized, "x.scene.edits") == []
+    records = []
+    for _ in range(15):
+        press(sized, "ArrowRight")
+        records.append(said(sized, "x.took.next"))
+    press(sized, *["ArrowLeft"] * 15)
+    keep_times(sized, {"an edit's prediction": answers, "the next record": records})
+
+
+def keep_times(page, taken):
+    """Rows of a table: from a key to the kernel's answer in the browser, or to the picture."""
+    if file := os.environ.get("ECGWB_TIMES"):
+        size = "{width} x {height}".format(**page.viewport_size)
+        with open(file, "a", encoding="utf-8") as table:
+            for what, ms in taken.items():
+                middle, most = np.median(ms), max(ms)
+                table.write(f"| {what} | {size} | {len(ms)} | {min(ms):.1f} | {middle:.1f} | {most:.1f} | 100 |\n")
 
 
 def test_a_landmark_is_dragged(sized):
