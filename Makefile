@@ -54,7 +54,7 @@ browser: .venv/.ready
 
 # How long the explorer takes in the browser; writes the table of tests/bench/browser.md.
 bench-browser: .venv/.ready
-	printf '`make bench-browser`, ms, on '"$$(nproc --all)"' cores. In JupyterLab and chromium, from a key to the answer with its numbers, or to the picture.\n\n| what | window | times | least | median | most | asked |\n|---|---|---:|---:|---:|---:|---:|\n' > tests/bench/browser.md
+	rm -f tests/bench/browser.md
 	ECGWB_BROWSER=required ECGWB_TIMES=tests/bench/browser.md $(BIN)/python -m pytest tests/explorer/test_browser.py -k each_step
 
 lab: .venv/.ready

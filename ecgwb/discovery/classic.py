@@ -123,8 +123,7 @@ def measure(cohort: xr.Dataset, *, qt_per_rr: float = QT_PER_RR) -> pd.DataFrame
 def _each_beat(cohort: xr.Dataset) -> Iterator[dict[str, np.ndarray]]:
     """`_one_beat` of every record, and the area of P; nothing of one with gaps or without QRS.
 
-    What was measured is kept for the next cohort with the same beats, such as a part of this one: to know a beat again
-    takes a twentieth of the time.
+    What was measured is kept for the next cohort with the same beats, such as a part of this one.
     """
     beats, marks = np.ascontiguousarray(cohort["beat"].values, dtype=float), cohort["fiducial"].values
     names = [str(v) for v in cohort["landmark"].values]
@@ -134,13 +133,15 @@ def _each_beat(cohort: xr.Dataset) -> Iterator[dict[str, np.ndarray]]:
             yield {}
             continue
         key = hashlib.blake2b(beat.data, digest_size=16).digest() + places.tobytes()
-        if key not in _MEASURED:
-            if len(_MEASURED) >= _MOST_KEPT:
-                _MEASURED.clear()
+        found = _MEASURED.get(key)
+        if found is None:
             x = levelled(beat, row["QRS_on"])
             fine = np.isfinite(x).all()
-            _MEASURED[key] = {"p_area_uvms": _area(x, row["P_on"], row["P_off"]), **_one_beat(x, row)} if fine else {}
-        yield dict(_MEASURED[key])
+            found = {"p_area_uvms": _area(x, row["P_on"], row["P_off"]), **_one_beat(x, row)} if fine else {}
+            if len(_MEASURED) >= _MOST_KEPT:
+                _MEASURED.clear()
+            _MEASURED[key] = found
+        yield dict(found)
 
 
 def voltages(cohort: xr.Dataset) -> np.ndarray:

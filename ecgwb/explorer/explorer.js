@@ -144,6 +144,7 @@ class Explorer {
     this.el = el;
     this.beats = new Map(); // row: Float32Array
     this.asked = new Set(); // rows
+    this.due = new Set(); // before the next frame
     Object.assign(this, { number: 0, flying: 0, queue: [], sent: null, wanted: null, scene: null, draft: null });
     Object.assign(this, { tool: "look", chosen: "", drag: null, hover: null, calipers: null });
     Object.assign(this, { sweep: 0, gain: 0, zoom: null, common: false, pinned: null });
@@ -351,8 +352,8 @@ class Explorer {
 
   go(record) {
     if (!record || record === (this.wanted || this.scene.record)) return;
-    const began = performance.now(),
-      ahead = this.sceneAhead(record);
+    const began = performance.now();
+    const ahead = this.sceneAhead(record);
     this.calipers = null;
     this.draft = null;
     this.chosen = "";
@@ -361,7 +362,7 @@ class Explorer {
     if (ahead) {
       this.scene = ahead;
       this.show();
-      this.took.next = performance.now() - began;
+      this.goneAt = began;
     }
     this.fetchBeats();
   }
@@ -1011,11 +1012,10 @@ class Explorer {
 
   // Once before the next frame, however often it is asked for.
   soon(what) {
-    this.asked ??= new Set();
-    if (this.asked.has(what)) return;
-    this.asked.add(what);
+    if (this.due.has(what)) return;
+    this.due.add(what);
     requestAnimationFrame(() => {
-      this.asked.delete(what);
+      this.due.delete(what);
       this[what]();
     });
   }
@@ -1057,6 +1057,8 @@ class Explorer {
     });
     this.drawOver();
     this.sayScales();
+    if (this.goneAt) this.took.next = performance.now() - this.goneAt;
+    this.goneAt = 0;
   }
 
   sayScales() {

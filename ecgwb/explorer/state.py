@@ -178,7 +178,7 @@ class Exploration:
 
     def place(self, record: str, landmark: str) -> float:
         """Where a landmark is, or, where the record has none, where it is in most people (ms); 0 if nobody has it."""
-        own = float(self.one(record)["fiducial"].sel(landmark=landmark).item())
+        own = self.one(record)["fiducial"].sel(landmark=landmark).item()
         usual = own if np.isfinite(own) else float(template_of(self.cohort).sel(landmark=landmark))
         return usual if np.isfinite(usual) else 0.0
 

@@ -14,6 +14,7 @@ import numpy as np
 import scipy.signal
 import torch
 import xarray as xr
+from scipy.special import expit
 from torch import nn
 
 from ..cohorts.beats import EDITED, FAINT_UV
@@ -94,7 +95,7 @@ def predict(model: nn.Module, cohort: xr.Dataset, *, out_of_fold: bool = False, 
     )
     if spec.log_odds:
         for t in spec.targets:
-            result[f"{t}_probability"] = ("record", 1 / (1 + np.exp(-result[t].values)), {"units": "1"})
+            result[f"{t}_probability"] = ("record", expit(result[t].values), {"units": "1"})
     absent = rests_on_absent(spec.targets, cohort)
     if absent is not None:
         result = result.assign_coords(rests_on_absent=("record", absent))

@@ -40,7 +40,7 @@ ELSEWHERE = [
     "notebooks/studies/results/*.md",
 ]  # fmt: skip
 ON_A_PAGE = dict.fromkeys(
-    ("tests/bench/bench.md", "tests/bench/profile.md"), "times.md"
+    ("tests/bench/bench.md", "tests/bench/browser.md", "tests/bench/profile.md"), "times.md"
 )  # where what a link leads to is shown
 HEADED = {
     "tests/adversarial/bad_input.md": "Bad input",

@@ -40,6 +40,13 @@ except ModuleNotFoundError:
 if (CHROMIUM is None or sync_playwright is None) and os.environ.get("ECGWB_BROWSER") != "required":
     pytest.skip("needs chromium and playwright (the extra 'browser')", allow_module_level=True)
 
+TIMES = """`make bench-browser`, ms, on {} cores. In JupyterLab and chromium, from a key to the kernel's answer with its
+numbers, or to the picture of a record whose beat was sent ahead.
+
+| what | window | times | least | median | most | asked |
+|---|---|---:|---:|---:|---:|---:|
+"""
+
 
 @pytest.fixture(scope="module")
 def cohort():
@@ -141,7 +148,7 @@ def settled(page):
     """Wait until the kernel has answered everything, and the picture is of the answer."""
     page.wait_for_function(
         "(x => !x.flying && !x.queue.length && !x.scene.waiting && !x.scene.ahead"
-        " && !x.asked?.has('draw') && x.drawn.revision === x.scene.revision)"
+        " && !x.due.has('draw') && x.drawn.revision === x.scene.revision)"
         "(document.querySelector('.ecgwb').explorer)"
     )
     assert said(page, "x.drawn.record") == said(page, "x.model.get('shown').record")
@@ -177,7 +184,7 @@ def resize(page, size):
     page.set_viewport_size(dict(zip(("width", "height"), SIZES[size], strict=True)))
     page.locator(".ecgwb").scroll_into_view_if_needed()
     page.wait_for_function(
-        "(x => x.W === x.stage.clientWidth && x.H === x.stage.clientHeight && !x.asked?.has('draw'))"
+        "(x => x.W === x.stage.clientWidth && x.H === x.stage.clientHeight && !x.due.has('draw'))"
         "(document.querySelector('.ecgwb').explorer)"
     )
 
@@ -362,10 +369,12 @@ def test_each_step_of_a_slider_is_predicted_anew(sized):
 
 
 def keep_times(page, taken):
-    """Rows of a table: from a key to the kernel's answer in the browser, or to the picture."""
+    """Rows of the table of `make bench-browser`."""
     if file := os.environ.get("ECGWB_TIMES"):
         size = "{width} x {height}".format(**page.viewport_size)
         with open(file, "a", encoding="utf-8") as table:
+            if not table.tell():
+                table.write(TIMES.format(os.cpu_count()))
             for what, ms in taken.items():
                 middle, most = np.median(ms), max(ms)
                 table.write(f"| {what} | {size} | {len(ms)} | {min(ms):.1f} | {middle:.1f} | {most:.1f} | 100 |\n")

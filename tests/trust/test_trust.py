@@ -118,6 +118,13 @@ def test_maps_that_differ_elsewhere_are_caught(measures, ignores, people):
     assert not (nowhere["low"] > nowhere["span"]).any()
 
 
+@pytest.mark.parametrize("check", [localisation, removal])
+def test_of_maps_of_one_person_is_said_that_nothing_can_be_told(check, tiny, people):
+    finding = check(tiny, people.isel(record=slice(1))).finding
+    assert "of one person" in finding
+    assert "flat maps" not in finding
+
+
 def test_the_lead_that_is_read_is_named(people, ignores):
     planted = leads(reads("V2", 600.0), people)
     assert planted.table["share"].idxmax() == ("qt", "V2", "rest")
